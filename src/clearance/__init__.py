@@ -1,0 +1,61 @@
+"""Clearance: the control tower for machine-learning work.
+
+The names a pipeline file needs; each is imported when it is first used, so that `import clearance` is quick.
+A name here is never also a package: `dag`, `task`, `Resources` are objects; `train`, `serve`, `trust` are rooms.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "dag": "clearance.graph",
+    "task": "clearance.graph",
+    "chain": "clearance.graph",
+    "Retry": "clearance.graph",
+    "Dag": "clearance.graph",
+    "Resources": "clearance.types.resources",
+    "Principal": "clearance.types.principal",
+    "File": "clearance.types.references",
+    "Tree": "clearance.types.references",
+    "Model": "clearance.types.references",
+    "Dataset": "clearance.types.references",
+    "Endpoint": "clearance.types.references",
+    "download": "clearance.store.download",
+    "context": "clearance.engine.context",
+    "register_serializer": "clearance.store.serializers",
+}
+
+if TYPE_CHECKING:
+    from clearance.engine.context import context as context
+    from clearance.graph import Dag as Dag
+    from clearance.graph import Retry as Retry
+    from clearance.graph import chain as chain
+    from clearance.graph import dag as dag
+    from clearance.graph import task as task
+    from clearance.store.download import download as download
+    from clearance.store.serializers import register_serializer as register_serializer
+    from clearance.types.principal import Principal as Principal
+    from clearance.types.references import Dataset as Dataset
+    from clearance.types.references import Endpoint as Endpoint
+    from clearance.types.references import File as File
+    from clearance.types.references import Model as Model
+    from clearance.types.references import Tree as Tree
+    from clearance.types.resources import Resources as Resources
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'clearance' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

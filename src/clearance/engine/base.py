@@ -1,0 +1,202 @@
+"""WHO runs it: the one protocol between the controller and whatever launches processes.
+
+Rules every engine keeps (`conformance.py` tests them):
+
+1. `launch` is idempotent by attempt key: a key that was launched is not launched again.
+2. Everything an engine learns arrives as an event from `observe`, in the order in which it happened.
+3. A finished attempt stays in the snapshot of `adopt`, result included, until `acknowledge`.
+4. A gang is one attempt with several processes: all start, and the end of one by failure ends all.
+5. Ending an attempt ends its whole process group: a notice (SIGTERM), `grace` seconds, then SIGKILL.
+6. An engine holds no truth: what it forgets, the database repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from clearance.types.artifact import Argument, Artifact
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt of a task, or one replica of a service.
+
+    Attributes:
+        attempt: unique key of characters `[a-z0-9.-]`; safe as a file name. It ends in the fencing epoch.
+        kind: `attempt` ends; `service` runs until it is told to stop.
+        bundle: digest of the source bundle, unpacked at `home/bundles/<hex>`; empty for a service whose
+            entry point needs no pipeline code.
+        entry: `module:qualified.name` of the function.
+        arguments: by parameter name, for a task; a service gets its one config as `{"config": Literal(…)}`.
+        isolation: `process` (fresh fork), `worker` (a warm process), `inline` (inside the zygote; for tests).
+        preload: modules that the zygote imports before it forks.
+        gang: number of processes; each gets rank, size and one rendezvous.
+        cpu_millis: thousandths of a CPU, for each process.
+        memory: bytes, for each process; 0 means no limit is set.
+        timeout: seconds after which the attempt is ended with outcome `timeout`; 0 means none.
+        grace: seconds between notice and kill.
+        environment: variables added to the process.
+        run: id of the run, for the context and the logs.
+        task: id of the task.
+        instance: index among the mapped instances; -1 when the task is not mapped.
+        number: which attempt this is, from 1.
+        checkpoint: name of the directory that is kept from one attempt of this instance to the next.
+    """
+
+    attempt: str
+    kind: str = "attempt"
+    bundle: str = ""
+    entry: str
+    arguments: dict[str, Argument] = {}
+    isolation: str = "process"
+    preload: tuple[str, ...] = ()
+    gang: int = 1
+    cpu_millis: int = 1000
+    memory: int = 0
+    timeout: float = 0.0
+    grace: float = 10.0
+    environment: dict[str, str] = {}
+    run: str = ""
+    task: str = ""
+    instance: int = -1
+    number: int = 1
+    checkpoint: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt did not succeed.
+
+    Attributes:
+        kind: qualified name of the exception type, or `signal`, `exit`, `timeout`, `lost`, `evicted`.
+        bases: qualified names of the exception's whole method resolution order, for `Retry(on=…)`.
+        message: one or two lines.
+        traceback: as text; frames of Clearance itself left out.
+        rank: which process of a gang failed first.
+    """
+
+    kind: str
+    message: str
+    bases: tuple[str, ...] = ()
+    traceback: str = ""
+    rank: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What an attempt consumed: CPU seconds and peak resident bytes, summed over its processes."""
+
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+class Started(msgspec.Struct, frozen=True, tag="started"):
+    """The processes exist.
+
+    Attributes:
+        attempt: key of the launch.
+        pids: one a rank.
+        births: start time of each pid in clock ticks since boot (`/proc/PID/stat` field 22): pid and
+            birth together name a process for ever.
+        node: where.
+    """
+
+    attempt: str
+    pids: tuple[int, ...]
+    births: tuple[int, ...]
+    node: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """A service replica says that it can answer, and how to reach it (`info`, for example a url)."""
+
+    attempt: str
+    info: dict[str, Any]
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
+    """The attempt is over, its process group is gone, and its spool file (if any) is written.
+
+    Attributes:
+        attempt: key of the launch.
+        outcome: `success`, `failure`, `timeout`, `cancelled`, `evicted` or `lost`.
+        result: what the function returned (rank 0 of a gang); None for a `None`.
+        failure: set for every outcome but `success`.
+        usage: what it consumed.
+    """
+
+    attempt: str
+    outcome: str
+    result: Artifact | None = None
+    failure: Failure | None = None
+    usage: Usage = Usage()
+
+
+class EngineLost(msgspec.Struct, frozen=True, tag="engine_lost"):
+    """The engine itself went away: everything it ran that has no spooled result is lost."""
+
+    reason: str
+
+
+Event = Started | Ready | Finished | EngineLost
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One machine (or slice of one) and what it offers: `cpu` and `gpu` in thousandths, `memory` in bytes."""
+
+    name: str
+    capacity: dict[str, int]
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What an engine knows when a controller comes to it: attempts that run, and results not yet acknowledged."""
+
+    running: tuple[Started, ...] = ()
+    ready: tuple[Ready, ...] = ()
+    finished: tuple[Finished, ...] = ()
+
+
+class Engine(Protocol):
+    """What the controller needs of an engine. One thread calls it."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `observe` has something to return."""
+
+    def adopt(self, epoch: int) -> Snapshot:
+        """Takes over, fencing out any controller with a lower epoch.
+
+        Raises:
+            LeaseLost: a controller with a higher epoch was here already.
+        """
+
+    def define(self, bundle: str, target: str, parameters: dict[str, Any], timeout: float = 60.0) -> bytes:
+        """Builds the graph of `module:name` in a process that holds the bundle's code.
+
+        Returns:
+            The graph as JSON (`graph.model.Graph`).
+
+        Raises:
+            GraphError: what the pipeline's code or its graph has wrong.
+        """
+
+    def prepare(self, bundle: str, preloads: Sequence[tuple[str, ...]]) -> None:
+        """Warms what later launches will need; returns at once."""
+
+    def launch(self, launches: Sequence[Launch]) -> None:
+        """Starts attempts; returns at once, the outcome comes as events."""
+
+    def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
+        """Ends attempts; the event says `outcome` (`cancelled` or `evicted`)."""
+
+    def observe(self) -> list[Event]:
+        """Returns what has happened since the last call; never blocks."""
+
+    def acknowledge(self, attempts: Sequence[str]) -> None:
+        """Says that these results are committed: the engine may forget them and delete their spool files."""
+
+    def nodes(self) -> list[Node]:
+        """What can be used."""
+
+    def close(self, stop: bool) -> None:
+        """Leaves the engine. With `stop`, everything it runs is ended and it goes away too; without, it goes
+        on and waits for the next controller."""

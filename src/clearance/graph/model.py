@@ -1,0 +1,113 @@
+"""The graph as data: what `dag check` validates, what a run follows, what provenance names.
+
+A `Graph` is JSON through and through. Its digest, with the digest of the source bundle, is the DAG version.
+Nodes are in topological order, so that a reader needs no recursion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from clearance.types.digest import Digest, digest_of
+
+
+class Value(msgspec.Struct, frozen=True, tag="value"):
+    """A constant, as JSON-compatible data."""
+
+    value: Any
+
+
+class Result(msgspec.Struct, frozen=True, tag="result"):
+    """The result of the node with this id; a list of results, in order, where that node is mapped."""
+
+    task: str
+
+
+class Items(msgspec.Struct, frozen=True, tag="items"):
+    """A Python list of bindings."""
+
+    items: tuple[Binding, ...]
+
+
+Binding = Value | Result | Items
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How often and when a failed attempt is tried again; `on` holds qualified exception names."""
+
+    times: int = 0
+    backoff: float = 2.0
+    delay: float = 1.0
+    max_delay: float = 60.0
+    jitter: bool = True
+    on: tuple[str, ...] = ()
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One task in the graph.
+
+    Attributes:
+        id: unique in the graph.
+        function: `module:qualified.name`.
+        file: where it was defined, relative to the bundle.
+        line: line of the definition.
+        inputs: a binding for each filled parameter.
+        mapped: parameters that are mapped: one instance for each element (zipped, lengths must agree).
+        upstream: ids of every node that must finish first, in order.
+        returns: qualified name of the annotated return type, for people and checks.
+        retries: the retry policy.
+        timeout: seconds; 0 means none.
+        resources: `cpu` and `gpu` in thousandths, `memory` in bytes, for each process.
+        gang: number of processes.
+        isolation: `process`, `worker` or `inline`.
+        preload: modules imported once before forking.
+        priority: higher goes first.
+        expect: estimated seconds; 0 means unknown.
+    """
+
+    id: str
+    function: str
+    file: str = ""
+    line: int = 0
+    inputs: dict[str, Binding] = {}
+    mapped: dict[str, Binding] = {}
+    upstream: tuple[str, ...] = ()
+    returns: str = ""
+    retries: RetryPolicy = RetryPolicy()
+    timeout: float = 0.0
+    resources: dict[str, int] = {}
+    gang: int = 1
+    isolation: str = "process"
+    preload: tuple[str, ...] = ()
+    priority: int = 0
+    expect: float = 0.0
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A DAG: its id, the parameters it was built with, and its nodes in topological order."""
+
+    dag: str
+    parameters: dict[str, Any] = {}
+    nodes: tuple[Node, ...] = ()
+    doc: str = ""
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(Graph)
+
+
+def encode(graph: Graph) -> bytes:
+    """Returns the canonical JSON of the graph."""
+    return _encoder.encode(graph)
+
+
+def decode(data: bytes) -> Graph:
+    """Reads what `encode` wrote."""
+    return _decoder.decode(data)
+
+
+def graph_digest(graph: Graph) -> Digest:
+    """Returns the digest of the canonical JSON."""
+    return digest_of(encode(graph))

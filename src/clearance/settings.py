@@ -1,0 +1,101 @@
+"""The one settings object: read from `CLEARANCE_*`, then from `clearance.toml`, else the default.
+
+`clearance.toml` is looked for in the working directory; its keys are the field names below.
+The environment wins over the file. An unknown key or variable value is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from clearance.errors import UsageError, nearest
+
+SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where state lives and how durable it is.
+
+    Attributes:
+        home: folder of everything this installation remembers (`CLEARANCE_HOME`).
+        database_url: `sqlite:///path` or `postgresql://…`; empty means `home/clearance.db`
+            (`CLEARANCE_DATABASE_URL`).
+        blobs_url: a directory or any fsspec URL; empty means `home/blobs` (`CLEARANCE_BLOBS_URL`).
+        sqlite_synchronous: SQLite's `PRAGMA synchronous` (`CLEARANCE_SQLITE_SYNCHRONOUS`).
+            NORMAL survives the death of every process; FULL also survives a power cut at any moment.
+        workers: how many CPUs the local engine offers; 0 means those of this machine
+            (`CLEARANCE_WORKERS`).
+        grace: seconds between an eviction or cancel notice and the kill (`CLEARANCE_GRACE`).
+    """
+
+    home: Path = Path("~/.clearance")
+    database_url: str = ""
+    blobs_url: str = ""
+    sqlite_synchronous: str = "NORMAL"
+    workers: int = 0
+    grace: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        mode = self.sqlite_synchronous.upper()
+        if mode not in SYNCHRONOUS:
+            raise UsageError(
+                f"CLEARANCE_SQLITE_SYNCHRONOUS is {self.sqlite_synchronous!r}: use one of {', '.join(SYNCHRONOUS)}"
+            )
+        object.__setattr__(self, "sqlite_synchronous", mode)
+        if self.workers < 0:
+            raise UsageError(f"workers is {self.workers}: use a positive number, or 0 for every CPU of this machine")
+        if not 0 <= self.grace <= 3600:
+            raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{self.home / 'clearance.db'}"
+
+    @property
+    def blobs(self) -> str:
+        """The place of the blobs in force: a directory or an fsspec URL."""
+        return self.blobs_url or str(self.home / "blobs")
+
+
+_CONVERT = {"home": Path, "workers": int, "grace": float}
+
+
+def load(environment: dict[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Reads the settings in force.
+
+    Raises:
+        UsageError: an unknown key in `clearance.toml`, or a value of the wrong type.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    file = (directory or Path.cwd()) / "clearance.toml"
+    known = {field.name for field in fields(Settings)}
+    values: dict[str, object] = {}
+    if file.is_file():
+        import tomllib
+
+        try:
+            table = tomllib.loads(file.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{file}: {error}") from None
+        table.pop("bundle", None)  # what travels with a pipeline: read by graph.bundle
+        for key, value in table.items():
+            if key not in known:
+                raise UsageError(f"{file}: unknown setting {key!r}{nearest(key, known)}")
+            values[key] = value
+    for name in known:
+        if raw := environment.get(f"CLEARANCE_{name.upper()}"):
+            values[name] = raw
+    for name, convert in _CONVERT.items():
+        if name in values:
+            try:
+                values[name] = convert(values[name])  # type: ignore[operator]
+            except (TypeError, ValueError):
+                raise UsageError(
+                    f"CLEARANCE_{name.upper()} is {values[name]!r}: not a valid {convert.__name__}"
+                ) from None
+    return Settings(**values)  # type: ignore[arg-type]

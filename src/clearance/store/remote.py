@@ -27,7 +27,7 @@ class RemoteBlobs:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec
+        import fsspec  # type: ignore[import-untyped]
 
         try:
             filesystem, root = fsspec.core.url_to_fs(url)
@@ -35,6 +35,7 @@ class RemoteBlobs:
             raise UsageError(f"blobs URL {url!r}: {error}") from None
         self._fs: Any = filesystem
         self._root: str = root.rstrip("/")
+        self._temporary = self._root + "/tmp"  # noqa: S108
         self._url = url
 
     def put_bytes(self, data: bytes) -> Digest:
@@ -87,7 +88,7 @@ class RemoteBlobs:
         """See `Blobs.sweep`; a protocol that tells no time of change keeps its temporary names."""
         removed = 0
         with contextlib.suppress(FileNotFoundError):
-            for entry in self._fs.ls(f"{self._root}/tmp", detail=True):
+            for entry in self._fs.ls(self._temporary, detail=True):
                 changed = entry.get("LastModified") or entry.get("mtime") or entry.get("created")
                 seconds = changed.timestamp() if hasattr(changed, "timestamp") else changed
                 if isinstance(seconds, (int, float)) and seconds <= time.time() - older_than:
@@ -113,10 +114,10 @@ class RemoteBlobs:
         path = self._path(digest)
         if self._fs.exists(path) and self._fs.size(path) == size:
             return
-        temporary = f"{self._root}/tmp/{os.getpid()}-{os.urandom(8).hex()}"
+        temporary = f"{self._temporary}/{os.getpid()}-{os.urandom(8).hex()}"
         sha256 = hashlib.sha256()
         try:
-            self._fs.makedirs(f"{self._root}/tmp", exist_ok=True)
+            self._fs.makedirs(self._temporary, exist_ok=True)
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             with self._fs.open(temporary, "wb") as file:
                 for chunk in chunks(source):

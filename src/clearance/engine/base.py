@@ -138,7 +138,15 @@ class EngineLost(msgspec.Struct, frozen=True, tag="engine_lost"):
     reason: str
 
 
-Event = Started | Ready | Finished | EngineLost
+class Defined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):
+    """A graph that `define` asked for: its canonical JSON, or what is wrong with the pipeline."""
+
+    request: str
+    graph: bytes = b""
+    error: str = ""
+
+
+Event = Started | Ready | Finished | Defined | EngineLost
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -169,14 +177,11 @@ class Engine(Protocol):
             LeaseLost: a controller with a higher epoch was here already.
         """
 
-    def define(self, bundle: str, target: str, parameters: dict[str, Any], timeout: float = 60.0) -> bytes:
-        """Builds the graph of `module:name` in a process that holds the bundle's code.
+    def define(self, request: str, bundle: str, target: str, parameters: dict[str, Any]) -> None:
+        """Builds the graph of `module:name` in a process that holds the bundle's code; returns at once.
 
-        Returns:
-            The graph as JSON (`graph.model.Graph`).
-
-        Raises:
-            GraphError: what the pipeline's code or its graph has wrong.
+        The event `Defined` of this request brings the graph, or what is wrong with it. A definition that takes
+        over 60 seconds is an error.
         """
 
     def prepare(self, bundle: str, preloads: Sequence[tuple[str, ...]]) -> None:

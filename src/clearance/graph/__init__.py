@@ -1,1 +1,8 @@
-"""."""
+"""WHAT to do: tasks, DAGs and the graph they become: pure data, checked before anything runs."""
+
+from clearance.graph.dag import Dag, dag
+from clearance.graph.retry import Retry
+from clearance.graph.task import Task, task
+from clearance.graph.wiring import chain
+
+__all__ = ["Dag", "Retry", "Task", "chain", "dag", "task"]

@@ -1,0 +1,50 @@
+"""What is asked of the capacity desk, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for room for all members of a gang, or for none.
+
+    Attributes:
+        id: unique among the asks that wait or hold.
+        resources: by name, for each member: `cpu` and `gpu` in thousandths, `memory` in bytes.
+        members: how many processes must fit together.
+        priority: higher goes first.
+        label: how people know it (`digits/1 train`).
+    """
+
+    id: str
+    resources: dict[str, int]
+    members: int = 1
+    priority: int = 0
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the members of a granted ask go: one node name a member, in rank order."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The desk's answer to one ask.
+
+    Attributes:
+        id: of the ask.
+        verdict: `granted`, `held` or `denied`.
+        reason: one line for people.
+        placement: set when granted.
+        blockers: ids of the asks that hold or precede it, when held.
+    """
+
+    id: str
+    verdict: str
+    reason: str
+    placement: Placement | None = None
+    blockers: tuple[str, ...] = field(default=())

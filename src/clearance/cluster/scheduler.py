@@ -1,0 +1,174 @@
+"""The scheduler: grants asks in order of priority, then of arrival.
+
+Rules:
+
+1. A node is never given more than it has.
+2. A gang is granted whole or not at all; while it waits it holds nothing.
+3. Nobody overtakes: while the first ask does not fit, those behind it wait, so a large gang always gets its turn.
+4. An ask that could not fit into the empty nodes is denied at once, with what it would need.
+5. An ask without resources (nothing but zeros) fits always.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from clearance.cluster.ask import Ask, Decision, Placement
+from clearance.errors import ClearanceError
+
+_UNIT = {"cpu": 1000, "gpu": 1000}
+
+
+class Scheduler:
+    """State of the nodes and of the asks; `submit`, `step`, `release` move it on."""
+
+    def __init__(self) -> None:
+        self._capacity: dict[str, dict[str, int]] = {}
+        self._free: dict[str, dict[str, int]] = {}
+        self._waiting: list[tuple[int, int, str]] = []
+        self._asks: dict[str, Ask] = {}
+        self._held: dict[str, Placement] = {}
+        self._arrivals = 0
+
+    def add_node(self, name: str, capacity: dict[str, int]) -> None:
+        """Adds a node, or changes the capacity of one; what it holds stays.
+
+        Args:
+            name: of the node.
+            capacity: by resource name, in the units of `Ask.resources`.
+        """
+        used = {key: amount - self._free[name][key] for key, amount in self._capacity.get(name, {}).items()}
+        self._capacity[name] = dict(capacity)
+        self._free[name] = {key: amount - used.get(key, 0) for key, amount in capacity.items()}
+
+    def submit(self, ask: Ask) -> Decision | None:
+        """Takes an ask into the queue.
+
+        Returns:
+            A denial when it can never fit, else None.
+
+        Raises:
+            ClearanceError: an ask of this id waits or holds already, or it asks for less than one member.
+        """
+        if ask.id in self._asks:
+            raise ClearanceError(f"capacity was asked twice for {ask.id!r}: release the first ask before the second")
+        if ask.members < 1:
+            raise ClearanceError(f"{ask.label or ask.id}: a gang of {ask.members} members: ask for at least 1")
+        if _place(ask, {name: dict(free) for name, free in self._capacity.items()}) is None:
+            return Decision(ask.id, "denied", self._impossible(ask))
+        self._asks[ask.id] = ask
+        self._arrivals += 1
+        heapq.heappush(self._waiting, (-ask.priority, self._arrivals, ask.id))
+        return None
+
+    def restore(self, ask: Ask, placement: Placement) -> None:
+        """Takes back an ask that was granted before this scheduler was made (recovery)."""
+        self._asks[ask.id] = ask
+        self._held[ask.id] = placement
+        for node in placement.nodes:
+            if node in self._free:
+                _take(self._free[node], ask.resources)
+
+    def release(self, id: str) -> None:
+        """Gives back what an ask holds, or takes it out of the queue; an unknown id is ignored."""
+        ask = self._asks.pop(id, None)
+        placement = self._held.pop(id, None)
+        if ask and placement:
+            for node in placement.nodes:
+                if node in self._free:
+                    _give(self._free[node], ask.resources)
+
+    def step(self) -> list[Decision]:
+        """Grants what fits now, in order.
+
+        Returns:
+            The grants; who still waits is told by `explain`.
+        """
+        granted = []
+        while self._waiting:
+            id = self._waiting[0][2]
+            ask = self._asks.get(id)
+            if ask is None or id in self._held:
+                heapq.heappop(self._waiting)
+                continue
+            placement = _place(ask, self._free)
+            if placement is None:
+                break
+            heapq.heappop(self._waiting)
+            self._held[id] = placement
+            granted.append(Decision(id, "granted", self._fits(ask, placement), placement))
+        return granted
+
+    def explain(self, id: str) -> Decision | None:
+        """Says where an ask stands now and why; None for an id that neither waits nor holds."""
+        ask = self._asks.get(id)
+        if ask is None:
+            return None
+        if id in self._held:
+            return Decision(id, "granted", self._fits(ask, self._held[id]), self._held[id])
+        head = self._head()
+        if head is not None and head.id != id:
+            before = sum(1 for _, _, other in self._waiting if other in self._asks and other not in self._held)
+            reason = f"behind {head.label or head.id} ({self._short(head)}); {before} asks wait in all"
+            return Decision(id, "held", reason, blockers=(head.id,))
+        holders = tuple(self._held)
+        names = ", ".join(self._asks[holder].label or holder for holder in holders[:5])
+        more = f" and {len(holders) - 5} more" if len(holders) > 5 else ""
+        return Decision(id, "held", f"{self._short(ask)}; held by {names or 'nobody'}{more}", blockers=holders)
+
+    def _head(self) -> Ask | None:
+        waiting = (entry for entry in self._waiting if entry[2] in self._asks and entry[2] not in self._held)
+        first = min(waiting, default=None)
+        return self._asks[first[2]] if first else None
+
+    def _fits(self, ask: Ask, placement: Placement) -> str:
+        where = ", ".join(dict.fromkeys(placement.nodes))
+        return f"{_show(ask)} on {where}" if where else _show(ask)
+
+    def _short(self, ask: Ask) -> str:
+        free = {key: sum(node.get(key, 0) for node in self._free.values()) for key in ask.resources}
+        return f"asks {_show(ask)}; free {_amounts(free)}"
+
+    def _impossible(self, ask: Ask) -> str:
+        nodes = "; ".join(f"{name} has {_amounts(capacity)}" for name, capacity in self._capacity.items())
+        return f"asks {_show(ask)}, which never fits: {nodes or 'there are no nodes'}: ask for less, or add workers"
+
+
+def _place(ask: Ask, free: dict[str, dict[str, int]]) -> Placement | None:
+    """First fit of every member; `free` is changed only when all fit."""
+    asked = {key: amount for key, amount in ask.resources.items() if amount}
+    taken: list[str] = []
+    for name, room in free.items():
+        while len(taken) < ask.members and all(room.get(key, 0) >= amount for key, amount in asked.items()):
+            _take(room, asked)
+            taken.append(name)
+        if len(taken) == ask.members:
+            return Placement(tuple(taken))
+    for name in taken:
+        _give(free[name], asked)
+    return None
+
+
+def _take(room: dict[str, int], asked: dict[str, int]) -> None:
+    for key, amount in asked.items():
+        room[key] = room.get(key, 0) - amount
+
+
+def _give(room: dict[str, int], asked: dict[str, int]) -> None:
+    for key, amount in asked.items():
+        room[key] = room.get(key, 0) + amount
+
+
+def _show(ask: Ask) -> str:
+    each = _amounts(ask.resources)
+    return each if ask.members == 1 else f"a gang of {ask.members} x {each}"
+
+
+def _amounts(resources: dict[str, int]) -> str:
+    shown = []
+    for key, amount in resources.items():
+        if key == "memory":
+            shown.append(f"memory={amount / 2**30:.3g}Gi")
+        else:
+            shown.append(f"{key}={amount / _UNIT.get(key, 1):g}")
+    return " ".join(shown) or "nothing"

@@ -1,0 +1,289 @@
+"""From declarations to the graph: every check that needs the whole DAG, and the topological order.
+
+Pure: declarations in, a `Graph` or a `GraphError` out. Rules:
+
+1. Ids are safe and unique; every upstream exists; there is no cycle.
+2. An upstream that no binding names (`a >> b`) fills the first required parameter of `b` that is still free
+   and accepts what `a` returns; where there is none, it says order only. A parameter that has a default
+   is never filled by `>>`, only by name.
+3. Every required parameter is filled, and every filled parameter accepts what fills it.
+4. Nodes leave in a topological order that follows from the order of declaration alone. Nothing recurses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from clearance.errors import GraphError, nearest
+from clearance.graph.annotations import accepts, anything, element, iterated, show
+from clearance.graph.model import Binding, Graph, Items, Node, Result
+from clearance.graph.options import Options, check_id
+from clearance.graph.origin import Site
+from clearance.graph.signature import Signature
+
+_SHOWN = 12
+
+
+@dataclass(slots=True)
+class Declaration:
+    """One node as it was declared, before it is checked against the others.
+
+    Attributes:
+        id: unique in the DAG.
+        signature: what its function takes and returns.
+        entry: `module:qualified.name` of the function.
+        site: where it was declared; errors name it.
+        source: where its function was defined; the node names it.
+        options: how it runs.
+        inputs: bindings by parameter.
+        mapped: bindings that are mapped, by parameter.
+        upstream: ids that must finish first, in order (a dictionary for its order and quick look-up).
+    """
+
+    id: str
+    signature: Signature
+    entry: str = ""
+    site: Site = Site()
+    source: Site = Site()
+    options: Options = field(default_factory=Options)
+    inputs: dict[str, Binding] = field(default_factory=dict)
+    mapped: dict[str, Binding] = field(default_factory=dict)
+    upstream: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """How an error names it: `task 'train' (digits.py:31)`."""
+        return f"task {self.id!r} ({self.site})" if self.site.file else f"task {self.id!r}"
+
+    @property
+    def result(self) -> Any:
+        """The annotation of what downstream receives: a list where the node is mapped."""
+        returns = self.signature.returns
+        return list[returns] if self.mapped else returns  # type: ignore[valid-type]
+
+    def free(self) -> list[str]:
+        """Returns the required parameters that nothing fills yet."""
+        return [name for name in self.signature.required if name not in self.inputs and name not in self.mapped]
+
+
+def references(binding: Binding) -> Iterable[str]:
+    """Yields the id of every result that a binding names."""
+    stack = [binding]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Result):
+            yield top.task
+        elif isinstance(top, Items):
+            stack.extend(reversed(top.items))
+
+
+def build(
+    dag: str,
+    declarations: Sequence[Declaration],
+    *,
+    parameters: dict[str, Any] | None = None,
+    doc: str = "",
+    isolation: str = "process",
+) -> Graph:
+    """Checks the declarations together and returns the graph.
+
+    Args:
+        dag: id of the DAG.
+        declarations: in the order of declaration; left as they are.
+        parameters: the values with which it was built, JSON-compatible.
+        doc: what the DAG is for.
+        isolation: of each task that does not say its own.
+
+    Raises:
+        GraphError: the first thing that is wrong; see the rules of this module.
+    """
+    check_id(dag, "dag")
+    known = _by_id(declarations)
+    order = topological(known)
+    for declaration in declarations:
+        declaration.signature.check()
+    inputs = {declaration.id: filled(declaration, known) for declaration in declarations}
+    for declaration in declarations:
+        _check_bindings(declaration, inputs[declaration.id], known)
+    return Graph(
+        dag=dag,
+        parameters=parameters or {},
+        nodes=tuple(_node(known[name], inputs[name], isolation) for name in order),
+        doc=doc,
+    )
+
+
+def _by_id(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
+    known: dict[str, Declaration] = {}
+    for declaration in declarations:
+        check_id(declaration.id)
+        if (first := known.setdefault(declaration.id, declaration)) is not declaration:
+            raise duplicate(first, declaration)
+    for declaration in declarations:
+        for name in declaration.upstream:
+            if name not in known:
+                raise GraphError(f"{declaration.where}: upstream {name!r} is unknown{nearest(name, known)}")
+    return known
+
+
+def duplicate(first: Declaration, second: Declaration) -> GraphError:
+    """Returns the error for two nodes of one id."""
+    return GraphError(
+        f"task {first.id!r} is declared twice, at {first.site} and at {second.site}: "
+        f"name one of them, for example {first.id}.named('{first.id}_2')"
+    )
+
+
+def topological(known: dict[str, Declaration]) -> list[str]:
+    """Returns the ids so that each comes after all its upstreams.
+
+    Raises:
+        GraphError: a cycle, shown as a path.
+    """
+    waits = {name: len(declaration.upstream) for name, declaration in known.items()}
+    downstream: dict[str, list[str]] = {name: [] for name in known}
+    for name, declaration in known.items():
+        for upstream in declaration.upstream:
+            downstream[upstream].append(name)
+    order = [name for name, count in waits.items() if not count]
+    for name in order:  # grows while it is walked
+        for follower in downstream[name]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                order.append(follower)
+    if len(order) < len(known):
+        raise _cycle(known, set(known).difference(order))
+    return order
+
+
+def _cycle(known: dict[str, Declaration], left: set[str]) -> GraphError:
+    name = next(name for name in known if name in left)
+    seen: dict[str, int] = {}
+    walk: list[str] = []
+    while name not in seen:
+        seen[name] = len(walk)
+        walk.append(name)
+        name = next(upstream for upstream in known[name].upstream if upstream in left)
+    ring = walk[seen[name] :][::-1]  # upstream first
+    first = min(range(len(ring)), key=lambda index: list(known).index(ring[index])) if len(ring) < 100 else 0
+    ring = ring[first:] + ring[:first]
+    if len(ring) == 1:
+        return GraphError(f"{known[ring[0]].where} waits for itself: {ring[0]} -> {ring[0]}")
+    shown = [*ring, ring[0]]
+    if len(shown) > _SHOWN:
+        shown = [*shown[: _SHOWN // 2], f"… ({len(shown) - _SHOWN} more)", *shown[-_SHOWN // 2 :]]
+    return GraphError(f"{known[ring[0]].where} waits for itself through a cycle: {' -> '.join(shown)}")
+
+
+def filled(declaration: Declaration, known: dict[str, Declaration]) -> dict[str, Binding]:
+    """Returns the inputs of a node once its upstreams have filled its free parameters (rule 2).
+
+    Raises:
+        GraphError: a required parameter that nothing fills.
+    """
+    free = declaration.free()
+    if not free:
+        return declaration.inputs
+    inputs = dict(declaration.inputs)
+    bound = {name for binding in (*inputs.values(), *declaration.mapped.values()) for name in references(binding)}
+    annotations = declaration.signature.annotations
+    idle: list[str] = []
+    for upstream in declaration.upstream:
+        if upstream in bound:
+            continue
+        result = known[upstream].result
+        if result is None or result is type(None):
+            continue
+        name = next((name for name in free if accepts(annotations[name], result)), None)
+        if name is None:
+            idle.append(upstream)
+        else:
+            inputs[name] = Result(upstream)
+            free.remove(name)
+    if free:
+        raise _missing(declaration, free[0], idle, known)
+    return inputs
+
+
+def _missing(declaration: Declaration, name: str, idle: list[str], known: dict[str, Declaration]) -> GraphError:
+    wanted = show(declaration.signature.annotations[name])
+    if idle:
+        offers = ", ".join(f"{other!r} returns {show(known[other].result)}" for other in idle[:3])
+        return GraphError(
+            f"{declaration.where}: parameter {name!r} wants {wanted}, but {offers}: "
+            f"change one of the types, or put a task between them"
+        )
+    return GraphError(
+        f"{declaration.where}: parameter {name!r} ({wanted}) has no value: connect a task that returns it, "
+        f"pass it, fix it with .partial({name}=…), or give it a default"
+    )
+
+
+def _check_bindings(declaration: Declaration, inputs: dict[str, Binding], known: dict[str, Declaration]) -> None:
+    annotations = declaration.signature.annotations
+    for name, binding in inputs.items():
+        if not isinstance(binding, (Result, Items)):
+            continue
+        _check_binding(declaration, name, annotations[name], binding, known)
+    for name, binding in declaration.mapped.items():
+        if isinstance(binding, Result):
+            upstream = known[binding.task]
+            part = iterated(upstream.result)
+            if part is None:
+                raise GraphError(
+                    f"{declaration.where}: parameter {name!r} is mapped over the result of {upstream.where}, "
+                    f"which is {show(upstream.result)} and no list: return list[…] there, or pass it without .map"
+                )
+            _check_accepts(declaration, name, annotations[name], part, upstream, "an element of what {} returns is")
+        elif isinstance(binding, Items):
+            for item in binding.items:
+                _check_binding(declaration, name, annotations[name], item, known)
+
+
+def _check_binding(
+    declaration: Declaration, name: str, annotation: Any, binding: Binding, known: dict[str, Declaration]
+) -> None:
+    if isinstance(binding, Result):
+        upstream = known[binding.task]
+        _check_accepts(declaration, name, annotation, upstream.result, upstream, "{} returns")
+    elif isinstance(binding, Items):
+        for index, item in enumerate(binding.items):
+            part = element(annotation, index)
+            if part is None:
+                raise GraphError(f"{declaration.where}: parameter {name!r} wants {show(annotation)}, not a list")
+            if isinstance(item, (Result, Items)) and not anything(part):
+                _check_binding(declaration, name, part, item, known)
+
+
+def _check_accepts(
+    declaration: Declaration, name: str, annotation: Any, result: Any, upstream: Declaration, text: str
+) -> None:
+    if not accepts(annotation, result):
+        raise GraphError(
+            f"{declaration.where}: parameter {name!r} wants {show(annotation)}, "
+            f"but {text.format(upstream.where)} {show(result)}"
+        )
+
+
+def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) -> Node:
+    how = declaration.options
+    return Node(
+        id=declaration.id,
+        function=declaration.entry,
+        file=declaration.source.file,
+        line=declaration.source.line,
+        inputs=inputs,
+        mapped=declaration.mapped,
+        upstream=tuple(declaration.upstream),
+        returns=declaration.signature.returns_name,
+        retries=how.retries,
+        timeout=how.timeout,
+        resources=dict(how.resources),
+        gang=how.gang,
+        isolation=how.isolation or isolation,
+        preload=how.preload,
+        priority=how.priority,
+        expect=how.expect,
+    )

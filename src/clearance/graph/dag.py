@@ -1,0 +1,245 @@
+"""`dag`: tasks that belong together, from a `>>` expression or from a function of parameters.
+
+`Dag.graph(**parameters)` gives the graph as data. The expression form is checked where it is written; the
+function form when its graph is built, since it may depend on the parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, overload
+
+from clearance.errors import GraphError, nearest
+from clearance.graph.build import build, filled
+from clearance.graph.constants import plain
+from clearance.graph.definition import Definition, current
+from clearance.graph.model import Binding, Graph, Value
+from clearance.graph.options import check_id, check_isolation
+from clearance.graph.origin import Site, call_site, origin_of
+from clearance.graph.parameters import Parameter, check_names, json_of
+from clearance.graph.signature import MISSING, signature_of
+from clearance.graph.wiring import Side, absorb, parts_of
+from clearance.types.runner import runner
+
+_OPTIONS = ("name", "isolation", "doc")
+
+
+class Dag(ABC):
+    """A DAG that can be checked, drawn and run.
+
+    Attributes:
+        id: its name.
+        isolation: of each task that does not say its own.
+        doc: what it is for.
+        site: where it is written, relative to the bundle.
+        path: the file in which it is written, as this process sees it.
+    """
+
+    def __init__(self, name: str, isolation: str, doc: str, site: Site, path: str) -> None:
+        self.id = check_id(name, "dag")
+        self.isolation = check_isolation(isolation)
+        self.doc = doc
+        self.site = site
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<dag {self.id!r} ({self.site})>"
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Parameter]:
+        """What a run may set, by name."""
+
+    @abstractmethod
+    def graph(self, **parameters: Any) -> Graph:
+        """Returns the checked graph for these parameters; text is read by the parameter's type.
+
+        Raises:
+            GraphError: what is wrong with the graph, or with a parameter.
+        """
+
+    def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
+        """Runs the DAG in this process's environment and waits for its end.
+
+        Args:
+            run_id: name of the run; made up where there is none.
+            **parameters: as for `graph`.
+
+        Returns:
+            What `run.embedded.run_dag` returns.
+        """
+        return runner()(self, parameters=parameters, run_id=run_id)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise GraphError(f"dag {self.id!r} is no function: {self.id}.run(…) runs it, {self.id}.graph(…) shows it")
+
+    def __rshift__(self, other: Any) -> Any:
+        raise GraphError(f"dag {self.id!r} stands beside >>: only tasks do; join its tasks before you make the dag")
+
+    __rrshift__ = __rshift__
+
+
+class ExpressionDag(Dag):
+    """`dag("digits", download >> train >> serve)`: its parameters are those of its tasks that have a default."""
+
+    def __init__(self, name: str, items: Side, isolation: str, doc: str, site: Site, path: str) -> None:
+        super().__init__(name, isolation, doc, site, path)
+        self._definition = Definition(self.id)
+        absorb(self._definition, parts_of(items))
+        if not self._definition.declarations:
+            raise GraphError(f"dag {self.id!r} ({site}) has no task")
+        self._plain = build(self.id, self._definition.declarations, doc=doc, isolation=isolation)
+        self._parameters: dict[str, Parameter] | None = None
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        if self._parameters is None:
+            self._parameters = self._find_parameters()
+        return self._parameters
+
+    def _find_parameters(self) -> dict[str, Parameter]:
+        known = {declaration.id: declaration for declaration in self._definition.declarations}
+        owners: dict[str, list[str]] = {}
+        for declaration in known.values():
+            inputs = filled(declaration, known)
+            for name in declaration.signature.defaults:
+                if name not in inputs and name not in declaration.mapped:
+                    owners.setdefault(name, []).append(declaration.id)
+        found: dict[str, Parameter] = {}
+        for name, tasks in owners.items():
+            for owner in tasks:
+                signature = known[owner].signature
+                label = name if len(tasks) == 1 else f"{owner}.{name}"
+                found[label] = Parameter(label, signature.annotations[name], signature.defaults[name], ((owner, name),))
+        return found
+
+    def graph(self, **parameters: Any) -> Graph:
+        known = self.parameters if parameters else {}
+        by_full_name = {f"{task}.{name}": label for label, one in known.items() for task, name in one.targets}
+        given = {by_full_name.get(name, name): value for name, value in parameters.items()}
+        if parameters:
+            check_names(self.id, given, known)
+        if not given:
+            return self._plain
+        values: dict[str, Any] = {}
+        changed: dict[str, dict[str, Binding]] = {}
+        for label, value in given.items():
+            one = known[label]
+            values[label] = plain(one.convert(value, self.id), one.annotation)
+            for task, name in one.targets:
+                changed.setdefault(task, {})[name] = Value(values[label])
+        declarations = []
+        for declaration in self._definition.declarations:
+            if extra := changed.get(declaration.id):
+                declaration = replace(declaration, inputs={**declaration.inputs, **extra})
+            declarations.append(declaration)
+        return build(self.id, declarations, parameters=values, doc=self.doc, isolation=self.isolation)
+
+
+class FunctionDag(Dag):
+    """`@dag def search(limit: int = 10): …`: the function is called to build the graph."""
+
+    def __init__(
+        self, function: Callable[..., Any], name: str, isolation: str, doc: str, site: Site, path: str
+    ) -> None:
+        super().__init__(name, isolation, doc, site, path)
+        self.function = function
+        self._signature = signature_of(function, f"dag {name!r} ({site})")
+        self.__wrapped__ = function
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        found = {}
+        for name, annotation in self._signature.annotations.items():
+            default = self._signature.defaults.get(name, MISSING)
+            if annotation is Any and isinstance(default, (bool, int, float, str)):
+                annotation = type(default)
+            found[name] = Parameter(name, annotation, default)
+        return found
+
+    def graph(self, **parameters: Any) -> Graph:
+        if current() is not None:
+            raise GraphError(f"dag {self.id!r} is built inside another dag: call its tasks there instead")
+        known = self.parameters
+        check_names(self.id, parameters, known)
+        values = {name: known[name].convert(value, self.id) for name, value in parameters.items()}
+        for name, one in known.items():
+            if name not in values:
+                if one.required:
+                    raise GraphError(f"dag {self.id!r} ({self.site}): parameter {name!r} ({one.type}) is missing")
+                values[name] = one.default
+        definition = Definition(self.id)
+        with definition.active():
+            made = self.function(**values)
+        if inspect.isgenerator(made) or inspect.iscoroutine(made):
+            made.close()
+            raise GraphError(f"dag {self.id!r} ({self.site}) is a generator or async: write a plain function")
+        if not definition.declarations:
+            raise GraphError(f"dag {self.id!r} ({self.site}) calls no task")
+        return build(
+            self.id,
+            definition.declarations,
+            parameters={name: json_of(value, known[name].annotation) for name, value in values.items()},
+            doc=self.doc,
+            isolation=self.isolation,
+        )
+
+
+@overload
+def dag(function: Callable[..., Any], /) -> Dag: ...
+@overload
+def dag(name: str, items: Side, /, *, isolation: str = "process", doc: str = "") -> Dag: ...
+@overload
+def dag(
+    *, name: str | None = None, isolation: str = "process", doc: str = ""
+) -> Callable[[Callable[..., Any]], Dag]: ...
+
+
+def dag(first: Any = None, items: Any = None, /, **options: Any) -> Any:
+    """Makes a DAG: `dag("digits", a >> b)`, or `@dag` on a function that calls tasks.
+
+    Args:
+        first: the id, or the function.
+        items: a task, a `>>` expression, or a list of these.
+        **options: `name` (of the function form; default the function's), `isolation` (`process`, `worker`,
+            `inline`; of each task that does not say its own), `doc` (what it is for).
+
+    Returns:
+        A `Dag`, or a decorator that makes one.
+
+    Raises:
+        GraphError: an unknown option; in the expression form, anything that is wrong with the graph.
+    """
+    for option in options:
+        if option not in _OPTIONS:
+            raise GraphError(f"unknown option {option!r} of dag{nearest(option, _OPTIONS)}")
+    isolation, doc = options.get("isolation", "process"), options.get("doc", "")
+    site, path = call_site()
+    if isinstance(first, str):
+        if items is None:
+            return lambda function: _of_function(function, first, isolation, doc)
+        return ExpressionDag(first, items, isolation, doc, site, path)
+    if first is None:
+        return lambda function: _of_function(function, options.get("name"), isolation, doc)
+    if items is not None or not callable(first) or isinstance(first, Dag):
+        raise GraphError(f"{site}: dag wants an id first: dag('digits', a >> b)")
+    return _of_function(first, options.get("name"), isolation, doc)
+
+
+def _of_function(function: Any, name: str | None, isolation: str, doc: str) -> Dag:
+    if isinstance(function, Dag) or not inspect.isroutine(function):
+        raise GraphError(f"@dag wants a function, not {function!r}")
+    origin = origin_of(function)
+    return FunctionDag(
+        function,
+        name or function.__name__,
+        isolation,
+        doc or inspect.cleandoc(function.__doc__ or ""),
+        origin.site,
+        origin.path,
+    )

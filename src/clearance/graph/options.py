@@ -1,0 +1,124 @@
+"""What `@task(...)` says beside the function: retries, timeout, resources, gang, isolation, priority."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clearance.errors import GraphError, nearest
+from clearance.graph.model import RetryPolicy
+from clearance.graph.retry import Retry, seconds
+from clearance.types.resources import Resources
+
+ISOLATIONS = ("process", "worker", "inline")
+NAMES = ("retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect")
+_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+_LONGEST_ID = 200
+_LARGEST_GANG = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a task runs; the fields are those of `graph.model.Node`, `isolation` empty where the DAG decides."""
+
+    retries: RetryPolicy = RetryPolicy()
+    timeout: float = 0.0
+    resources: Mapping[str, int] = field(default_factory=lambda: Resources().quantities())
+    gang: int = 1
+    preload: tuple[str, ...] = ()
+    isolation: str = ""
+    priority: int = 0
+    expect: float = 0.0
+
+
+def check_id(value: Any, what: str = "task") -> str:
+    """Returns the id of a task or DAG if it is safe as a file name and in a URL.
+
+    Raises:
+        GraphError: anything but letters, digits, `_`, `-` and `.`; no letter or `_` first; `..`; over 200 characters.
+    """
+    if not isinstance(value, str) or not _ID.match(value) or ".." in value or len(value) > _LONGEST_ID:
+        shown = repr(value) if len(repr(value)) < 80 else repr(value)[:77] + "..."
+        raise GraphError(
+            f"{what} id {shown} is not allowed: begin with a letter or '_', then letters, digits, '_', '-' or '.', "
+            f"without '..', at most {_LONGEST_ID} characters"
+        )
+    return value
+
+
+def check_isolation(value: Any) -> str:
+    """Returns the isolation if it is one.
+
+    Raises:
+        GraphError: another word.
+    """
+    if value not in ISOLATIONS:
+        hint = nearest(value, ISOLATIONS) if isinstance(value, str) else ""
+        raise GraphError(f"isolation is {value!r}: use one of {', '.join(ISOLATIONS)}{hint}")
+    return str(value)
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise GraphError(f"{name} is {value!r}: write a whole number from {least} to {most}")
+    return value
+
+
+def _policy(value: Any) -> RetryPolicy:
+    if isinstance(value, Retry):
+        return value.policy()
+    if isinstance(value, int):
+        return Retry(value).policy() if value is not False and value != 0 else RetryPolicy()
+    raise GraphError(f"retries is {value!r}: write a number of attempts after the first, or Retry(3, backoff=2.0)")
+
+
+def _quantities(value: Any) -> dict[str, int]:
+    if isinstance(value, Resources):
+        return value.quantities()
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return Resources(**value).quantities()
+    raise GraphError(f"resources is {value!r}: write Resources(cpu=1, memory='2Gi')")
+
+
+def _modules(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise GraphError(f"preload is {value!r}: write a list of module names, for example ['torch']")
+    names = tuple(value)
+    for name in names:
+        if not isinstance(name, str) or not _MODULE.match(name):
+            raise GraphError(f"preload holds {name!r}: write module names, for example ['torch']")
+    return names
+
+
+def options(
+    *,
+    retries: int | Retry = 0,
+    timeout: float | str | None = None,
+    resources: Resources | Mapping[str, Any] | None = None,
+    gang: int = 1,
+    preload: Iterable[str] = (),
+    isolation: str | None = None,
+    priority: int = 0,
+    expect: float | str | None = None,
+    **unknown: Any,
+) -> Options:
+    """Checks and normalises the options of a task.
+
+    Raises:
+        GraphError: an unknown option, or a value that is none.
+    """
+    for name in unknown:
+        raise GraphError(f"unknown option {name!r}{nearest(name, NAMES)}")
+    return Options(
+        retries=_policy(retries),
+        timeout=0.0 if timeout is None else seconds(timeout),
+        resources=Resources().quantities() if resources is None else _quantities(resources),
+        gang=_whole("gang", gang, 1, _LARGEST_GANG),
+        preload=_modules(preload),
+        isolation="" if isolation is None else check_isolation(isolation),
+        priority=_whole("priority", priority, -1000000, 1000000),
+        expect=0.0 if expect is None else seconds(expect, "expect"),
+    )

@@ -1,0 +1,91 @@
+"""How a task is tried again, and how long it may take: `Retry` and durations such as `"1h30m"`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from clearance.errors import GraphError
+from clearance.graph.model import RetryPolicy
+from clearance.types.serialisable import qualified
+
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
+_MOST = 1000
+
+
+def seconds(value: float | str, where: str = "timeout") -> float:
+    """Returns a duration in seconds: 90, "90s", "10m", "1h30m", "500ms", "2d".
+
+    Raises:
+        GraphError: not a positive, finite duration.
+    """
+    number: float | None = None
+    if isinstance(value, str):
+        text = value.strip().replace(" ", "")
+        parts = _PART.findall(text)
+        if parts and "".join(amount + unit for amount, unit in parts) == text:
+            number = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+        elif re.fullmatch(r"\d+(\.\d+)?", text):
+            number = float(text)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = float(value)
+    if number is None or not math.isfinite(number) or number <= 0:
+        raise GraphError(f"{where} is {value!r}: write seconds, or a duration such as '90s', '10m' or '1h30m'")
+    return number
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and when a failed attempt is tried again.
+
+    Attributes:
+        times: attempts after the first, 0 to 1000.
+        backoff: each wait is this many times the wait before it, at least 1.
+        delay: seconds before the second attempt.
+        max_delay: seconds, the longest wait.
+        jitter: each wait is drawn between half of it and all of it, so that many tasks do not return at once.
+        on: exception classes that are worth another attempt; `Exception` means every failure, a process
+            that died or ran out of time included.
+
+    Raises:
+        GraphError: a value out of its range.
+    """
+
+    times: int
+    backoff: float = 2.0
+    delay: float = 1.0
+    max_delay: float = 60.0
+    jitter: bool = True
+    on: tuple[type[BaseException], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.times, bool) or not isinstance(self.times, int) or not 0 <= self.times <= _MOST:
+            raise GraphError(f"Retry(times={self.times!r}): write a whole number from 0 to {_MOST}")
+        for name, least in (("backoff", 1.0), ("delay", 0.0), ("max_delay", 0.0)):
+            value = getattr(self, name)
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            if not good or value < least:
+                raise GraphError(f"Retry({name}={value!r}): write a number, at least {least:g}")
+            object.__setattr__(self, name, float(value))
+        if not isinstance(self.jitter, bool):
+            raise GraphError(f"Retry(jitter={self.jitter!r}): write True or False")
+        kinds = self.on if isinstance(self.on, (tuple, list)) else (self.on,)
+        for kind in kinds:
+            if not isinstance(kind, type) or not issubclass(kind, BaseException):
+                raise GraphError(f"Retry(on={kind!r}): write exception classes, for example on=(OSError,)")
+        if not kinds:
+            raise GraphError("Retry(on=()) would never retry: leave `on` out, or write times=0")
+        object.__setattr__(self, "on", tuple(kinds))
+
+    def policy(self) -> RetryPolicy:
+        """Returns the policy as the graph holds it: exceptions by qualified name."""
+        return RetryPolicy(
+            times=self.times,
+            backoff=self.backoff,
+            delay=self.delay,
+            max_delay=self.max_delay,
+            jitter=self.jitter,
+            on=tuple(qualified(kind) for kind in self.on),
+        )

@@ -1,0 +1,311 @@
+"""`@task`: a function that becomes a node of a DAG.
+
+Called anywhere else a task is just its function. Called inside an `@dag` function it declares a node and
+returns a `Step`. Standing bare beside `>>` it is the node whose id is its name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from clearance.errors import GraphError, nearest
+from clearance.graph.annotations import show
+from clearance.graph.build import Declaration
+from clearance.graph.constants import NoConstant
+from clearance.graph.definition import Definition, current
+from clearance.graph.model import Items, Value
+from clearance.graph.options import Options, check_id, options
+from clearance.graph.origin import Origin, Site, call_site, origin_of
+from clearance.graph.retry import Retry
+from clearance.graph.retry import seconds as duration
+from clearance.graph.signature import Signature, signature_of
+from clearance.graph.step import Step, bind
+from clearance.graph.wiring import Joinable
+from clearance.types.resources import Resources
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_NAME = object()
+
+
+class Task(Joinable, Generic[P, R]):
+    """A function and how it runs; made by `@task`, never changed.
+
+    Attributes:
+        id: id of the node it becomes: the function's name, unless it was named.
+        function: the plain function.
+        options: retries, timeout, resources and the rest.
+        origin: where the function was defined.
+        signature: what it takes and returns.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        origin: Origin,
+        signature: Signature,
+        how: Options,
+        name: str,
+        fixed: Mapping[str, Any] | None = None,
+        mapped: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.id = name
+        self.function = function
+        self.origin = origin
+        self.options = how
+        self.signature = signature
+        self._fixed = dict(fixed or {})
+        self._mapped = dict(mapped or {})
+        self.__wrapped__ = function
+        self.__name__ = getattr(function, "__name__", name)
+        self.__qualname__ = origin.name
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+
+    def __repr__(self) -> str:
+        return f"<{self.where}>"
+
+    @property
+    def where(self) -> str:
+        """How an error names it: `task 'train' (digits.py:31)`."""
+        return f"task {self.id!r} ({self.origin.site})"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        definition = current()
+        if definition is not None:
+            return cast(R, self._step(definition, args, kwargs, {}))
+        if self._mapped:
+            raise GraphError(f"{self.where} is mapped: a mapped task runs only in a dag")
+        return self.function(*args, **{**self._fixed, **kwargs})
+
+    def named(self, name: str) -> Task[P, R]:
+        """Returns the same task as a node with another id.
+
+        Raises:
+            GraphError: an id that is not allowed.
+        """
+        return self._copy(name=check_id(name))
+
+    def expect(self, seconds: float | str) -> Task[P, R]:
+        """Returns the same task with a hint of how long it takes, in seconds or as `"10m"`."""
+        return self._copy(how=replace(self.options, expect=duration(seconds, "expect")))
+
+    def partial(self, **fixed: Any) -> Task[..., R]:
+        """Returns the same task with some parameters fixed to constants or steps.
+
+        Raises:
+            GraphError: an unknown parameter, or one that is fixed already.
+        """
+        self._check_names(fixed, call_site()[0])
+        return self._copy(fixed={**self._fixed, **fixed})
+
+    def map(self, **over: Any) -> Any:
+        """Runs the task once for each element of a list; several lists are zipped.
+
+        Args:
+            **over: by parameter name: a list, a tuple, a range, or a step that returns a list.
+
+        Returns:
+            Inside an `@dag` function a step, whose result is the list of results; else a task for `>>`.
+
+        Raises:
+            GraphError: nothing to map over, a value that is no list, or lists of different lengths.
+        """
+        site = call_site()[0]
+        if not over:
+            raise GraphError(f"task {self.id!r} ({site}): map() needs a list, for example .map(lr=[1e-4, 1e-3])")
+        self._check_names(over, site)
+        definition = current()
+        if definition is not None:
+            return self._step(definition, (), {}, over)
+        return self._copy(mapped=over)
+
+    def declare(self, definition: Definition) -> Declaration:
+        found = definition.bare.get(id(self))
+        if found is None:
+            found = (self, self._declaration(definition, (), {}, {}, self.origin.site))
+            definition.add(found[1])
+            definition.bare[id(self)] = found
+        return found[1]
+
+    def _copy(
+        self,
+        name: str | None = None,
+        how: Options | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        mapped: Mapping[str, Any] | None = None,
+    ) -> Task[P, R]:
+        return Task(
+            self.function,
+            self.origin,
+            self.signature,
+            how or self.options,
+            name or self.id,
+            self._fixed if fixed is None else fixed,
+            self._mapped if mapped is None else mapped,
+        )
+
+    def _check_names(self, given: Iterable[str], site: Site) -> None:
+        for name in given:
+            if name not in self.signature.names:
+                raise GraphError(
+                    f"task {self.id!r} ({site}): parameter {name!r} is unknown{nearest(name, self.signature.names)}"
+                )
+            if name in self._fixed or name in self._mapped:
+                how = "fixed by .partial" if name in self._fixed else "mapped"
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is {how} already")
+
+    def _step(
+        self, definition: Definition, args: Sequence[Any], kwargs: Mapping[str, Any], over: Mapping[str, Any]
+    ) -> Step:
+        declaration = self._declaration(definition, args, kwargs, over, call_site()[0])
+        definition.add(declaration)
+        return Step(declaration, definition)
+
+    def _declaration(
+        self,
+        definition: Definition,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        over: Mapping[str, Any],
+        site: Site,
+    ) -> Declaration:
+        given = self._named_arguments(args, kwargs, site) if args else dict(kwargs)
+        self._check_names(given, site)
+        check_importable(self.origin, self.function, self.where)
+        declaration = Declaration(self.id, self.signature, self.origin.entry, site, self.origin.site, self.options)
+        annotations = self.signature.annotations
+        name = ""
+        try:
+            for name, value in {**self._fixed, **given}.items():
+                declaration.inputs[name] = bind(value, annotations[name], definition, declaration.upstream)
+            lengths = {}
+            for name, value in {**self._mapped, **over}.items():
+                lengths[name] = self._map_over(declaration, name, value, definition)
+        except NoConstant as error:
+            raise GraphError(f"{declaration.where}: parameter {name!r}: {error}") from None
+        known = {name: length for name, length in lengths.items() if length is not None}
+        if len(set(known.values())) > 1:
+            counts = ", ".join(f"{name} has {length}" for name, length in known.items())
+            raise GraphError(f"{declaration.where}: mapped lists differ in length: {counts}")
+        return declaration
+
+    def _named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], site: Site) -> dict[str, Any]:
+        names = self.signature.names
+        if len(args) > len(names):
+            raise GraphError(f"task {self.id!r} ({site}) takes {len(names)} arguments, but {len(args)} were passed")
+        given = dict(zip(names, args, strict=False))
+        for name in kwargs:
+            if name in given:
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is passed twice")
+        return {**given, **kwargs}
+
+    def _map_over(self, declaration: Declaration, name: str, value: Any, definition: Definition) -> int | None:
+        """Binds a mapped parameter and returns the number of elements, or None where only the run will know."""
+        annotation = self.signature.annotations[name]
+        if isinstance(value, Step):
+            declaration.mapped[name] = bind(value, Any, definition, declaration.upstream)
+            return None
+        if isinstance(value, range):
+            value = list(value)
+        if not isinstance(value, (list, tuple)):
+            raise GraphError(
+                f"{declaration.where}: parameter {name!r} is mapped over {type(value).__qualname__}, which is no list: "
+                f"write .map({name}=[…]), or pass it without .map"
+            )
+        parts = [bind(item, annotation, definition, declaration.upstream) for item in value]
+        constants = [part.value for part in parts if isinstance(part, Value)]
+        declaration.mapped[name] = Value(constants) if len(constants) == len(parts) else Items(tuple(parts))
+        return len(parts)
+
+
+def check_importable(origin: Origin, function: Callable[..., Any], where: str) -> None:
+    """Checks that an attempt, which imports the function by name, will find this one.
+
+    Raises:
+        GraphError: another process cannot find the function under its module and name.
+    """
+    if origin.path.startswith("<"):
+        raise GraphError(f"{where} was typed in at a prompt: put it in a .py file, where a process can import it")
+    found: Any = sys.modules.get(origin.module) or sys.modules.get(function.__module__)
+    if found is None:
+        return
+    for part in origin.name.split("."):
+        found = getattr(found, part, _NO_NAME)
+    if found is not function and getattr(found, "function", None) is not function:
+        raise GraphError(
+            f"{where} cannot be imported: {origin.name!r} in {origin.site.file} is "
+            f"{'missing' if found is _NO_NAME else 'something else'}; keep the function under its own name"
+        )
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    retries: int | Retry = 0,
+    timeout: float | str | None = None,
+    resources: Resources | Mapping[str, Any] | None = None,
+    gang: int = 1,
+    preload: Iterable[str] = (),
+    isolation: str | None = None,
+    priority: int = 0,
+    expect: float | str | None = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any:
+    """Makes a function a task; used bare (`@task`) or with options (`@task(retries=3)`).
+
+    Args:
+        function: the function, at the top level of a file: an attempt imports it by name.
+        name: id of its node, default the function's name.
+        **how: `retries` (attempts after the first, or a `Retry`), `timeout` (seconds, "10m", "1h30m"),
+            `resources` (`Resources` or a dict, for each process), `gang` (number of processes), `preload`
+            (modules imported once before forking), `isolation` (`process`, `worker`, `inline`), `priority`
+            (higher goes first), `expect` (about how long it takes).
+
+    Returns:
+        A `Task`, or a decorator that makes one.
+
+    Raises:
+        GraphError: an unknown option, a value that is none, or a function that cannot be a task.
+    """
+    if function is not None:
+        return _make(function, name, how)
+    return lambda inner: _make(inner, name, how)
+
+
+def _make(function: Any, name: str | None, how: Mapping[str, Any]) -> Task[..., Any]:
+    if isinstance(function, Task):
+        raise GraphError(f"{function.where} is a task already: write @task once")
+    if not callable(function) or not hasattr(function, "__qualname__"):
+        raise GraphError(f"@task wants a function, not {show(type(function))}")
+    origin = origin_of(function)
+    where = f"task {name or getattr(function, '__name__', '')!r} ({origin.site})"
+    if isinstance(function, type):
+        raise GraphError(f"{where} is a class: make a function that returns one of it")
+    if "<lambda>" in origin.name:
+        raise GraphError(f"{where} is a lambda, which cannot be imported by name: write def")
+    if "<locals>" in origin.name:
+        raise GraphError(
+            f"{where} is defined inside {origin.name.split('.<locals>')[0]!r} and cannot be imported by name: "
+            "move it to the top level of the file"
+        )
+    plain = inspect.unwrap(function)
+    if inspect.iscoroutinefunction(plain) or inspect.isasyncgenfunction(plain):
+        raise GraphError(f"{where} is async: write def, and call asyncio.run(…) in it")
+    if inspect.isgeneratorfunction(plain):
+        raise GraphError(f"{where} is a generator, its values cannot be stored: return a list")
+    signature = signature_of(function, where)
+    try:
+        return Task(function, origin, signature, options(**how), check_id(name or function.__name__))
+    except GraphError as error:
+        raise GraphError(f"{where}: {error}") from None

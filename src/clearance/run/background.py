@@ -1,0 +1,40 @@
+"""The background controller: leads while a run is active or a service is wanted, then goes away.
+
+Started by `embedded.start_background` as `python -m clearance.run.background`, with `CLEARANCE_HOME` set.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from clearance.errors import ClearanceError
+from clearance.run import lease
+from clearance.run.client import address
+from clearance.run.embedded import Leading, opened
+from clearance.settings import load
+
+
+def main() -> int:
+    """Leads until nothing is wanted, or until SIGTERM; returns the exit code."""
+    settings = load()
+    with opened(settings) as database:
+        deadline = time.monotonic() + lease.SECONDS
+        while not isinstance(taken := lease.take(database, str(address(settings.home)), time.time()), int):
+            if time.monotonic() > deadline:
+                return 0
+            time.sleep(0.02)
+        leading = Leading(settings, database, taken)
+        with leading as loop:
+            loop.handle_signals()
+            loop.run(lambda: bool(loop.signals) or not leading.controller.busy)
+            leading.keep = leading.controller.busy
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ClearanceError as error:
+        print(f"clearance: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_code)

@@ -1,0 +1,553 @@
+"""The controller: gathers what happened, decides, commits once a turn, and only then acts.
+
+Rules:
+
+1. A turn is: observe → decide → one commit → launch, cancel, acknowledge, tell followers. Nothing is launched
+   whose row is not committed, and nothing is acknowledged whose result is not.
+2. A report of an attempt that is not the newest of its instance is refused (fenced) and leaves no trace but an event.
+3. Whatever the controller holds in memory can be read back from the database: kill it anywhere.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from clearance.cluster import Scheduler
+from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
+from clearance.errors import UsageError
+from clearance.graph import model
+from clearance.run import arguments, recovery, rows
+from clearance.run.clearance import Desks, Verdict
+from clearance.run.evidence import Evidence
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.lease import SECONDS as LEASE_SECONDS
+from clearance.run.machine import Changes, Machine
+from clearance.run.services import Services
+from clearance.settings import Settings
+from clearance.store.database import Batch, Database
+from clearance.store.outbox import Event as Happened
+from clearance.store.outbox import append
+from clearance.types.artifact import Artifact
+from clearance.types.states import RunState, TaskState
+
+ORDER = (
+    "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
+    "instance_note", "run_change", "attempt_add", "attempt_started", "attempt_finished", "artifact_add",
+    "attestation_add", "service_put", "event_add",
+)  # fmt: skip
+
+Listener = Callable[[list[Happened]], None]
+_failures = msgspec.json.Encoder()
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph that is to be run.
+
+    Attributes:
+        graph: canonical JSON of the graph.
+        bundle: digest of its source bundle, which lies unpacked in the home.
+        module: name of the pipeline's module in the bundle.
+        run_id: chosen id; empty for the next number of the DAG.
+        principal: who submits.
+    """
+
+    graph: bytes
+    bundle: str
+    module: str
+    run_id: str = ""
+    principal: str = ""
+
+
+class Controller:
+    """The one writer.
+
+    Args:
+        settings: where things live.
+        database: open for writing, migrated.
+        engine: what runs attempts.
+        epoch: of the lease this controller holds.
+        clock: returns seconds since 1970.
+        rng: draws the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        engine: Engine,
+        epoch: int,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.engine = engine
+        self.epoch = epoch
+        self.clock = clock
+        self.rng = rng or random.Random()  # noqa: S311
+        self.evidence = Evidence(settings)
+        self.machine = Machine(self.evidence.read)
+        self.scheduler = Scheduler()
+        for node in engine.nodes():
+            self.scheduler.add_node(node.name, node.capacity)
+        self.desks = Desks(self.scheduler, self._judge)
+        self.runs: dict[str, ActiveRun] = {}
+        self.listeners: list[Listener] = []
+        self.defined: Callable[[Defined], None] = lambda _: None
+        self.services = Services(self)
+        self._attempts: dict[str, Instance] = {}
+        self._asking: dict[str, Instance] = {}
+        self._started: dict[str, float] = {}
+        self._retries: list[tuple[float, int, Instance]] = []
+        self._batch = Batch(ORDER)
+        self._events: list[Happened] = []
+        self._launches: list[Launch] = []
+        self._done: list[str] = []
+        self._cancels: list[str] = []
+        self._lease_until = 0.0
+        self._numbers = int(database.rows("run_highest")[0][0])
+        self._counts: dict[str, int] = {}
+        self._serial = 0
+
+    # -- asked from outside ------------------------------------------------------------------------------------------
+
+    def submit(self, submission: Submission) -> tuple[str, bool]:
+        """Creates a run, or goes on with the one that has this id.
+
+        Returns:
+            The id of the run, and whether it is new.
+
+        Raises:
+            UsageError: the id belongs to a run of other code or parameters, or is no valid id.
+        """
+        graph = model.decode(submission.graph)
+        version = recovery.version_digest(submission.graph, submission.bundle)
+        if submission.run_id:
+            recovery.check_run_id(submission.run_id)
+            if found := rows.run_row(self.database, submission.run_id):
+                if found.version != version:
+                    raise UsageError(
+                        f"run {found.id!r} exists with other code or parameters: choose another --run-id, "
+                        f"or go on with `clearance resume {found.id}`"
+                    )
+                self.resume(found.id)
+                return found.id, False
+        now = self.clock()
+        id = submission.run_id or self._next_id(graph.dag)
+        lock = self.evidence.environment()
+        self._numbers += 1
+        run = ActiveRun(
+            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
+            graph=graph, principal=submission.principal, environment=lock.digest,
+        )  # fmt: skip
+        batch = self._batch
+        batch.add("environment_add", lock.digest, lock.text)
+        batch.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
+        batch.add(
+            "run_add", run.number, run.key, id, graph.dag, version, RunState.RUNNING,
+            rows.json_text(graph.parameters), submission.principal, lock.digest, now,
+        )  # fmt: skip
+        for instance in run.nodes:
+            self._insert(instance, now)
+        self.runs[id] = run
+        self._tell(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
+        preloads = dict.fromkeys(node.preload for node in graph.nodes)
+        self.engine.prepare(run.bundle, list(preloads))
+        self.machine.begin(run)
+        return id, True
+
+    def resume(self, id: str, tasks: list[str] | None = None) -> bool:
+        """Goes on with a run: everything that did not succeed is done again.
+
+        Args:
+            id: of the run.
+            tasks: only these (and what depends on them), as `task` or `task[3]`; None means all.
+
+        Returns:
+            False when there is nothing to do: it succeeded, or it is running.
+
+        Raises:
+            UsageError: no such run or task, or a named task has succeeded.
+        """
+        run = self.runs.get(id) or self._load(id)
+        chosen: list[Instance] = []
+        for label in tasks or ():
+            instance = run.find(label)
+            if instance is None:
+                raise UsageError(f"run {id!r} has no task {label!r}: see `clearance runs show {id}`")
+            if not instance.state.finished or instance.state is TaskState.SUCCESS:
+                raise UsageError(f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried")
+            chosen.extend([instance, *run.expanded.get(instance.node, ())] if instance.position < 0 else [instance])
+        if tasks is None and id not in self.runs:
+            chosen = run.instances()
+        if not any(each.state.finished and each.state is not TaskState.SUCCESS for each in chosen):
+            return False
+        if id not in self.runs:
+            self.runs[id] = run
+            old = recovery.state_of(self.database, run.number)
+            self._batch.guard("run_change", RunState.RUNNING, None, run.number, old)
+            self._tell(self.clock(), run, None, RunState.RUNNING, {"resumed": True})
+        self.machine.clear(run, chosen)
+        return True
+
+    def cancel(self, id: str) -> bool:
+        """Cancels a run; False when it is not running.
+
+        Raises:
+            UsageError: no such run.
+        """
+        run = self.runs.get(id)
+        if run is None:
+            recovery.known(self.database, id)
+            return False
+        for instance in self.machine.cancel(run):
+            self._cancels.append(instance.attempt)
+        for instance in run.instances():
+            if instance.state is TaskState.CANCELLED:
+                self.desks.release(instance)
+                self._asking.pop(self.desks.ask_of(instance).id, None)
+        return True
+
+    def why(self, id: str, label: str) -> dict[str, Any] | None:
+        """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""
+        run = self.runs.get(id)
+        instance = run.find(label) if run else None
+        if instance is None or instance.state is not TaskState.AWAITING_CLEARANCE:
+            return None
+        decision = self.scheduler.explain(self.desks.ask_of(instance).id)
+        if decision is None:
+            return None
+        names = [self._label_of(blocker) for blocker in decision.blockers]
+        return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
+
+    @property
+    def busy(self) -> bool:
+        """True while a run is active or a service is wanted."""
+        return bool(self.runs) or self.services.wanted
+
+    # -- the turn ----------------------------------------------------------------------------------------------------
+
+    def recover(self) -> None:
+        """Takes over what an earlier controller left: running attempts are adopted, spooled results taken."""
+        snapshot = self.engine.adopt(self.epoch)
+        now = self.clock()
+        running = {started.attempt: started for started in snapshot.running}
+        finished = {event.attempt: event for event in snapshot.finished}
+        for run in recovery.unfinished_runs(self.database, self.evidence.read):
+            self.runs[run.id] = run
+            for instance in run.instances():
+                self._readopt(instance, running, finished, now)
+            if not run.unfinished:
+                self.machine.changes.ended.append((run, recovery.outcome(run)))
+            self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
+        self.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
+        known = {*self._attempts, *self.services.attempts}
+        self._cancels += [attempt for attempt in running if attempt not in known]
+        self._done += [attempt for attempt in finished if attempt not in known]
+        for event in snapshot.finished:
+            if event.attempt in known:
+                self._observe(event, now)
+
+    def turn(self) -> float:
+        """Does everything that can be done now.
+
+        Returns:
+            Seconds until something is due by itself.
+
+        Raises:
+            LeaseLost: another controller leads.
+        """
+        now = self.clock()
+        for event in self.engine.observe():
+            self._observe(event, now)
+        while self._retries and self._retries[0][0] <= now:
+            _, _, instance = heapq.heappop(self._retries)
+            if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
+                self.machine.wake(instance)
+        self.services.reconcile(now)
+        self._commit(now, self._clear(now))
+        due = [self._lease_until - LEASE_SECONDS * 2 / 3, self.services.due]
+        if self._retries:
+            due.append(self._retries[0][0])
+        return max(0.0, min(due) - self.clock())
+
+    def _observe(self, event: Event, now: float) -> None:
+        if isinstance(event, EngineLost):
+            self._lost(event, now)
+        elif isinstance(event, Defined):
+            self.defined(event)
+        elif isinstance(event, Started | Ready | Finished):
+            if event.attempt in self.services.attempts:
+                self.services.observe(event, now)
+                if isinstance(event, Finished):
+                    self._done.append(event.attempt)
+                return
+            instance = self._attempts.get(event.attempt)
+            if isinstance(event, Finished):
+                self._done.append(event.attempt)
+            if instance is None or instance.attempt != event.attempt:
+                self._fence(event, now)
+            elif isinstance(event, Started):
+                self._on_started(instance, event, now)
+            elif isinstance(event, Finished):
+                self._on_finished(instance, event, now)
+
+    def _on_started(self, instance: Instance, event: Started, now: float) -> None:
+        if instance.state is not TaskState.QUEUED:
+            return
+        self._started[event.attempt] = now
+        processes = rows.json_text([event.pids, event.births])
+        self._batch.guard("attempt_started", event.node, processes, now, event.attempt)
+        self.machine.move(instance, TaskState.RUNNING)
+
+    def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
+        key = event.attempt
+        del self._attempts[key]
+        self.desks.release(instance)
+        started = self._started.pop(key, now)
+        failure = event.failure
+        usage = event.usage
+        text = _failures.encode(failure).decode() if failure else ""
+        self._batch.guard("attempt_finished", event.outcome, now, text, usage.cpu_seconds, usage.peak_memory, key)
+        if event.outcome == "success":
+            self._succeed(instance, event.result, started, now)
+        elif event.outcome == "cancelled" or (instance.run.cancelling and event.outcome == "evicted"):
+            self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
+        elif event.outcome in ("evicted", "lost"):
+            self.machine.again(instance)
+        else:
+            failure = failure or Failure(event.outcome, f"ended with {event.outcome}")
+            self.machine.fail(instance, failure, now, self.rng)
+            if instance.state is TaskState.UP_FOR_RETRY:
+                self._retry_later(instance)
+                self.machine.changes.reasons[instance] = failure.message
+
+    def _succeed(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
+        if result is not None and result.serializer == "endpoint" and self.services.asks(result):
+            self.machine.move(instance, TaskState.DEFERRED)
+            self.services.want(instance, result, now)
+            return
+        self.complete(instance, result, started, now)
+
+    def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
+        """Ends an instance with success: its result is stored and attested in the same transaction."""
+        if result is not None:
+            self._batch.add(
+                "artifact_add", instance.run.number, instance.number, result.digest,
+                rows.artifact_encoder.encode(result), now,
+            )  # fmt: skip
+            used = arguments.inputs(arguments.of(instance))
+            for subject, kind, envelope in self.evidence.attest(instance, result, used, started, now):
+                self._batch.add(
+                    "attestation_add", subject, kind, instance.run.number, instance.number, envelope, now
+                )
+        self.machine.finish(instance, TaskState.SUCCESS, result)
+
+    def _lost(self, event: EngineLost, now: float) -> None:
+        """The engine died: what it had spooled is taken, the rest is done again."""
+        snapshot = self.engine.adopt(self.epoch)
+        for finished in snapshot.finished:
+            self._observe(finished, now)
+        for key, instance in list(self._attempts.items()):
+            failure = Failure("lost", event.reason)
+            self._on_finished(instance, Finished(key, "lost", failure=failure), now)
+        self.services.lost(now)
+        for run in self.runs.values():
+            self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
+
+    def _fence(self, event: Started | Ready | Finished, now: float) -> None:
+        kind = type(event).__name__.lower()
+        self._events.append(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
+
+    def _clear(self, now: float) -> Changes:
+        """Sends whatever is ready to both desks, and takes what they grant."""
+        ready = self.machine.changes.ready
+        fresh: list[Instance] = []
+        position = 0
+        while position < len(ready):
+            instance = ready[position]
+            position += 1
+            if instance.state is not TaskState.AWAITING_CLEARANCE:
+                continue
+            if self.desks.request(instance, arguments.of(instance), now):
+                self._asking[f"{instance.run.key}.{instance.number}"] = instance
+                fresh.append(instance)
+            else:
+                record = msgspec.json.decode(instance.clearance)
+                desk = record["capacity"] if record.get("capacity") else record["trust"]
+                self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        for decision in self.scheduler.step():
+            if decision.id.startswith("service:"):
+                self.services.granted(decision, now)
+                continue
+            instance = self._asking.pop(decision.id)
+            if instance.state is not TaskState.AWAITING_CLEARANCE:
+                self.scheduler.release(decision.id)
+                continue
+            instance.epoch += 1
+            instance.attempts += 1
+            self.desks.granted(instance, decision, now)
+            self.machine.move(instance, TaskState.QUEUED)
+            self._launch(instance)
+        held = [instance for instance in fresh if instance.state is TaskState.AWAITING_CLEARANCE]
+        if held:
+            first = self.scheduler.explain(self.desks.ask_of(held[0]).id)
+            for instance in held:
+                if first is not None:
+                    self.desks.held(instance, first, now)
+        return self.machine.take()
+
+    def _launch(self, instance: Instance) -> None:
+        spec, run = instance.spec, instance.run
+        key = instance.attempt
+        self._attempts[key] = instance
+        self._batch.add("attempt_add", key, run.number, instance.number, instance.epoch)
+        self._launches.append(
+            Launch(
+                attempt=key,
+                bundle=run.bundle,
+                entry=spec.function,
+                arguments=arguments.of(instance),
+                isolation=spec.isolation,
+                preload=spec.preload,
+                gang=spec.gang,
+                cpu_millis=spec.resources.get("cpu", 0),
+                memory=spec.resources.get("memory", 0),
+                timeout=spec.timeout,
+                grace=self.settings.grace,
+                run=run.id,
+                task=spec.id,
+                instance=instance.position,
+                number=instance.attempts,
+                checkpoint=f"{run.key}.{instance.number}",
+            )
+        )
+
+    def _commit(self, now: float, changes: Changes) -> None:
+        batch = self._batch
+        for instance in changes.added:
+            self._insert(instance, now)
+        opened = {*changes.opened}
+        for follower, failed, skipped in changes.counted:
+            if follower not in opened:
+                batch.guard("instance_count", failed, skipped, follower.run.number, follower.number)
+        for row in opened:
+            batch.add("instance_open", row.pending, row.failed, row.skipped, row.run.number, row.number)
+        for instance, state in changes.dirty.items():
+            stored, epoch = instance.stored
+            batch.guard(
+                "instance_change", state, instance.epoch, instance.attempts, instance.due_at, now, instance.clearance,
+                instance.run.number, instance.number, stored, epoch,
+            )  # fmt: skip
+            payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
+            if reason := changes.reasons.get(instance):
+                payload["reason"] = reason
+            self._tell(now, instance.run, instance, state, payload)
+        for run, final in changes.ended:
+            batch.guard("run_change", final, now, run.number, RunState.RUNNING)
+            self._tell(now, run, None, final, {})
+        for event in self._events:
+            append(batch, event)
+        if batch or now > self._lease_until - LEASE_SECONDS * 2 / 3:
+            self.database.apply(batch, epoch=self.epoch, lease_until=now + LEASE_SECONDS)
+            self._lease_until = now + LEASE_SECONDS
+            self._batch = Batch(ORDER)
+        for instance in changes.dirty:
+            instance.stored = (instance.state, instance.epoch)
+        for run, _ in changes.ended:
+            self.runs.pop(run.id, None)
+        self._act()
+
+    def _act(self) -> None:
+        """Acts on what is committed."""
+        if self._launches:
+            launches, self._launches = self._launches, []
+            self.engine.launch(launches)
+        if self._cancels:
+            cancels, self._cancels = self._cancels, []
+            self.engine.cancel(cancels, self.settings.grace)
+        self.services.act()
+        if self._done:
+            done, self._done = self._done, []
+            self.engine.acknowledge(done)
+        if self._events:
+            events, self._events = self._events, []
+            for listener in list(self.listeners):
+                listener(events)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def tell(self, event: Happened) -> None:
+        """Adds an event to this turn's transaction."""
+        self._events.append(event)
+
+    def put_service(self, row: rows.ServiceRow) -> None:
+        """Adds a service's row to this turn's transaction."""
+        self._batch.add("service_put", *msgspec.structs.astuple(row))
+
+    def _tell(self, now: float, run: ActiveRun, instance: Instance | None, kind: str, payload: dict[str, Any]) -> None:
+        number = -1 if instance is None else instance.number
+        self._events.append(Happened(now, run.number, number, str(kind), payload))
+
+    def _insert(self, instance: Instance, now: float) -> None:
+        self._batch.add(
+            "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
+            TaskState.SCHEDULED, instance.pending, 0, 0, 0, 0, 0.0, now, "",
+        )  # fmt: skip
+
+    def _next_id(self, dag: str) -> str:
+        number = self._counts.get(dag) or int(self.database.rows("run_count", dag)[0][0])
+        while True:
+            number += 1
+            id = f"{dag}/{number}"
+            if id not in self.runs and not self.database.rows("run_get", id):
+                self._counts[dag] = number
+                return id
+
+    def _load(self, id: str) -> ActiveRun:
+        return recovery.load(self.database, recovery.known(self.database, id), self.evidence.read)
+
+    def _readopt(
+        self, instance: Instance, running: dict[str, Started], finished: dict[str, Finished], now: float
+    ) -> None:
+        state = instance.state
+        if state in (TaskState.QUEUED, TaskState.RUNNING):
+            key = instance.attempt
+            if key in running or key in finished:
+                self._attempts[key] = instance
+                self.desks.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
+                if key in running and state is TaskState.QUEUED:
+                    self._on_started(instance, running[key], now)
+            else:
+                self._batch.add("attempt_finished", "lost", now, "", 0.0, 0, key)
+                self.machine.again(instance)
+        elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):
+            if state is TaskState.PREEMPTED:
+                self.machine.wake(instance)
+            else:
+                self.machine.changes.ready.append(instance)
+        elif state is TaskState.UP_FOR_RETRY:
+            self._retry_later(instance)
+
+    def _retry_later(self, instance: Instance) -> None:
+        self._serial += 1
+        heapq.heappush(self._retries, (instance.due_at, self._serial, instance))
+
+    def _judge(self, instance: Instance, given: dict[str, Any]) -> Verdict:
+        return self.evidence.judge(instance, arguments.inputs(given))
+
+    def _label_of(self, ask: str) -> str:
+        if instance := self._asking.get(ask):
+            return f"{instance.run.id} {instance.label}"
+        for instance in self._attempts.values():
+            if self.desks.ask_of(instance).id == ask:
+                return f"{instance.run.id} {instance.label}"
+        return ask
+

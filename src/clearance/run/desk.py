@@ -1,0 +1,145 @@
+"""The front desk: takes requests, whoever they come from, and answers them through the controller.
+
+A client in this process and one at the socket are served alike: a request and a function that takes replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from clearance.engine.base import Defined
+from clearance.errors import ClearanceError, GraphError, LeaseLost, UsageError
+from clearance.run import recovery
+from clearance.run.controller import Controller, Submission
+from clearance.run.messages import (
+    Accepted,
+    Answer,
+    Cancel,
+    Ended,
+    Follow,
+    Refusal,
+    Reply,
+    Request,
+    Resume,
+    Status,
+    StopService,
+    Submit,
+    Told,
+    Why,
+)
+from clearance.store import outbox
+from clearance.types.states import RunState
+
+Send = Callable[[Reply], None]
+
+
+class FrontDesk:
+    """Requests in, replies out.
+
+    Args:
+        controller: which leads.
+        principal: name of the user whose installation this is.
+    """
+
+    def __init__(self, controller: Controller, principal: str) -> None:
+        self._controller = controller
+        self._principal = principal
+        self._defining: dict[str, tuple[Submit, Send]] = {}
+        self._followers: dict[int, list[tuple[str, Send]]] = {}
+        self._serial = 0
+        controller.listeners.append(self._tell)
+        controller.defined = self._defined
+
+    def handle(self, request: Request, send: Send) -> None:
+        """Answers a request; what takes time is answered later.
+
+        Raises:
+            LeaseLost: another controller leads.
+        """
+        try:
+            answer = self._answer(request, send)
+        except LeaseLost:
+            raise
+        except ClearanceError as error:
+            answer = Refusal(str(error), error.exit_code)
+        if answer is not None:
+            send(answer)
+
+    def forget(self, send: Send) -> None:
+        """A client has gone."""
+        for number, followers in list(self._followers.items()):
+            self._followers[number] = [each for each in followers if each[1] != send]
+        self._defining = {key: entry for key, entry in self._defining.items() if entry[1] != send}
+
+    def _answer(self, request: Request, send: Send) -> Reply | None:
+        controller = self._controller
+        match request:
+            case Submit():
+                self._serial += 1
+                token = f"define-{self._serial}"
+                self._defining[token] = (request, send)
+                controller.engine.define(token, request.bundle, request.target, request.parameters)
+                return None
+            case Follow():
+                return self._follow(request, send)
+            case Cancel():
+                return Answer(controller.cancel(request.run))
+            case Resume():
+                return Answer(controller.resume(request.run, request.tasks))
+            case Why():
+                return Answer(controller.why(request.run, request.task))
+            case StopService():
+                if not controller.services.stop(request.name, controller.clock()):
+                    raise UsageError(f"no service {request.name!r} runs: see `clearance services list`")
+                return Answer(True)
+            case Status():
+                return Answer(self._status())
+
+    def _status(self) -> dict[str, Any]:
+        services = {row.name: row.state for row in self._controller.services.list()}
+        return {"epoch": self._controller.epoch, "runs": list(self._controller.runs), "services": services}
+
+    def _defined(self, event: Defined) -> None:
+        waiting = self._defining.pop(event.request, None)
+        if waiting is None:
+            return
+        request, send = waiting
+        try:
+            if event.error:
+                raise GraphError(event.error)
+            submission = Submission(
+                graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
+                run_id=request.run_id, principal=self._principal,
+            )  # fmt: skip
+            run, created = self._controller.submit(submission)
+        except LeaseLost:
+            raise
+        except ClearanceError as error:
+            send(Refusal(str(error), error.exit_code))
+        else:
+            send(Accepted(run, created))
+
+    def _follow(self, request: Follow, send: Send) -> Reply | None:
+        active = self._controller.runs.get(request.run)
+        database = self._controller.database
+        if active is None:
+            row = recovery.known(database, request.run)
+            for event in outbox.after(database, row.number, request.after):
+                send(Told(event))
+            return Ended(request.run, row.state)
+        for event in outbox.after(database, active.number, request.after):
+            send(Told(event))
+        self._followers.setdefault(active.number, []).append((request.run, send))
+        return None
+
+    def _tell(self, events: list[outbox.Event]) -> None:
+        for event in events:
+            followers = self._followers.get(event.run)
+            if not followers:
+                continue
+            for _, send in followers:
+                send(Told(event))
+            if event.instance == -1 and event.kind in RunState and RunState(event.kind).finished:
+                for run, send in self._followers.pop(event.run):
+                    send(Ended(run, event.kind))

@@ -1,0 +1,234 @@
+"""Running without a daemon: whoever comes first leads, whoever comes later follows, and anybody can take over.
+
+`clearance run` takes the lease and leads until its run has ended; if the lease is held it submits to the holder and
+follows. When a leader goes away, a follower takes the lease and goes on. What must outlive the run (a service, the run
+of somebody else) is handed to a background controller, which ends itself when nothing is wanted any more.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from clearance.engine.local.engine import LocalEngine
+from clearance.errors import ClearanceError, LeaseLost
+from clearance.run import lease
+from clearance.run.client import Client, Gone, Refusing, address
+from clearance.run.controller import Controller
+from clearance.run.loop import Loop
+from clearance.run.messages import Accepted, Ended, Follow, Refusal, Reply, Request, Told
+from clearance.settings import Settings
+from clearance.store.database import LEASE, Database
+from clearance.store.outbox import Event
+from clearance.types.principal import local_principal
+
+Show = Callable[[str, Event | None], None]
+
+
+class Interrupted(ClearanceError):
+    """A person pressed Ctrl-C twice: tasks go on, and the run can be resumed."""
+
+    exit_code = 1
+
+
+class Leading:
+    """The lease, the engine and the controller of this process, for as long as the `with` block lasts.
+
+    Args:
+        settings: which home.
+        database: open for writing, migrated.
+        epoch: of the lease that was taken.
+    """
+
+    def __init__(self, settings: Settings, database: Database, epoch: int) -> None:
+        self._settings = settings
+        self._database = database
+        self._epoch = epoch
+        self.keep = False
+
+    def __enter__(self) -> Loop:
+        self._engine = LocalEngine(self._settings)
+        self._loop: Loop | None = None
+        try:
+            self.controller = Controller(self._settings, self._database, self._engine, self._epoch)
+            self.controller.recover()
+            self._loop = Loop(self.controller, address(self._settings.home), local_principal().name)
+        except BaseException:
+            self._engine.close(stop=False)
+            raise
+        return self._loop
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._loop is not None:
+            self._loop.close()
+        stop = kind is None and not self.keep and not self.controller.busy
+        self._engine.close(stop=stop)
+        if kind is None or not issubclass(kind, LeaseLost):
+            self._database.write("lease_release", LEASE, self._epoch)
+
+
+class _Progress:
+    """Follows one run through the replies of whoever leads."""
+
+    def __init__(self, request: Request, show: Show) -> None:
+        self.request = request
+        self.run = request.run if isinstance(request, Follow) else ""
+        self.state = ""
+        self.refusal: Refusal | None = None
+        self._after = 0
+        self._show = show
+
+    def take(self, reply: Reply) -> Request | None:
+        """Takes a reply; returns what to ask next."""
+        match reply:
+            case Accepted():
+                self.run = reply.run
+                self.request = Follow(reply.run)
+                self._show(reply.run, None)
+                return self.request
+            case Told():
+                self._after = max(self._after, reply.event.seq)
+                self._show(self.run, reply.event)
+            case Ended():
+                self.state = reply.state
+            case Refusal():
+                self.refusal = reply
+        return None
+
+    @property
+    def over(self) -> bool:
+        return bool(self.state) or self.refusal is not None
+
+
+def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, str]:
+    """Runs or follows until the run has ended.
+
+    Args:
+        settings: which home, and how many workers.
+        request: `Submit`, or `Follow` for a run that exists.
+        show: is told each event of the run, and once the run id with None.
+
+    Returns:
+        The id of the run and the state it ended in.
+
+    Raises:
+        Refusing: the request was refused.
+        ClearanceError: whatever makes it impossible.
+    """
+    progress = _Progress(request, show)
+    with opened(settings) as database:
+        while not progress.over:
+            taken = lease.take(database, str(address(settings.home)), time.time())
+            try:
+                if isinstance(taken, int):
+                    _lead(settings, database, taken, progress)
+                else:
+                    _follow(taken, progress)
+            except LeaseLost:
+                continue
+            except Gone:
+                time.sleep(0.05)
+    if progress.refusal is not None:
+        raise Refusing(progress.refusal)
+    return progress.run, progress.state
+
+
+def opened(settings: Settings) -> Database:
+    """Opens the database for writing and brings it up to date."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database(settings.database, synchronous=settings.sqlite_synchronous)
+    try:
+        database.migrate()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _lead(settings: Settings, database: Database, epoch: int, progress: _Progress) -> None:
+    leading = Leading(settings, database, epoch)
+    interrupts = 0
+    with leading as loop:
+        loop.handle_signals()
+
+        def send(reply: Reply) -> None:
+            following = progress.take(reply)
+            if following is not None:
+                loop.desk.handle(following, send)
+
+        def done() -> bool:
+            nonlocal interrupts
+            if len(loop.signals) > interrupts:
+                interrupts = len(loop.signals)
+                if interrupts > 1 or not progress.run:
+                    raise Interrupted(f"interrupted: go on with `clearance resume {progress.run}`")
+                leading.controller.cancel(progress.run)
+            return progress.over
+
+        loop.desk.handle(progress.request, send)
+        loop.run(done)
+        leading.keep = leading.controller.busy
+    if leading.keep:
+        start_background(settings)
+
+
+def _follow(held: lease.Held, progress: _Progress) -> None:
+    with Client(held.address) as client:
+        client.send(progress.request)
+        for reply in client.replies():
+            following = progress.take(reply)
+            if following is not None:
+                client.send(following)
+            if progress.over:
+                return
+
+
+def start_background(settings: Settings) -> None:
+    """Starts a controller in the background that leads while something is wanted."""
+    environment = dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)}
+    log = os.open(settings.home / "controller.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        subprocess.Popen(
+            [sys.executable, "-m", "clearance.run.background"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True,
+            cwd=settings.home, env=environment,
+        )  # fmt: skip
+    finally:
+        os.close(log)
+
+
+def ask(settings: Settings, request: Request) -> Reply:
+    """Sends a request to whoever leads; leads for a moment when nobody does.
+
+    Raises:
+        Refusing: the request was refused.
+    """
+    with opened(settings) as database:
+        while True:
+            taken = lease.take(database, str(address(settings.home)), time.time())
+            if isinstance(taken, int):
+                return _ask_here(settings, database, taken, request)
+            try:
+                with Client(taken.address) as client:
+                    return client.ask(request)
+            except Gone:
+                time.sleep(0.05)
+
+
+def _ask_here(settings: Settings, database: Database, epoch: int, request: Request) -> Reply:
+    replies: list[Reply] = []
+    leading = Leading(settings, database, epoch)
+    with leading as loop:
+        loop.desk.handle(request, replies.append)
+        loop.run(lambda: bool(replies))
+        leading.keep = leading.controller.busy
+    if leading.keep:
+        start_background(settings)
+    reply = replies[0]
+    if isinstance(reply, Refusal):
+        raise Refusing(reply)
+    return reply
+

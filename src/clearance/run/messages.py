@@ -1,0 +1,131 @@
+"""What clients and the leading controller say to each other over the home's socket.
+
+Frames: four bytes of length (big endian), then one msgpack-encoded message. The socket is 0600 in a 0700 folder,
+and the peer's user id is checked: whoever can connect is the user whose installation it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from clearance.store.outbox import Event
+
+LIMIT = 64 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person."""
+
+    bundle: str
+    target: str
+    parameters: dict[str, Any]
+    run_id: str = ""
+
+
+class Follow(msgspec.Struct, frozen=True, tag="follow"):
+    """Tell me the events of this run beyond `after`, until it ends."""
+
+    run: str
+    after: int = 0
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Cancel the run."""
+
+    run: str
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """Go on with the run; with `tasks`, only these and what depends on them."""
+
+    run: str
+    tasks: list[str] | None = None
+
+
+class Why(msgspec.Struct, frozen=True, tag="why"):
+    """What does the capacity desk say of this instance now?"""
+
+    run: str
+    task: str
+
+
+class StopService(msgspec.Struct, frozen=True, tag="stop_service"):
+    """Drain and stop the service."""
+
+    name: str
+
+
+class Status(msgspec.Struct, frozen=True, tag="status"):
+    """Who leads, and what is going on?"""
+
+
+Request = Submit | Follow | Cancel | Resume | Why | StopService | Status
+
+
+class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """The run exists; `created` is False when it was there before."""
+
+    run: str
+    created: bool
+
+
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """Something happened in a followed run."""
+
+    event: Event
+
+
+class Ended(msgspec.Struct, frozen=True, tag="ended"):
+    """A followed run has finished in this state."""
+
+    run: str
+    state: str
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """The answer to a question."""
+
+    value: Any
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """The request cannot be done; `exit_code` is that of the error."""
+
+    message: str
+    exit_code: int
+
+
+Reply = Accepted | Told | Ended | Answer | Refusal
+
+_encoder = msgspec.msgpack.Encoder()
+requests = msgspec.msgpack.Decoder(Request)
+replies = msgspec.msgpack.Decoder(Reply)
+
+
+def pack(message: Request | Reply) -> bytes:
+    """Returns the frame of a message."""
+    data = _encoder.encode(message)
+    return _LENGTH.pack(len(data)) + data
+
+
+def unpack(buffer: bytearray) -> list[bytes]:
+    """Takes every whole frame out of the buffer.
+
+    Raises:
+        ValueError: a frame longer than `LIMIT`.
+    """
+    frames, position = [], 0
+    while len(buffer) - position >= 4:
+        (length,) = _LENGTH.unpack_from(buffer, position)
+        if length > LIMIT:
+            raise ValueError(f"a frame of {length} bytes: the limit is {LIMIT}")
+        if len(buffer) - position - 4 < length:
+            break
+        frames.append(bytes(buffer[position + 4 : position + 4 + length]))
+        position += 4 + length
+    del buffer[:position]
+    return frames

@@ -1,0 +1,118 @@
+"""Rows of the database as values: what the controller recovers and what the command line shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from clearance.store.database import Database
+from clearance.types.artifact import Artifact
+
+artifact_encoder = msgspec.msgpack.Encoder()
+artifact_decoder = msgspec.msgpack.Decoder(Artifact)
+
+
+class RunRow(msgspec.Struct, frozen=True):
+    """One run as it is stored; times in seconds since 1970, `parameters` as JSON text."""
+
+    number: int
+    key: str
+    id: str
+    dag: str
+    version: str
+    state: str
+    parameters: str
+    principal: str
+    environment: str
+    created_at: float
+    finished_at: float | None
+
+
+class InstanceRow(msgspec.Struct, frozen=True):
+    """One task instance as it is stored; `clearance` is the last decision as JSON text."""
+
+    number: int
+    node: int
+    task: str
+    position: int
+    state: str
+    pending: int
+    failed: int
+    skipped: int
+    epoch: int
+    attempts: int
+    due_at: float
+    changed_at: float
+    clearance: str
+
+    @property
+    def label(self) -> str:
+        """`train`, or `train[2]` when mapped."""
+        return self.task if self.position < 0 else f"{self.task}[{self.position}]"
+
+
+class AttemptRow(msgspec.Struct, frozen=True):
+    """One attempt as it is stored; `processes` and `failure` are JSON text or empty."""
+
+    key: str
+    number: int
+    epoch: int
+    outcome: str
+    node: str
+    processes: str
+    started_at: float | None
+    finished_at: float | None
+    failure: str
+    cpu_seconds: float
+    peak_memory: int
+
+
+class ServiceRow(msgspec.Struct):
+    """One desired service and what is known of it; the JSON texts are `spec`, `endpoint`, `info`."""
+
+    name: str
+    run: int
+    instance: int
+    bundle: str
+    spec: str
+    endpoint: str
+    desired: int
+    state: str
+    epoch: int
+    failures: int
+    due_at: float
+    info: str
+    message: str
+    changed_at: float
+
+
+def run_row(database: Database, id: str) -> RunRow | None:
+    """Returns the run of this id."""
+    found = database.rows("run_get", id)
+    return RunRow(*found[0]) if found else None
+
+
+def instance_rows(database: Database, run: int) -> list[InstanceRow]:
+    """Returns the instances of a run in the order of their numbers."""
+    return [InstanceRow(*row) for row in database.rows("instances", run)]
+
+
+def attempt_rows(database: Database, run: int) -> list[AttemptRow]:
+    """Returns every attempt of a run, by instance and epoch."""
+    return [AttemptRow(*row) for row in database.rows("attempts", run)]
+
+
+def artifacts(database: Database, run: int) -> dict[int, Artifact]:
+    """Returns what the instances of a run returned, by instance number."""
+    return {number: artifact_decoder.decode(bytes(data)) for number, data in database.rows("artifacts", run)}
+
+
+def services(database: Database) -> list[ServiceRow]:
+    """Returns every service, by name."""
+    return [ServiceRow(*row) for row in database.rows("services")]
+
+
+def json_text(value: Any) -> str:
+    """Returns compact JSON."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,80 @@
+"""SQLite: embedded, in write-ahead-log mode, with one writer.
+
+`synchronous=NORMAL` in WAL mode loses nothing when processes die; `FULL` also holds through a power cut
+(https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clearance.errors import StoreError
+
+TYPES = {
+    "SERIAL": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "BYTES": "BLOB",
+    "REAL": "REAL",
+    "WITHOUT_ROWID": " WITHOUT ROWID",
+}
+
+
+class SQLite:
+    """One connection to a database file."""
+
+    name = "sqlite"
+    types = TYPES
+    error: type[Exception] = sqlite3.Error
+
+    def __init__(self, path: Path, synchronous: str, read_only: bool) -> None:
+        if sqlite3.sqlite_version_info < (3, 35):
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python that carries 3.35 or newer")
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}",
+                uri=True,
+                isolation_level=None,
+                timeout=10.0,
+                cached_statements=256,
+                check_same_thread=False,
+            )
+            if not read_only:
+                path.chmod(0o600)
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        except sqlite3.Error as error:
+            raise StoreError(f"database {path}: {error}: check that the folder exists and is yours") from None
+
+    def prepare(self, sql: str) -> str:
+        return sql
+
+    def begin(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Executes the statement for each row; returns how many database rows were changed."""
+        if len(rows) == 1:
+            return self._connection.execute(sql, rows[0]).rowcount
+        return self._connection.executemany(sql, rows).rowcount
+
+    def script(self, sql: str) -> None:
+        for statement in sql.split(";\n"):
+            if statement.strip():
+                self._connection.execute(statement)
+
+    def close(self) -> None:
+        self._connection.close()

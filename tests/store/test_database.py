@@ -1,0 +1,124 @@
+"""The database: one set of statements, two dialects, both real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.postgresql import database_url  # noqa: F401
+
+from clearance.errors import LeaseLost, StoreError, UsageError
+from clearance.store.database import LEASE, Batch, Database, Stale, migrations
+from clearance.store.sql.statements import STATEMENTS
+
+ORDER = ("run_add", "instance_add", "instance_change", "event_add")
+
+
+@pytest.fixture
+def database(database_url: str):  # noqa: F811
+    with Database(database_url) as database:
+        database.migrate()
+        database.write("lease_create", LEASE)
+        database.write("lease_take", "me", "socket", 100.0, LEASE, 0)
+        yield database
+
+
+def test_migrations_are_numbered_from_one_without_gaps():
+    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_migrating_twice_does_nothing_the_second_time(database_url: str):  # noqa: F811
+    with Database(database_url) as database:
+        assert database.version() == 0
+        assert database.migrate() == [number for number, _ in migrations()]
+        assert database.migrate() == []
+        database.check()
+
+
+def test_an_empty_database_is_refused_by_check_with_the_mend(database_url: str):  # noqa: F811
+    with Database(database_url) as database, pytest.raises(StoreError, match="clearance db migrate"):
+        database.check()
+
+
+def test_a_newer_database_is_refused_with_the_mend(database: Database):
+    database.dialect.execute("INSERT INTO migration (number) VALUES (9999)")
+    with pytest.raises(StoreError, match="upgrade clearance"):
+        database.migrate()
+
+
+def test_every_statement_is_accepted_by_both_dialects(database: Database):
+    for name, text in STATEMENTS.items():
+        parameters = [None] * text.count("?")
+        if database.dialect.name == "sqlite":
+            database.dialect.execute(f"EXPLAIN {text}", parameters)
+        else:
+            numbered = text
+            for position in range(len(parameters)):
+                numbered = numbered.replace("?", f"${position + 1}", 1)
+            database.dialect.execute(f"PREPARE {name}_check AS {numbered}")
+
+
+def test_a_batch_is_written_whole(database: Database):
+    batch = Batch(ORDER)
+    for number in range(3):
+        batch.add("event_add", 1.5, 0, -1, "kind", f'{{"n":{number}}}')
+    database.apply(batch, epoch=1, lease_until=200.0)
+    assert [row[5] for row in database.rows("events_after", 0, 0, 10)] == ['{"n":0}', '{"n":1}', '{"n":2}']
+    assert database.rows("lease_read", LEASE)[0][3] == 200.0
+
+
+def test_a_writer_with_an_older_epoch_is_fenced_out_and_writes_nothing(database: Database):
+    database.write("lease_take", "other", "socket", 100.0, LEASE, 1)
+    batch = Batch(ORDER)
+    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    with pytest.raises(LeaseLost):
+        database.apply(batch, epoch=1, lease_until=200.0)
+    assert database.rows("events_after", 0, 0, 10) == []
+
+
+def test_a_guarded_row_that_moved_on_rolls_the_whole_batch_back(database: Database):
+    batch = Batch(ORDER)
+    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    batch.guard("instance_change", "running", 1, 1, 0.0, 1.0, "", 1, 0, "queued", 1)
+    with pytest.raises(Stale):
+        database.apply(batch, epoch=1, lease_until=200.0)
+    assert database.rows("events_after", 0, 0, 10) == []
+
+
+def test_a_failing_statement_leaves_the_connection_usable(database: Database):
+    batch = Batch(ORDER)
+    batch.add("instance_add", *[None] * 14)
+    with pytest.raises(StoreError):
+        database.apply(batch, epoch=1, lease_until=200.0)
+    batch = Batch(ORDER)
+    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    database.apply(batch, epoch=1, lease_until=200.0)
+
+
+def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):  # noqa: F811
+    with Database(database_url) as other:
+        assert database.write("lease_take", "a", "s", 1.0, LEASE, 1) == 1
+        assert other.write("lease_take", "b", "s", 1.0, LEASE, 1) == 0
+
+
+def test_an_unknown_url_is_refused_by_name():
+    with pytest.raises(UsageError, match="mysql"):
+        Database("mysql://host/name")
+
+
+def test_reading_where_nothing_is_remembered_says_what_to_do(tmp_path: Path):
+    with pytest.raises(StoreError, match="run a pipeline first"):
+        Database(f"sqlite:///{tmp_path / 'none.db'}", read_only=True)
+
+
+def test_the_database_file_is_private(tmp_path: Path):
+    path = tmp_path / "clearance.db"
+    with Database(f"sqlite:///{path}") as database:
+        database.migrate()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_password_never_stands_in_an_error():
+    with pytest.raises(StoreError) as caught:
+        Database("postgresql://user:s3cret@127.0.0.1:1/name")
+    assert "s3cret" not in str(caught.value)

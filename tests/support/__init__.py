@@ -1,0 +1,1 @@
+"""What several rooms' tests share: real servers, and data that lies beside the repository."""

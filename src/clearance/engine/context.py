@@ -1,0 +1,174 @@
+"""What a task may know of itself: `from clearance import context`.
+
+Inside a task (or a service's entry point) `context` answers; anywhere else it says that no task is running.
+Importing it costs nothing: it is plain attributes, filled in by the engine before the function is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clearance.errors import ClearanceError
+
+
+class Facts:
+    """What the engine knows of the attempt that runs in this process.
+
+    Attributes:
+        run: id of the run.
+        task: id of the task.
+        instance: index among the mapped instances; -1 when the task is not mapped.
+        attempt: unique key of this attempt.
+        number: which attempt this is, from 1.
+        rank: which process of the gang this is, from 0.
+        size: number of processes of the gang.
+        rendezvous: `file://` URL, the same for every rank; an `init_method` of `torch.distributed`.
+        directory: the process's own working directory.
+        checkpoint: the directory that is kept for the next attempt; empty when the launch names none.
+        grace: seconds between the notice (SIGTERM) and the kill.
+        ready: how `context.ready` reaches the engine; None where there is nobody to tell.
+    """
+
+    __slots__ = (
+        "attempt",
+        "checkpoint",
+        "directory",
+        "grace",
+        "instance",
+        "number",
+        "rank",
+        "ready",
+        "rendezvous",
+        "run",
+        "size",
+        "task",
+    )
+
+    def __init__(
+        self,
+        *,
+        attempt: str,
+        run: str = "",
+        task: str = "",
+        instance: int = -1,
+        number: int = 1,
+        rank: int = 0,
+        size: int = 1,
+        rendezvous: str = "",
+        directory: str = ".",
+        checkpoint: str = "",
+        grace: float = 10.0,
+        ready: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.attempt = attempt
+        self.run = run
+        self.task = task
+        self.instance = instance
+        self.number = number
+        self.rank = rank
+        self.size = size
+        self.rendezvous = rendezvous
+        self.directory = directory
+        self.checkpoint = checkpoint
+        self.grace = grace
+        self.ready = ready
+
+
+class Context:
+    """The task that runs in this process. Every attribute raises `ClearanceError` when there is none."""
+
+    def __init__(self) -> None:
+        self._facts: Facts | None = None
+
+    def _enter(self, facts: Facts | None) -> None:
+        self._facts = facts
+
+    def _now(self) -> Facts:
+        if self._facts is None:
+            raise ClearanceError(
+                "no task is running here: clearance.context answers only inside a function that Clearance runs"
+            )
+        return self._facts
+
+    @property
+    def run(self) -> str:
+        """Id of the run."""
+        return self._now().run
+
+    @property
+    def task(self) -> str:
+        """Id of the task."""
+        return self._now().task
+
+    @property
+    def instance(self) -> int:
+        """Index among the mapped instances; -1 when the task is not mapped."""
+        return self._now().instance
+
+    @property
+    def attempt(self) -> str:
+        """Unique key of this attempt."""
+        return self._now().attempt
+
+    @property
+    def number(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._now().number
+
+    @property
+    def rank(self) -> int:
+        """Which process of the gang this is, from 0."""
+        return self._now().rank
+
+    @property
+    def size(self) -> int:
+        """Number of processes of the gang."""
+        return self._now().size
+
+    @property
+    def rendezvous(self) -> str:
+        """A `file://` URL, the same for every rank: `init_process_group(init_method=context.rendezvous, …)`."""
+        return self._now().rendezvous
+
+    @property
+    def directory(self) -> Path:
+        """This process's own working directory; it is removed when the result is committed."""
+        return Path(self._now().directory)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """A directory that the next attempt of this task finds as this one left it; made on first use.
+
+        Raises:
+            ClearanceError: what runs here was launched without one.
+        """
+        checkpoint = self._now().checkpoint
+        if not checkpoint:
+            raise ClearanceError(f"{self.attempt} has no checkpoint directory: it was launched without one")
+        os.makedirs(checkpoint, mode=0o700, exist_ok=True)
+        return Path(checkpoint)
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the notice (SIGTERM) and the kill."""
+        return self._now().grace
+
+    def ready(self, info: dict[str, Any]) -> None:
+        """Says that this service can answer, and how it is reached.
+
+        Args:
+            info: JSON-compatible facts, for example `{"url": "http://127.0.0.1:8080"}`.
+
+        Raises:
+            ClearanceError: what runs here is no service.
+        """
+        tell = self._now().ready
+        if tell is None:
+            raise ClearanceError(f"{self.attempt} is no service: only a service's entry point may call context.ready")
+        tell(info)
+
+
+context = Context()

@@ -1,0 +1,547 @@
+"""What happens inside the process of an attempt: arguments in, one call, the result on disk, then the end.
+
+Rules:
+
+1. Nothing is imported here that the zygote could have imported before: a fresh process costs its fork, and little else.
+2. The spool record is on disk before the process ends (or a worker answers): success and failure alike.
+3. The process ends with `os._exit`: 0 after a success, 1 after a failure; no `atexit`, no destructors.
+4. What runs here is ended whole: a worker also ends whatever its task left behind.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+import msgspec
+
+from clearance.engine.base import Failure, Launch, Ready
+from clearance.engine.context import Facts, context
+from clearance.engine.local import ipc, processes, spool
+from clearance.errors import EngineError, GraphError, UsageError
+from clearance.store import serializers
+from clearance.store.blobs import Blobs, open_blobs
+from clearance.types.artifact import Argument, Artifact, Literal, Stored
+from clearance.types.serialisable import qualified
+
+_OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where this installation keeps things, and what code a zygote holds.
+
+    Attributes:
+        home: `CLEARANCE_HOME`.
+        blobs: place of the blobs.
+        bundle: digest of the source bundle; empty for none.
+        preload: modules beyond the bundle's.
+    """
+
+    home: str
+    blobs: str
+    bundle: str = ""
+    preload: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        """The directory that comes first on `sys.path`; empty for none."""
+        return os.path.join(self.home, "bundles", self.bundle.removeprefix("sha256:")) if self.bundle else ""
+
+
+class Target(typing.NamedTuple):
+    """A function that is ready to be called, and its evaluated annotations."""
+
+    call: Callable[..., Any]
+    hints: dict[str, Any]
+
+
+_targets: dict[str, Target] = {}
+_opened: dict[str, Blobs] = {}
+
+
+def resolve(entry: str) -> Target:
+    """Imports `module:qualified.name` and evaluates its annotations; remembered from then on.
+
+    Raises:
+        EngineError: there is no such function in the module.
+    """
+    if (target := _targets.get(entry)) is not None:
+        return target
+    module_name, _, name = entry.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise EngineError(f"module {module_name!r} has no {name!r}: a task must be defined at its top level") from None
+    function = found
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):
+        hints = {}
+    target = Target(found, hints)
+    _targets[entry] = target
+    return target
+
+
+def _argument(argument: Argument, annotation: Any, name: str, blobs: Blobs, directory: Path) -> Any:
+    if isinstance(argument, Literal):
+        return _literal(argument.value, annotation, name)
+    if isinstance(argument, Stored):
+        return serializers.load(argument.artifact, annotation, blobs, directory)
+    inner: Any = Any
+    if typing.get_origin(annotation) in (list, tuple, set, frozenset) or _is_iterable(annotation):
+        inner = next((part for part in typing.get_args(annotation) if part is not Ellipsis), Any)
+    values = [_argument(item, inner, name, blobs, directory) for item in argument.items]
+    return tuple(values) if typing.get_origin(annotation) is tuple else values
+
+
+def _is_iterable(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    return isinstance(origin, type) and issubclass(list, origin)
+
+
+_SIMPLE = (str, int, float, bool)
+
+
+def _literal(value: Any, annotation: Any, name: str) -> Any:
+    if annotation is Any or annotation is None or (annotation in _SIMPLE and type(value) is annotation):
+        return value
+    try:
+        return msgspec.convert(value, annotation, dec_hook=_convert)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"argument {name!r} is {value!r:.80}: {error}") from None
+    except TypeError:  # msgspec has no conversion to this annotation: the value goes as it is
+        return value
+
+
+def _convert(kind: type, value: Any) -> Any:
+    if isinstance(value, kind):
+        return value
+    if issubclass(kind, Path) and isinstance(value, str):
+        return kind(value)
+    raise NotImplementedError
+
+
+def _blobs_of(url: str) -> Blobs:
+    blobs = _opened.get(url)
+    if blobs is None:
+        blobs = _opened[url] = open_blobs(url)
+    return blobs
+
+
+def open_place(place: Place) -> None:
+    """Opens the blobs once, so that a forked process need not."""
+    _blobs_of(place.blobs)
+
+
+def _call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | None:
+    for module in place.preload:
+        if module not in sys.modules:
+            importlib.import_module(module)
+    target = resolve(launch.entry)
+    blobs = _blobs_of(place.blobs)
+    where = Path(directory)
+    values = {
+        name: _argument(argument, target.hints.get(name, Any), name, blobs, where)
+        for name, argument in launch.arguments.items()
+    }
+    result = target.call(**values)
+    if rank or result is None:
+        return None
+    return serializers.dump(result, target.hints.get("return", Any), blobs, where)
+
+
+def failure_from(error: BaseException, rank: int) -> Failure:
+    """Describes an exception of the task; frames of Clearance itself are left out of the traceback."""
+    if isinstance(error, SystemExit):
+        return Failure("exit", f"the task called sys.exit({error.code!r}): a task ends by returning", rank=rank)
+    kind = type(error)
+    lines = str(error).strip().splitlines() or [""]
+    message = "\n".join(lines[:2])[:2000]
+    return Failure(
+        qualified(kind),
+        message,
+        tuple(qualified(base) for base in kind.__mro__),
+        _traceback(error),
+        rank,
+    )
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        described = traceback.TracebackException.from_exception(error, compact=True)
+        seen: list[traceback.TracebackException] = [described]
+        while seen:
+            one = seen.pop()
+            kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
+            one.stack = traceback.StackSummary.from_list(kept or list(one.stack)[-1:])
+            seen += [other for other in (one.__cause__, one.__context__) if other is not None]
+        return "".join(described.format())
+    except Exception as trouble:
+        return f"{type(error).__name__}: {error} (its traceback cannot be shown: {trouble})"
+
+
+def _is_ours(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or (
+        filename.startswith(_OURS) and not filename.startswith(_USERS)
+    )
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def _limit(launch: Launch) -> None:
+    if launch.memory:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = launch.memory if hard == resource.RLIM_INFINITY else min(launch.memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+
+
+def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
+    """Returns what an attempt's environment has beyond the zygote's: its marker, its grace, and the gang's rendezvous."""
+    own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
+    if launch.gang > 1:
+        size = str(launch.gang)
+        own |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": size,
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": size,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+    own |= launch.environment
+    return own
+
+
+def _facts(
+    launch: Launch, rank: int, place: Place, directory: str, ready: Callable[[dict[str, Any]], None] | None
+) -> Facts:
+    return Facts(
+        attempt=launch.attempt,
+        run=launch.run,
+        task=launch.task,
+        instance=launch.instance,
+        number=launch.number,
+        rank=rank,
+        size=launch.gang,
+        rendezvous=f"file://{place.home}/attempts/{launch.attempt}/rendezvous",
+        directory=directory,
+        checkpoint=os.path.join(place.home, "checkpoints", launch.checkpoint) if launch.checkpoint else "",
+        grace=launch.grace,
+        ready=ready,
+    )
+
+
+def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException | None) -> NoReturn:
+    """Runs one process of an attempt to its end, in a process that was made for it.
+
+    Args:
+        fork: what to run. Standard output and error are in place.
+        place: where things are.
+        report: descriptor for `ready`; -1 for an attempt.
+        trouble: why the zygote could not import what was asked of it; raised in place of the call.
+    """
+    launch, rank = fork.launch, fork.rank
+    record: ipc.Spooled
+    try:
+        try:
+            home = os.path.join(place.home, "attempts", launch.attempt)
+            directory = f"{home}/{rank}"
+            try:
+                os.mkdir(directory, 0o700)
+            except FileNotFoundError:
+                os.makedirs(home, 0o700, exist_ok=True)
+                os.mkdir(directory, 0o700)
+            os.chdir(directory)
+            os.environ.update(environment_of(launch, rank, fork.port))
+            _limit(launch)
+            ready = (lambda info: _tell(report, launch.attempt, info)) if report >= 0 else None
+            context._enter(_facts(launch, rank, place, directory, ready))
+            if trouble is not None:
+                raise trouble
+            result = _call(launch, rank, place, directory)
+            record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
+        except BaseException as error:
+            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
+        _flush()
+        spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
+        os._exit(1 if record.failure else 0)
+    except BaseException as error:
+        os.write(2, f"clearance: the result cannot be written: {error}\n".encode())
+    finally:
+        os._exit(70)
+
+
+def _tell(report: int, attempt: str, info: dict[str, Any]) -> None:
+    body = ipc.encode([Ready(attempt, info)])
+    data = len(body).to_bytes(4, "big") + body
+    while data:
+        data = data[os.write(report, data) :]
+
+
+def run_definition(launch: Launch, report: int, trouble: BaseException | None) -> NoReturn:
+    """Builds the graph that `launch.entry` names, and writes one `Defined` to `report`."""
+    answer: ipc.Defined
+    try:
+        try:
+            if trouble is not None:
+                raise trouble
+            from clearance.graph import loading
+
+            module, _, name = launch.entry.partition(":")
+            parameters = {key: value.value for key, value in launch.arguments.items() if isinstance(value, Literal)}
+            answer = ipc.Defined(loading.define(module, name, parameters))
+        except BaseException as error:
+            answer = ipc.Defined(error=describe(error))
+        _flush()
+        data = ipc.encode(answer)
+        while data:
+            data = data[os.write(report, data) :]
+        os._exit(0)
+    finally:
+        os._exit(70)
+
+
+def describe(error: BaseException) -> str:
+    """Returns type, message and `file:line` of an exception of a pipeline's code, in one line or two."""
+    if isinstance(error, GraphError):
+        return str(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
+    where = ""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if not _is_ours(filename) and not filename.startswith("<"):
+            where = f" ({filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    message = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else str(error)
+    return f"{type(error).__name__}: {message}{where}"
+
+
+def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> None:
+    """Runs an attempt in the zygote itself; what it prints goes where standard output goes now."""
+    launch = fork.launch
+    before = dict(os.environ)
+    directory = f"{place.home}/attempts/{launch.attempt}/{fork.rank}"
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        os.chdir(directory)
+        os.environ.update(environment_of(launch, fork.rank, fork.port))
+        context._enter(_facts(launch, fork.rank, place, directory, None))
+        if trouble is not None:
+            raise trouble
+        record = ipc.Spooled(launch.attempt, result=_call(launch, 0, place, directory))
+    except BaseException as error:
+        record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
+    context._enter(None)
+    os.chdir(place.home)
+    os.environ.clear()
+    os.environ.update(before)
+    _flush()
+    spool.write(f"{place.home}/spool/{launch.attempt}.{fork.rank}", record)
+
+
+class Worker:
+    """A warm process that runs one attempt after another.
+
+    Its working directory is one for all its attempts and is emptied after each that left something in it, so
+    that an attempt which writes no file costs no file.
+
+    Args:
+        name: `worker-N`, unique in this supervisor's life.
+        connection: socket to the supervisor.
+        place: where things are.
+        trouble: why the zygote could not import what was asked of it.
+    """
+
+    def __init__(self, name: str, connection: socket.socket, place: Place, trouble: BaseException | None) -> None:
+        self._channel = ipc.Packets(connection, ipc.Run)
+        self._place = place
+        self._trouble = trouble
+        self._directory = f"{place.home}/attempts/{name}"
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        os.chdir(self._directory)
+        self._clean = os.stat(self._directory).st_mtime_ns
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._log = os.open(f"{place.home}/spool/{name}.log", flags, 0o600)
+        self._cpu = time_used()
+
+    def serve(self) -> NoReturn:
+        """Runs attempts until the supervisor closes the socket."""
+        try:
+            processes.adopt_orphans()
+            while (packet := self._channel.take()) is not None:
+                for message in packet[0]:
+                    self._run(message.launch)
+        except BaseException as error:
+            os.write(2, f"clearance: a worker ends: {type(error).__name__}: {error}\n".encode())
+            os._exit(70)
+        finally:
+            os._exit(0)
+
+    def _run(self, launch: Launch) -> None:
+        before = dict(os.environ) if launch.environment else None
+        environment = os.environ
+        environment["CLEARANCE_ATTEMPT"] = launch.attempt
+        environment["CLEARANCE_GRACE"] = f"{launch.grace:g}"
+        result: Artifact | None = None
+        failure: Failure | None = None
+        try:
+            if before is not None:
+                environment.update(launch.environment)
+            _limit(launch)
+            context._enter(_facts(launch, 0, self._place, self._directory, None))
+            if self._trouble is not None:
+                raise self._trouble
+            result = _call(launch, 0, self._place, self._directory)
+        except BaseException as error:
+            failure = failure_from(error, 0)
+        context._enter(None)
+        if processes.has_children():
+            processes.end_children()
+        _flush()
+        used = time_used()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
+        self._cpu = used
+        spool.append(self._log, record)
+        if before is not None:
+            environment.clear()
+            environment.update(before)
+        if launch.memory:
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        self._tidy()
+        self._channel.put(record)
+        self._channel.flush()
+
+    def _tidy(self) -> None:
+        os.chdir(self._directory)
+        if os.stat(self._directory).st_mtime_ns != self._clean:
+            remove_inside(self._directory)
+            self._clean = os.stat(self._directory).st_mtime_ns
+
+
+def time_used() -> float:
+    """Returns the CPU seconds of this process and of the children it has reaped."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def remove_inside(directory: str) -> None:
+    """Empties a directory; what cannot be removed (a read-only folder) is made writable first."""
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            os.chmod(entry.path, 0o700)
+            remove_inside(entry.path)
+            os.rmdir(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+def become(output: int, error: int, parent: int) -> None:
+    """Makes a new process what an attempt is: its own session, dying with its zygote, its output in the pipes."""
+    os.setsid()
+    processes.die_with_parent()
+    if os.getppid() != parent:
+        os._exit(70)
+    if output >= 0:
+        os.dup2(output, 1)
+        os.dup2(error, 2)
+        os.close(output)
+        os.close(error)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a spawned interpreter must do, where a fork would be unsafe.
+
+    Attributes:
+        place: where things are, and the code to import.
+        parent: pid of the zygote.
+        path: its `sys.path`.
+        fork: an attempt's process, a service's, or a definition.
+        worker: or the name of a worker.
+    """
+
+    place: Place
+    parent: int
+    path: tuple[str, ...]
+    fork: ipc.Fork | None = None
+    worker: str = ""
+
+
+def import_all(place: Place, entry: str) -> BaseException | None:
+    """Imports the preload set and the module of `entry`; returns what went wrong."""
+    try:
+        for module in place.preload:
+            importlib.import_module(module)
+        if entry:
+            module, _, name = entry.partition(":")
+            if name:
+                resolve(entry)
+            else:
+                importlib.import_module(module)
+    except BaseException as error:
+        return error
+    return None
+
+
+def spawned(job: int, descriptors: list[int]) -> NoReturn:
+    """Entry point of an interpreter that a zygote spawned. Descriptors as for the message it stands for."""
+    with open(job, "rb") as file:
+        file.seek(0)
+        work = msgspec.msgpack.decode(file.read(), type=Job)
+    sys.path[:] = work.path
+    if work.worker:
+        connection, output, error = descriptors
+        become(output, error, work.parent)
+        trouble = import_all(work.place, "")
+        Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
+    assert work.fork is not None
+    start(work.fork, work.place, descriptors, work.parent, None)
+
+
+def start(
+    fork: ipc.Fork, place: Place, descriptors: list[int], parent: int, trouble: BaseException | None
+) -> NoReturn:
+    """Runs what a `Fork` asks for, in the process made for it.
+
+    Args:
+        fork: what to run.
+        place: where things are.
+        descriptors: as `ipc.Fork` says.
+        parent: pid of the zygote.
+        trouble: why the zygote could not import what was asked of it; raised in place of the call.
+    """
+    if fork.launch.kind == "define":
+        become(-1, -1, parent)
+        run_definition(fork.launch, descriptors[0], trouble)
+    output, error, *report = descriptors
+    become(output, error, parent)
+    run_fresh(fork, place, report[0] if report else -1, trouble)
+

@@ -1,0 +1,279 @@
+"""The local engine as the controller sees it: a socket to the supervisor, which it starts when there is none.
+
+State lies in `home`: `supervisor.sock` (0600), `supervisor.log`, `logs/`, `spool/`, `attempts/`, `checkpoints/`.
+After an `EngineLost` event, `adopt` starts a new supervisor; `fileno` is another descriptor from then on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+import clearance
+from clearance.engine.base import EngineLost, Event, Launch, Node, Snapshot
+from clearance.engine.local import ipc, spool
+from clearance.errors import EngineError, GraphError, LeaseLost
+from clearance.settings import Settings
+
+_ANSWER = 60.0
+
+
+class LocalEngine:
+    """Runs attempts as processes of this machine. See `engine.base.Engine` for the contract.
+
+    Args:
+        settings: where home and the blobs are, and how many CPUs are offered.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._home = str(settings.home)
+        self._stream: ipc.Stream | None = None
+        self._lost = False
+        self._fenced: int | None = None
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `observe` has something to return.
+
+        Raises:
+            EngineError: `adopt` was not called yet.
+        """
+        return self._connected().connection.fileno()
+
+    def _connected(self) -> ipc.Stream:
+        if self._stream is None:
+            raise EngineError("the local engine is not adopted: call adopt(epoch) first")
+        return self._stream
+
+    def adopt(self, epoch: int) -> Snapshot:
+        """Takes over the supervisor of this home, or starts one.
+
+        Raises:
+            LeaseLost: a controller with a higher epoch was here already.
+            EngineError: the supervisor does not start or does not answer.
+        """
+        if self._stream is not None:
+            self._stream.connection.close()
+            self._stream = None
+        os.makedirs(self._home, 0o700, exist_ok=True)
+        lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            connection = self._connect()
+            if connection is None:
+                connection = self._start()
+            stream = ipc.Stream(connection, ipc.Reply)
+            stream.put([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch)])
+            answer = self._ask(stream, _ANSWER)
+        finally:
+            os.close(lock)
+        if isinstance(answer, ipc.Fenced):
+            connection.close()
+            raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
+        if not isinstance(answer, ipc.Adopted):
+            connection.close()
+            raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
+        self._stream = stream
+        self._lost = False
+        self._fenced = None
+        return answer.snapshot
+
+    @property
+    def _log_file(self) -> str:
+        return os.path.join(self._home, "supervisor.log")
+
+    def _connect(self) -> socket.socket | None:
+        """Returns a connection to the supervisor of this home; None when there is none."""
+        directory = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:  # through the descriptor, because a socket's path may have 107 bytes at most
+            connection.connect(f"/proc/self/fd/{directory}/supervisor.sock")
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return None
+        finally:
+            os.close(directory)
+        return connection
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("CLEARANCE_")}
+        root = os.path.dirname(os.path.dirname(os.path.abspath(clearance.__file__)))
+        if "site-packages" not in root:
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
+        command = [sys.executable, "-P", "-c", "from clearance.engine.local.supervisor import main; main()", self._home]
+        try:
+            os.posix_spawn(
+                sys.executable,
+                command,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log, 1),
+                    (os.POSIX_SPAWN_DUP2, log, 2),
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
+                ],
+                setsid=True,
+            )
+        finally:
+            os.close(log)
+            theirs.close()
+        return ours
+
+    def _ask(self, stream: ipc.Stream, timeout: float) -> Any:
+        """Sends what waits to be sent, and returns the first message that comes."""
+        try:
+            stream.flush()
+            poll = select.poll()
+            poll.register(stream.connection.fileno(), select.POLLIN)
+            deadline = time.monotonic() + timeout
+            while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                messages = stream.take()
+                if messages is None:
+                    raise EngineError(f"the supervisor ended without an answer: see {self._log_file}")
+                if messages:
+                    return messages[0]
+        except OSError as error:
+            raise EngineError(f"the supervisor does not answer ({error}): see {self._log_file}") from None
+        raise EngineError(f"the supervisor did not answer within {timeout:g} s: see {self._log_file}")
+
+    def define(self, bundle: str, target: str, parameters: dict[str, Any], timeout: float = 60.0) -> bytes:
+        """Builds the graph of `module:name` in a process that holds the bundle's code.
+
+        Args:
+            bundle: digest of the source bundle, unpacked at `home/bundles/<hex>`.
+            target: `module:name`; the name may be empty, then the module's only DAG is taken.
+            parameters: of the DAG, as JSON-compatible data.
+            timeout: seconds.
+
+        Raises:
+            GraphError: what the pipeline's code or its graph has wrong; that it is not done in time.
+            EngineError: the supervisor is gone.
+        """
+        self._connected()
+        connection = self._connect()
+        if connection is None:
+            raise EngineError("the local engine is gone: call adopt(epoch) again")
+        try:
+            stream = ipc.Stream(connection, ipc.Reply)
+            stream.put([ipc.Define(bundle, target, parameters, timeout)])
+            answer = self._ask(stream, timeout + _ANSWER)
+        finally:
+            connection.close()
+        if not isinstance(answer, ipc.Defined):
+            raise EngineError(f"the supervisor answered {type(answer).__name__} to define")
+        if answer.error:
+            raise GraphError(answer.error)
+        return answer.graph
+
+    def prepare(self, bundle: str, preloads: Sequence[tuple[str, ...]]) -> None:
+        """Starts the zygotes of a bundle; returns at once."""
+        self._say(ipc.Prepare(bundle, tuple(preloads)))
+
+    def launch(self, launches: Sequence[Launch]) -> None:
+        """Starts attempts; returns at once, the outcome comes as events.
+
+        Raises:
+            EngineError: a key is not safe as a file name.
+        """
+        for launch in launches:
+            for key in (launch.attempt, launch.checkpoint):
+                if key and not spool.is_safe(key):
+                    raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
+            if launch.gang < 1:
+                raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
+        self._say(ipc.LaunchAll(tuple(launches)))
+
+    def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
+        """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
+        self._say(ipc.Cancel(tuple(attempts), grace, outcome))
+
+    def acknowledge(self, attempts: Sequence[str]) -> None:
+        """Says that these results are committed: the engine forgets them."""
+        if attempts:
+            self._say(ipc.Acknowledge(tuple(attempts)))
+
+    def _say(self, message: msgspec.Struct) -> None:
+        stream = self._connected()
+        stream.put([message])
+        try:
+            stream.flush()
+        except OSError:
+            return  # the supervisor is gone: `observe` says so
+
+    def observe(self) -> list[Event]:
+        """Returns what has happened since the last call; never blocks.
+
+        Raises:
+            LeaseLost: a controller with a higher epoch took over.
+        """
+        if self._stream is None or self._lost:
+            return []
+        if self._fenced is None:
+            messages = self._stream.take()
+            if messages is None:
+                self._lost = True
+                return [EngineLost(f"the supervisor is gone: see {self._log_file}")]
+            events: list[Event] = []
+            for message in messages:
+                if isinstance(message, ipc.Fenced):
+                    self._fenced = message.by
+                    break
+                if not isinstance(message, ipc.Adopted | ipc.Defined):
+                    events.append(message)
+            if events or self._fenced is None:
+                return events
+        raise LeaseLost(f"a controller with epoch {self._fenced} leads {self._home} now")
+
+    def nodes(self) -> list[Node]:
+        """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
+        cpus = self._settings.workers * 1000 or _cpu_millis()
+        capacity = {"cpu": cpus, "memory": _memory()}
+        try:
+            capacity["gpu"] = 1000 * len(os.listdir("/proc/driver/nvidia/gpus"))
+        except OSError:
+            capacity["gpu"] = 0
+        return [Node(socket.gethostname(), capacity)]
+
+    def close(self, stop: bool) -> None:
+        """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        try:
+            stream.put([ipc.Close(stop)])
+            stream.flush()
+            if stop:
+                while stream.take(0) is not None:
+                    pass
+        except (OSError, EngineError):
+            pass
+        stream.connection.close()
+
+
+def _cpu_millis() -> int:
+    allowed = len(os.sched_getaffinity(0)) * 1000
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return allowed if quota == "max" else min(allowed, int(quota) * 1000 // int(period))
+    except (OSError, ValueError):
+        return allowed
+
+
+def _memory() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            return min(total, int(file.read()))
+    except (OSError, ValueError):
+        return total

@@ -1,0 +1,370 @@
+"""How controller, supervisor, zygotes and workers speak: msgpack of tagged structs, many to a frame.
+
+- Controller and supervisor: a stream socket; a frame is 4 bytes of length (big-endian) and a msgpack array.
+- Supervisor and zygote or worker: a SEQPACKET socket; a packet is a msgpack array, and the descriptors that the
+  messages in it need lie beside it, in the order of the messages. An array over `PACKET` bytes travels in a memfd:
+  the packet is then empty and the memfd is the last descriptor.
+
+Decoding is strict: an unknown tag, a wrong type or an oversized frame ends the connection.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from clearance.engine.base import EngineLost, Failure, Finished, Launch, Ready, Snapshot, Started
+from clearance.errors import EngineError
+from clearance.types.artifact import Artifact
+
+PACKET = 32768
+DESCRIPTORS = 240
+FRAME_LIMIT = 1 << 30
+_LENGTH = struct.Struct(">I")
+
+
+class Configure(msgspec.Struct, frozen=True, tag="configure"):
+    """First word to a new supervisor: where the blobs are."""
+
+    blobs: str
+
+
+class Adopt(msgspec.Struct, frozen=True, tag="adopt"):
+    """A controller with this epoch takes over."""
+
+    epoch: int
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """Warm zygotes for the bundle and each of these preload sets."""
+
+    bundle: str
+    preloads: tuple[tuple[str, ...], ...]
+
+
+class LaunchAll(msgspec.Struct, frozen=True, tag="launch"):
+    """Start these."""
+
+    launches: tuple[Launch, ...]
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """End these: notice, `grace` seconds, kill; then `outcome` is what is said of them."""
+
+    attempts: tuple[str, ...]
+    grace: float
+    outcome: str
+
+
+class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
+    """These results are committed."""
+
+    attempts: tuple[str, ...]
+
+
+class Define(msgspec.Struct, frozen=True, tag="define"):
+    """Build the graph of `module:name`; answered by one `Defined`."""
+
+    bundle: str
+    target: str
+    parameters: dict[str, Any]
+    timeout: float
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """The controller leaves; with `stop`, everything is ended."""
+
+    stop: bool
+
+
+Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close
+
+
+class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
+    """The answer to `Adopt`."""
+
+    snapshot: Snapshot
+
+
+class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
+    """A controller with epoch `by` leads: this connection is of no use any more."""
+
+    by: int
+
+
+class Defined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):
+    """The answer to `Define`: the graph, or what is wrong."""
+
+    graph: bytes = b""
+    error: str = ""
+
+
+Reply = Adopted | Fenced | Defined | Started | Ready | Finished | EngineLost
+
+
+class Fork(msgspec.Struct, frozen=True, tag="fork"):
+    """To a zygote: one process of an attempt. Descriptors: output, error, for a service a report; `define`: only that."""
+
+    launch: Launch
+    rank: int = 0
+    port: int = 0
+
+
+class StartWorker(msgspec.Struct, frozen=True, tag="worker"):
+    """To a zygote: a warm process. Descriptors: its socket, output, error."""
+
+    name: str
+
+
+class Branch(msgspec.Struct, frozen=True, tag="branch"):
+    """To the base zygote of a bundle: a zygote that imports more. Descriptor: its socket."""
+
+    preload: tuple[str, ...]
+
+
+Request = Fork | StartWorker | Branch
+
+
+class Forked(msgspec.Struct, frozen=True, tag="forked"):
+    """From a zygote: the process for this attempt (or worker) and rank exists. `note` is for its log."""
+
+    key: str
+    rank: int
+    pid: int
+    birth: int
+    note: str = ""
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited"):
+    """From a zygote: that process, its group and its orphans are gone. `status` is as `wait4` gives it."""
+
+    pid: int
+    status: int
+    cpu_seconds: float
+    peak_memory: int
+
+
+class Run(msgspec.Struct, frozen=True, tag="run"):
+    """To a worker: call this."""
+
+    launch: Launch
+
+
+class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
+    """What a process wrote before it reported: the record in its spool file, and a worker's answer.
+
+    Attributes:
+        attempt: key of the launch.
+        rank: which process of the gang.
+        size: how many the gang has.
+        result: what the function returned; None for a `None`, and for every rank but 0.
+        failure: why it did not return.
+        cpu_seconds: what a worker used for this attempt.
+        peak_memory: a worker's peak resident bytes.
+    """
+
+    attempt: str
+    rank: int = 0
+    size: int = 1
+    result: Artifact | None = None
+    failure: Failure | None = None
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+
+
+encoder = msgspec.msgpack.Encoder()
+encode = encoder.encode
+
+
+class Stream:
+    """One end of a stream socket: gathers what is to be sent, and cuts what comes into messages.
+
+    Args:
+        connection: a connected stream socket.
+        kind: the union of the messages that may come.
+    """
+
+    __slots__ = ("_decoder", "_inbox", "_outbox", "connection")
+
+    def __init__(self, connection: socket.socket, kind: Any) -> None:
+        self.connection = connection
+        self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[kind])
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+
+    def put(self, messages: Sequence[msgspec.Struct]) -> None:
+        """Adds one frame to what is to be sent."""
+        body = encode(messages)
+        self._outbox += _LENGTH.pack(len(body))
+        self._outbox += body
+
+    def flush(self) -> bool:
+        """Sends what the socket takes; True when nothing is left.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        while self._outbox:
+            try:
+                sent = self.connection.send(self._outbox, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            if sent == len(self._outbox):
+                self._outbox.clear()
+                return True
+            del self._outbox[:sent]
+        return True
+
+    def take(self, flags: int = socket.MSG_DONTWAIT) -> list[Any] | None:
+        """Returns the messages that have come whole; None when the other side is gone.
+
+        Raises:
+            EngineError: what came is not a message of the protocol.
+        """
+        try:
+            chunk = self.connection.recv(262144, flags)
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        if not chunk:
+            return None
+        inbox = self._inbox
+        inbox += chunk
+        messages: list[Any] = []
+        position = 0
+        try:
+            while len(inbox) - position >= 4:
+                (length,) = _LENGTH.unpack_from(inbox, position)
+                if length > FRAME_LIMIT:
+                    raise EngineError(f"a frame of {length} bytes is over the limit of {FRAME_LIMIT}")
+                if len(inbox) - position - 4 < length:
+                    break
+                messages += self._decoder.decode(bytes(inbox[position + 4 : position + 4 + length]))
+                position += 4 + length
+        except msgspec.MsgspecError as error:
+            raise EngineError(f"the local engine's socket carried what is no message: {error}") from None
+        del inbox[:position]
+        return messages
+
+
+class Packets:
+    """One end of a SEQPACKET socket: messages with descriptors beside them.
+
+    Args:
+        connection: a connected SEQPACKET socket; may be non-blocking, then `flush` keeps what it cannot send.
+        kind: the union of the messages that may come.
+    """
+
+    __slots__ = ("_decoder", "_descriptors", "_messages", "_pending", "connection")
+
+    def __init__(self, connection: socket.socket, kind: Any) -> None:
+        self.connection = connection
+        self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[kind])
+        self._messages: list[msgspec.Struct] = []
+        self._descriptors: list[int] = []
+        self._pending: list[tuple[bytes, list[int]]] = []
+
+    def put(self, message: msgspec.Struct, descriptors: Sequence[int] = ()) -> None:
+        """Adds a message. The descriptors are ours no more: they are closed once sent."""
+        if len(self._descriptors) + len(descriptors) > DESCRIPTORS:
+            self._seal()
+        self._messages.append(message)
+        self._descriptors += descriptors
+
+    def _seal(self) -> None:
+        body = encode(self._messages)
+        descriptors = self._descriptors
+        self._messages = []
+        self._descriptors = []
+        if len(body) > PACKET:
+            memory = os.memfd_create("packet")
+            with open(memory, "wb", closefd=False) as file:
+                file.write(body)
+            descriptors.append(memory)
+            body = b""
+        self._pending.append((body, descriptors))
+
+    def flush(self) -> bool:
+        """Sends what the socket takes; True when nothing is left.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        if self._messages:
+            self._seal()
+        while self._pending:
+            body, descriptors = self._pending[0]
+            try:
+                if descriptors:
+                    rights = array.array("i", descriptors)
+                    self.connection.sendmsg(
+                        [body], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], socket.MSG_NOSIGNAL
+                    )
+                else:
+                    self.connection.send(body, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            for descriptor in descriptors:
+                os.close(descriptor)
+            self._pending.pop(0)
+        return True
+
+    def discard(self) -> None:
+        """Closes the descriptors that were never sent, and the socket."""
+        for _, descriptors in self._pending:
+            self._descriptors += descriptors
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._pending.clear()
+        self._messages.clear()
+        self._descriptors = []
+        self.connection.close()
+
+    def take(self) -> tuple[list[Any], list[int]] | None:
+        """Receives one packet: its messages and descriptors; None when the other side is gone.
+
+        On a non-blocking socket with nothing to read, two empty lists.
+
+        Raises:
+            EngineError: what came is not a message of the protocol.
+        """
+        try:
+            body, ancillary, _, _ = self.connection.recvmsg(PACKET + 1, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return [], []
+        except OSError:
+            return None
+        descriptors: list[int] = []
+        if ancillary:
+            for level, kind, data in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    rights = array.array("i")
+                    rights.frombytes(data[: len(data) - len(data) % rights.itemsize])
+                    descriptors += rights
+        if not body:
+            if not descriptors:
+                return None
+            with open(descriptors.pop(), "rb") as file:
+                file.seek(0)
+                body = file.read()
+        try:
+            return self._decoder.decode(body), descriptors
+        except msgspec.MsgspecError as error:
+            raise EngineError(f"a process of the local engine said what is no message: {error}") from None
+
+
+_ANCILLARY = socket.CMSG_SPACE((DESCRIPTORS + 8) * 4)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Returns the two ends of a new SEQPACKET connection; ours is non-blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs

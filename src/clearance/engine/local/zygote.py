@@ -1,0 +1,322 @@
+"""A zygote: a process that has imported a bundle's code once, and forks itself for every process of an attempt.
+
+Rules:
+
+1. One thread. If an import started another, nothing is forked any more: a fresh interpreter is spawned instead.
+2. The zygote is the parent and the subreaper of all that its attempts start: when the first process of an attempt
+   ends, the zygote kills the rest of its group, then every orphan of that attempt, and only then says `Exited`.
+   An orphan belongs to the attempt whose group or `CLEARANCE_ATTEMPT` it carries; one that carries neither
+   (forked, not executed, and in a session of its own) is ended as soon as no attempt runs beside it.
+3. When the supervisor is gone (end of file on the socket), the zygote kills all that it started and ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+from clearance.engine.base import Launch
+from clearance.engine.local import attempt, ipc, processes
+from clearance.errors import EngineError
+
+_SPAWNED = (
+    "from clearance.engine.local.attempt import spawned; "
+    "import sys; spawned(int(sys.argv[1]), [int(fd) for fd in sys.argv[2:]])"
+)
+
+
+class _Leader:
+    """The first process of an attempt's process group."""
+
+    __slots__ = ("cpu", "key", "peak", "pid", "pidfd", "status", "waiting", "worker")
+
+    def __init__(self, pid: int, pidfd: int, key: str, worker: bool) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.key = key.encode()
+        self.worker = worker
+        self.status = 0
+        self.cpu = 0.0
+        self.peak = 0
+        self.waiting: dict[int, int] = {}  # pidfd → pid of what the attempt left behind
+
+
+class Zygote:
+    """See the module.
+
+    Args:
+        connection: SEQPACKET socket to the supervisor.
+        place: where things are, and what code this zygote holds.
+    """
+
+    def __init__(self, connection: socket.socket, place: attempt.Place) -> None:
+        self.place = place
+        self._pid = os.getpid()
+        self._channel = ipc.Packets(connection, ipc.Request)
+        self._epoll = select.epoll()
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        self._leaders: dict[int, _Leader] = {}  # by pid: those that run
+        self._watched: dict[int, _Leader] = {}  # by pidfd: of the leader, or of what it left behind
+        self._branches: set[int] = set()
+        self._entries: set[str] = set()
+        self._said = False
+        processes.adopt_orphans()
+        processes.set_name("clearance:zygot")
+        attempt.open_place(place)
+        self._trouble = attempt.import_all(place, "")
+        self._freeze()
+        self._channel.put(ipc.Forked("", 0, self._pid, processes.birth_of(self._pid)))
+        self._channel.flush()
+
+    @staticmethod
+    def _freeze() -> None:
+        gc.collect()
+        gc.freeze()
+
+    def run(self) -> NoReturn:
+        """Serves until the supervisor is gone."""
+        control = self._channel.connection.fileno()
+        poll = self._epoll.poll
+        while True:
+            for fd, _ in poll():
+                if fd == control:
+                    packet = self._channel.take()
+                    if packet is None:
+                        self._end()
+                    messages, descriptors = packet
+                    descriptors.reverse()
+                    for message in messages:
+                        self._handle(message, descriptors)
+                elif (leader := self._watched.pop(fd, None)) is not None:
+                    self._epoll.unregister(fd)
+                    os.close(fd)
+                    self._ended(leader, fd)
+            try:
+                self._channel.flush()
+            except OSError:
+                self._end()
+
+    def _handle(self, message: ipc.Request, descriptors: list[int]) -> None:
+        """Does one request; its descriptors are at the end of the list, the first one last."""
+        if isinstance(message, ipc.Fork):
+            launch = message.launch
+            count = {"define": 1, "service": 3}.get(launch.kind, 2)
+            mine = [descriptors.pop() for _ in range(count)]
+            trouble = self._import(launch)
+            if launch.isolation == "inline" and launch.kind == "attempt":
+                self._inline(message, mine, trouble)
+                return
+            self._start(launch.attempt, message, "", mine, trouble)
+        elif isinstance(message, ipc.StartWorker):
+            mine = [descriptors.pop() for _ in range(3)]
+            self._start(message.name, None, message.name, mine, self._trouble)
+        else:
+            self._branch(message, descriptors.pop())
+
+    def _import(self, launch: Launch) -> BaseException | None:
+        if self._trouble is not None:
+            return self._trouble
+        entry = launch.entry
+        if entry in self._entries:
+            return None
+        if launch.kind == "define":
+            entry = entry.partition(":")[0]
+        trouble = attempt.import_all(self.place, entry)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        if trouble is None:
+            self._entries.add(entry)
+            self._freeze()
+        return trouble
+
+    def _start(
+        self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+    ) -> None:
+        note = ""
+        if (count := processes.threads()) > 1:
+            pid = self._spawn(attempt.Job(self.place, self._pid, tuple(sys.path), fork, worker), descriptors)
+            if not self._said:
+                self._said = True
+                note = (
+                    f"an import started {count - 1} thread(s) in the zygote, so forking it would be unsafe: "
+                    "each process is a fresh interpreter from now on"
+                )
+        else:
+            pid = os.fork()
+            if pid == 0:
+                self._child(fork, worker, descriptors, trouble)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        leader = _Leader(pid, os.pidfd_open(pid), key, bool(worker))
+        self._leaders[pid] = leader
+        self._watch(leader)
+        rank = fork.rank if fork else 0
+        self._channel.put(ipc.Forked(key, rank, pid, processes.birth_of(pid), note))
+
+    def _watch(self, leader: _Leader) -> None:
+        self._watched[leader.pidfd] = leader
+        self._epoll.register(leader.pidfd, select.EPOLLIN)
+
+    def _child(
+        self, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+    ) -> NoReturn:
+        try:
+            parent = self._pid
+            self._forget()
+            if worker:
+                attempt.become(descriptors[1], descriptors[2], parent)
+                processes.set_name("clearance:worke")
+                attempt.Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
+            assert fork is not None
+            attempt.start(fork, self.place, descriptors, parent, trouble)
+        except BaseException as error:
+            os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())
+        finally:
+            os._exit(70)
+
+    def _forget(self) -> None:
+        """Closes, in a forked process, the descriptors that are the zygote's alone."""
+        self._channel.connection.close()
+        self._epoll.close()
+        for fd in self._watched:
+            os.close(fd)
+
+    def _spawn(self, job: attempt.Job, descriptors: list[int]) -> int:
+        memory = os.memfd_create("job")
+        os.write(memory, ipc.encode(job))
+        keep = [memory, *descriptors]
+        for descriptor in keep:
+            os.set_inheritable(descriptor, True)
+        command = [sys.executable, "-c", _SPAWNED, *map(str, keep)]
+        try:
+            return os.posix_spawn(sys.executable, command, os.environ)
+        finally:
+            os.close(memory)
+
+    def _inline(self, fork: ipc.Fork, descriptors: list[int], trouble: BaseException | None) -> None:
+        saved = os.dup(1), os.dup(2)
+        try:
+            os.dup2(descriptors[0], 1)
+            os.dup2(descriptors[1], 2)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            pid = self._pid
+            self._channel.put(ipc.Forked(fork.launch.attempt, 0, pid, processes.birth_of(pid)))
+            self._channel.flush()
+            before = attempt.time_used()
+            attempt.run_inline(fork, self.place, trouble)
+            self._channel.put(ipc.Exited(pid, 0, attempt.time_used() - before, 0))
+        finally:
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            os.close(saved[0])
+            os.close(saved[1])
+
+    def _branch(self, message: ipc.Branch, descriptor: int) -> None:
+        """Forks a zygote that holds more. With threads about it imports the bundle afresh, in a new interpreter."""
+        place = attempt.Place(self.place.home, self.place.blobs, self.place.bundle, message.preload)
+        if processes.threads() > 1:
+            os.set_inheritable(descriptor, True)
+            code = "import sys; from clearance.engine.local.zygote import spawned; spawned(*sys.argv[1:])"
+            arguments = [str(descriptor), place.home, place.blobs, place.bundle, *place.preload]
+            pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code, *arguments], os.environ)
+        else:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    self._forget()
+                    Zygote(socket.socket(fileno=descriptor), place).run()
+                finally:
+                    os._exit(70)
+        os.close(descriptor)
+        self._branches.add(pid)
+        self._watch(_Leader(pid, os.pidfd_open(pid), "", True))
+
+    def _ended(self, leader: _Leader, fd: int) -> None:
+        """A leader, or something it left behind, has ended: goes on until nothing of the attempt is left."""
+        if fd == leader.pidfd:
+            pid = leader.pid
+            try:  # the zombie keeps its pid, so this group is still the attempt's
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+            _, leader.status, usage = os.wait4(pid, 0)
+            leader.cpu = usage.ru_utime + usage.ru_stime
+            leader.peak = usage.ru_maxrss * 1024
+            self._leaders.pop(pid, None)
+            self._branches.discard(pid)
+        else:
+            pid = leader.waiting.pop(fd)
+            _, _, usage = os.wait4(pid, 0)
+            leader.cpu += usage.ru_utime + usage.ru_stime
+            leader.peak = max(leader.peak, usage.ru_maxrss * 1024)
+        if not leader.waiting and not self._sweep(leader):
+            self._channel.put(ipc.Exited(leader.pid, leader.status, leader.cpu, leader.peak))
+
+    def _sweep(self, leader: _Leader) -> bool:
+        """Kills the orphans of an attempt whose leader has ended; True when there are some to wait for."""
+        known = self._leaders
+        orphans = [pid for pid in processes.children() if pid not in known and pid not in self._branches]
+        if not orphans:
+            return False
+        others = {pid for held in self._watched.values() for pid in held.waiting.values()}
+        alone = all(other.worker for other in known.values())  # a worker ends its own orphans
+        for pid in orphans:
+            if pid in others:
+                continue
+            try:
+                group = os.getpgid(pid)
+            except ProcessLookupError:
+                continue
+            if group != leader.pid and not alone:
+                mark = processes.marker_of(pid, b"CLEARANCE_ATTEMPT")
+                if group in known or (mark != leader.key and not self._is_lost(mark)):
+                    continue
+            os.kill(pid, signal.SIGKILL)
+            pidfd = os.pidfd_open(pid)
+            leader.waiting[pidfd] = pid
+            self._watched[pidfd] = leader
+            self._epoll.register(pidfd, select.EPOLLIN)
+        return bool(leader.waiting)
+
+    def _is_lost(self, mark: bytes | None) -> bool:
+        """Whether a mark names an attempt that no longer runs."""
+        return mark is not None and all(leader.key != mark for leader in self._leaders.values())
+
+    def _end(self) -> NoReturn:
+        for pid in self._leaders:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        processes.end_children(frozenset(self._branches))
+        os._exit(0)
+
+
+def begin(connection: socket.socket, place: attempt.Place) -> NoReturn:
+    """Turns this process into a zygote: its code first on the path, its own log for what imports print."""
+    log = os.path.join(place.home, "logs", f"zygote-{(place.bundle.removeprefix('sha256:') or 'none')[:12]}.log")
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    if place.code:
+        if not os.path.isdir(place.code):
+            raise EngineError(f"the bundle {place.bundle} is not unpacked at {place.code}")
+        sys.path.insert(0, place.code)
+    Zygote(connection, place).run()
+
+
+def spawned(descriptor: str, home: str, blobs: str, bundle: str, *preload: str) -> NoReturn:
+    """Entry point of a zygote in an interpreter of its own."""
+    try:
+        connection = socket.socket(fileno=int(descriptor))
+        connection.set_inheritable(False)
+        begin(connection, attempt.Place(home, blobs, bundle, preload))
+    finally:
+        os._exit(70)

@@ -2,12 +2,15 @@
 
 Followed: `import a.b`, `from a import b`, relative imports, `importlib.import_module("a")`, modules in
 `preload=[…]`, and entry points written as `"module:function"`; each only where the file lies under the root.
+Clearance itself never travels: it is installed where the pipeline runs. Of a folder of installed distributions
+only the pipeline's own package is taken.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +33,8 @@ def own_modules(root: Path, module: str) -> dict[str, Path]:
         GraphError: a file that is not valid Python.
     """
     found: dict[str, Path] = {}
+    installed = root in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    top = module.partition(".")[0]
     todo = list(_files(root, module))
     while todo:
         file = todo.pop()
@@ -40,14 +45,15 @@ def own_modules(root: Path, module: str) -> dict[str, Path]:
         parts = list(file.relative_to(root).with_suffix("").parts)
         package = parts[:-1]
         for wanted in _wanted(file, name, package):
-            todo.extend(_files(root, wanted))
+            if not installed or wanted.partition(".")[0] == top:
+                todo.extend(_files(root, wanted))
     return found
 
 
 def _files(root: Path, module: str) -> Iterator[Path]:
     """Yields the files that importing the module reads: each package on the way, then the module."""
     parts = module.split(".")
-    if not all(parts):
+    if not all(parts) or parts[0] == "clearance":
         return
     for depth in range(1, len(parts) + 1):
         place = root.joinpath(*parts[:depth])

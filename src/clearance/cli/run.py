@@ -9,38 +9,43 @@ import click
 
 from clearance.cli.output import print_json
 from clearance.cli.progress import progress
-from clearance.errors import UsageError
+from clearance.cli.target import parameter_option, parse_parameters, parse_target
 
 
 @click.command()
 @click.argument("target", metavar="FILE[:DAG]")
-@click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter of the DAG.")
+@parameter_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
 @click.option("--run-id", default="", metavar="ID", help="Name the run; the same id again goes on with it.")
+@click.option("--id-file", type=click.Path(dir_okay=False, writable=True), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
-def run(target: str, pairs: tuple[str, ...], workers: int | None, run_id: str, as_json: bool) -> None:
+def run(
+    target: str, parameters: tuple[str, ...], workers: int | None, run_id: str, id_file: str | None, as_json: bool
+) -> None:
     """Run the DAG of a pipeline FILE and wait for its end.
 
     Exit codes: 0 success, 1 the run failed, 2 wrong usage or graph, 3 refused by a desk, 4 infrastructure.
     """
     from dataclasses import replace
 
-    from clearance.graph.bundle import make_bundle
+    from clearance.graph.bundle import make_bundle, unpack
     from clearance.run.embedded import run_to_end
     from clearance.run.messages import Submit
     from clearance.settings import load
-    from clearance.store.bundles import keep
+    from clearance.types.digest import hex_of
 
     settings = load()
     if workers:
         settings = replace(settings, workers=workers)
-    file, name = split_target(target)
+    file, name = parse_target(target)
     bundle = make_bundle(file)
-    keep(bundle.digest, bundle.data, settings.home)
-    request = Submit(bundle.digest, f"{bundle.module}:{name}", parse_parameters(pairs), run_id)
+    unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
+    request = Submit(bundle.digest, f"{bundle.module}:{name}", dict(parse_parameters(parameters)), run_id)
     view = progress(as_json)
     try:
         id, state = run_to_end(settings, request, view.show)
+        if id_file:
+            Path(id_file).write_text(id)
     finally:
         view.close()
     finish(settings, id, state, as_json)
@@ -67,27 +72,3 @@ def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
     if state != "success":
         raise SystemExit(3 if denied else 1)
 
-
-def split_target(target: str) -> tuple[Path, str]:
-    """Splits `FILE[:DAG]`."""
-    path, colon, name = target.rpartition(":")
-    if colon and path.endswith(".py"):
-        return Path(path), name
-    return Path(target), ""
-
-
-def parse_parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Splits `name=value` pairs; the values stay text, which the graph converts by annotation.
-
-    Raises:
-        UsageError: a pair without `=`, or a name given twice.
-    """
-    parameters: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"parameter {pair!r}: write -p NAME=VALUE")
-        if name in parameters:
-            raise UsageError(f"parameter {name!r} is given twice")
-        parameters[name] = value
-    return parameters

@@ -62,14 +62,17 @@ class Dag(ABC):
         """
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
-        """Runs the DAG in this process's environment and waits for its end.
+        """Runs the DAG in processes of its own and waits for its end.
 
         Args:
             run_id: name of the run; made up where there is none.
             **parameters: as for `graph`.
 
         Returns:
-            What `run.embedded.run_dag` returns.
+            `run.python.FinishedRun`: the id, the state and the results.
+
+        Raises:
+            RunFailed: it ended in another state than success.
         """
         return runner()(self, parameters=parameters, run_id=run_id)
 

@@ -23,19 +23,6 @@ def of(instance: Instance) -> dict[str, Argument]:
     return arguments | instance.mapped
 
 
-def inputs(arguments: dict[str, Argument]) -> list[Artifact]:
-    """Returns every artifact among the arguments, each digest once."""
-    found: dict[str, Artifact] = {}
-    waiting = list(arguments.values())
-    while waiting:
-        argument = waiting.pop()
-        if isinstance(argument, Stored):
-            found[argument.artifact.digest] = argument.artifact
-        elif isinstance(argument, Listed):
-            waiting.extend(argument.items)
-    return list(found.values())
-
-
 def elements(instance: Instance, read: Read) -> list[dict[str, Argument]]:
     """Returns the mapped arguments of every instance of a mapped node.
 

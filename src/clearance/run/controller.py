@@ -92,7 +92,7 @@ class Controller:
         self.epoch = epoch
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
-        self.evidence = Evidence(settings)
+        self.evidence = Evidence(settings, self._stored_envelope)
         self.machine = Machine(self.evidence.read)
         self.scheduler = Scheduler()
         for node in engine.nodes():
@@ -343,8 +343,7 @@ class Controller:
                 "artifact_add", instance.run.number, instance.number, result.digest,
                 rows.artifact_encoder.encode(result), now,
             )  # fmt: skip
-            used = arguments.inputs(arguments.of(instance))
-            for subject, kind, envelope in self.evidence.attest(instance, result, used, started, now):
+            for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
                 self._batch.add(
                     "attestation_add", subject, kind, instance.run.number, instance.number, envelope, now
                 )
@@ -541,7 +540,11 @@ class Controller:
         heapq.heappush(self._retries, (instance.due_at, self._serial, instance))
 
     def _judge(self, instance: Instance, given: dict[str, Any]) -> Verdict:
-        return self.evidence.judge(instance, arguments.inputs(given))
+        return self.evidence.judge(instance, given)
+
+    def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
+        found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
+        return bytes(found[-1]) if found else None
 
     def _label_of(self, ask: str) -> str:
         if instance := self._asking.get(ask):

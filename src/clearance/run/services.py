@@ -72,7 +72,7 @@ class Services:
         name = endpoint.name
         old = self._rows.get(name)
         if old is not None and old.state in (ServiceState.STARTING, ServiceState.HEALTHY, ServiceState.UNHEALTHY):
-            self._cancels.append(_attempt(old))
+            self._cancels.append(attempt_key(old))
         if displaced := self._waiting.pop(name, None):
             self._controller.machine.finish(
                 displaced[0], TaskState.FAILED, reason=f"service {name!r} was replaced by {instance.run.id}"
@@ -99,7 +99,7 @@ class Services:
             self._asked.discard(name)
             self._change(row, ServiceState.STOPPED, now, "stopped")
         else:
-            self._cancels.append(_attempt(row))
+            self._cancels.append(attempt_key(row))
             self._change(row, ServiceState.DRAINING, now, "draining")
         return True
 
@@ -123,13 +123,13 @@ class Services:
             self._change(row, ServiceState.UNHEALTHY, now, message)
         if self._unanswered[name] >= UNANSWERED:
             self._unanswered[name] = 0
-            self._cancels.append(_attempt(row))
+            self._cancels.append(attempt_key(row))
 
     def recover(self, running: set[str], ready: dict[str, Ready]) -> None:
         """Adopts replicas that still run; the others start again."""
         now = self._controller.clock()
         for row in self._rows.values():
-            key = _attempt(row)
+            key = attempt_key(row)
             live = row.state not in (ServiceState.STOPPED, ServiceState.FAILED, ServiceState.BACKOFF)
             self._remember_waiting(row)
             if live and key in running:
@@ -156,7 +156,7 @@ class Services:
     def observe(self, event: Started | Ready | Finished, now: float) -> None:
         """Takes a report on a replica."""
         row = self.attempts[event.attempt]
-        current = event.attempt == _attempt(row) and self._rows.get(row.name) is row
+        current = event.attempt == attempt_key(row) and self._rows.get(row.name) is row
         if isinstance(event, Finished):
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
@@ -179,7 +179,7 @@ class Services:
             return
         row.epoch += 1
         self._change(row, ServiceState.STARTING, now, decision.reason)
-        key = _attempt(row)
+        key = attempt_key(row)
         self.attempts[key] = row
         service = _service(row)
         self._deadline[key] = now + service.start_timeout
@@ -295,7 +295,8 @@ class Services:
         self._controller.tell(Happened(now, row.run, row.instance, "service", payload))
 
 
-def _attempt(row: ServiceRow) -> str:
+def attempt_key(row: ServiceRow) -> str:
+    """Returns the key of a service's newest replica."""
     return f"svc-{hashlib.sha256(row.name.encode()).hexdigest()[:16]}.{row.epoch}"
 
 

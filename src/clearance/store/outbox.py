@@ -40,9 +40,9 @@ def append(batch: Batch, event: Event) -> None:
     batch.add("event_add", event.at, event.run, event.instance, event.kind, _encoder.encode(event.payload).decode())
 
 
-def after(database: Database, run: int, seq: int, limit: int = 10_000) -> list[Event]:
-    """Returns the events of a run beyond `seq`, oldest first."""
+def after(database: Database, run: int, since: float) -> list[Event]:
+    """Returns the events of a run that happened after `since` (seconds since 1970), oldest first."""
     return [
         Event(at, number, instance, kind, msgspec.json.decode(payload), at_seq)
-        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, seq, limit)
+        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, since)
     ]

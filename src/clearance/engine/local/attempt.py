@@ -311,9 +311,9 @@ def run_definition(launch: Launch, report: int, trouble: BaseException | None) -
 
             module, _, name = launch.entry.partition(":")
             parameters = {key: value.value for key, value in launch.arguments.items() if isinstance(value, Literal)}
-            answer = ipc.Defined(loading.define(module, name, parameters))
+            answer = ipc.Defined(launch.run, loading.define(module, name, parameters))
         except BaseException as error:
-            answer = ipc.Defined(error=describe(error))
+            answer = ipc.Defined(launch.run, error=describe(error))
         _flush()
         data = ipc.encode(answer)
         while data:

@@ -776,7 +776,7 @@ class Supervisor:
     def _define(self, controller: Controller, message: ipc.Define) -> None:
         if message.bundle and not os.path.isdir(self._code(message.bundle)):
             error = f"the bundle {message.bundle} is not unpacked in {self.home}/bundles"
-            self._send(controller, [ipc.Defined(error=error)])
+            self._send(controller, [ipc.Defined(message.request, error=error)])
             return
         self._counter += 1
         arguments = {name: Literal(value) for name, value in message.parameters.items()}
@@ -785,6 +785,7 @@ class Supervisor:
             kind="define",
             bundle=message.bundle,
             entry=message.target,
+            run=message.request,
             arguments=dict(arguments),
             timeout=message.timeout,
             grace=0.0,
@@ -798,7 +799,6 @@ class Supervisor:
 
     def _defined(self, running: Running) -> None:
         controller = running.requester
-        answer = ipc.Defined(error="")
         try:
             answer = msgspec.msgpack.decode(bytes(running.report), type=ipc.Defined)
         except msgspec.MsgspecError:
@@ -810,7 +810,7 @@ class Supervisor:
                 error = f"{what}: its process was {processes.describe_status(end.status)[1]}"
             else:
                 error = f"{what}: {running.reason}"
-            answer = ipc.Defined(error=error)
+            answer = ipc.Defined(running.launch.run, error=error)
         if isinstance(controller, Controller) and controller.stream.connection.fileno() >= 0:
             self._send(controller, [answer])
 

@@ -81,6 +81,6 @@ STATEMENTS: dict[str, str] = {
     # The outbox.
     "event_add": "INSERT INTO event (at, run, instance, kind, payload) VALUES (?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event",
-    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND seq > ?"
-    " ORDER BY seq LIMIT ?",
+    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ?"
+    " ORDER BY seq",
 }

@@ -61,7 +61,7 @@ def test_every_statement_is_accepted_by_both_dialects(database: Database):
 def test_a_batch_is_written_whole(database: Database):
     batch = Batch(ORDER)
     for number in range(3):
-        batch.add("event_add", 1.5, 0, -1, "kind", f'{{"n":{number}}}')
+        batch.add("event_add", 0, number, 1.5, -1, "kind", f'{{"n":{number}}}')
     database.apply(batch, epoch=1, lease_until=200.0)
     assert [row[5] for row in database.rows("events_after", 0, 0.0)] == ['{"n":0}', '{"n":1}', '{"n":2}']
     assert database.rows("lease_read", LEASE)[0][3] == 200.0
@@ -70,15 +70,16 @@ def test_a_batch_is_written_whole(database: Database):
 def test_a_writer_with_an_older_epoch_is_fenced_out_and_writes_nothing(database: Database):
     database.write("lease_take", "other", "socket", 100.0, LEASE, 1)
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
-    with pytest.raises(LeaseLost):
-        database.apply(batch, epoch=1, lease_until=200.0)
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
+    for until in (200.0, None):
+        with pytest.raises(LeaseLost):
+            database.apply(batch, epoch=1, lease_until=until)
     assert database.rows("events_after", 0, 0.0) == []
 
 
 def test_a_guarded_row_that_moved_on_rolls_the_whole_batch_back(database: Database):
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
     batch.guard("instance_change", "running", 1, 1, 0.0, 1.0, "", 1, 0, "queued", 1)
     with pytest.raises(Stale):
         database.apply(batch, epoch=1, lease_until=200.0)
@@ -91,7 +92,7 @@ def test_a_failing_statement_leaves_the_connection_usable(database: Database):
     with pytest.raises(StoreError):
         database.apply(batch, epoch=1, lease_until=200.0)
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
     database.apply(batch, epoch=1, lease_until=200.0)
 
 

@@ -31,10 +31,10 @@ def logs(run: str, task: str, follow: bool, attempt: int | None) -> None:
         chosen = tries[attempt - 1] if attempt else tries[-1]
 
         def live() -> bool:
-            now = [each for each in rows.attempt_rows(database, row.number) if each.key == chosen.key]
+            now = [each for each in rows.attempt_rows(database, row.number) if (each.number, each.epoch) == (chosen.number, chosen.epoch)]
             return not now[0].outcome
 
-        print_log(load().home, chosen.key, follow, live)
+        print_log(load().home, f"{row.key}.{chosen.number}.{chosen.epoch}", follow, live)
 
 
 def print_log(home: Path, attempt: str, follow: bool, live: Callable[[], bool]) -> None:

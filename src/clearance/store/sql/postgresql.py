@@ -26,6 +26,7 @@ class PostgreSQL:
 
     name = "postgresql"
     types = TYPES
+    lock = " FOR UPDATE"
 
     def __init__(self, url: str, read_only: bool) -> None:
         try:
@@ -66,6 +67,13 @@ class PostgreSQL:
 
     def script(self, sql: str) -> None:
         self._connection.execute(sql)  # type: ignore[call-overload]
+
+    def problems(self) -> list[str]:
+        found = self.execute(
+            "SELECT conrelid::regclass::text || ': ' || conname || ' is not valid' FROM pg_constraint"
+            " WHERE connamespace = current_schema()::regnamespace AND NOT convalidated"
+        )
+        return [row[0] for row in found]
 
     def close(self) -> None:
         self._connection.close()

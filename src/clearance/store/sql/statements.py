@@ -13,6 +13,7 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (name) DO NOTHING",
     "lease_take": "UPDATE lease SET epoch = epoch + 1, holder = ?, address = ?, expires_at = ?"
     " WHERE name = ? AND epoch = ?",
+    "lease_check": "SELECT epoch FROM lease WHERE name = ?",
     "lease_renew": "UPDATE lease SET expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_release": "UPDATE lease SET expires_at = 0, holder = '' WHERE name = ? AND epoch = ?",
     # What runs are made of.
@@ -51,14 +52,14 @@ STATEMENTS: dict[str, str] = {
     "instance_note": "UPDATE instance SET clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
     # Attempts.
-    "attempt_add": "INSERT INTO attempt (key, run, number, epoch, outcome, node, processes, failure, cpu_seconds,"
-    " peak_memory) VALUES (?, ?, ?, ?, '', '', '', '', 0, 0)",
-    "attempt_started": "UPDATE attempt SET node = ?, processes = ?, started_at = ? WHERE key = ? AND outcome = ''",
+    "attempt_add": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, failure, cpu_seconds,"
+    " peak_memory) VALUES (?, ?, ?, '', '', '', '', 0, 0)",
+    "attempt_started": "UPDATE attempt SET node = ?, processes = ?, started_at = ?"
+    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
     "attempt_finished": "UPDATE attempt SET outcome = ?, finished_at = ?, failure = ?, cpu_seconds = ?, peak_memory = ?"
-    " WHERE key = ? AND outcome = ''",
-    "attempts": "SELECT key, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
+    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
+    "attempts": "SELECT number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
-    "attempts_open": "SELECT key, run, number, epoch FROM attempt WHERE outcome = ''",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
@@ -79,8 +80,8 @@ STATEMENTS: dict[str, str] = {
     " epoch = excluded.epoch, failures = excluded.failures, due_at = excluded.due_at, info = excluded.info,"
     " message = excluded.message, changed_at = excluded.changed_at",
     # The outbox.
-    "event_add": "INSERT INTO event (at, run, instance, kind, payload) VALUES (?, ?, ?, ?, ?)",
-    "event_highest": "SELECT coalesce(max(seq), 0) FROM event",
+    "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
+    "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
     "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ?"
     " ORDER BY seq",
 }

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import collections
+import os
 from pathlib import Path
 
 import pytest
 
 _seconds: dict[str, float] = collections.defaultdict(float)
 _counts: dict[str, int] = collections.defaultdict(int)
+
+
+def pytest_configure() -> None:
+    """Tests change the working directory and start processes: a relative PYTHONPATH would be lost."""
+    if path := os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep) if part)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

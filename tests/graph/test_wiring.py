@@ -73,7 +73,7 @@ def test_several_expressions_share_their_tasks():
 
 
 def test_an_unfilled_parameter_shows_both_types():
-    with pytest.raises(GraphError, match=r"task 'train' \(.*:\d+\): parameter 'images' wants Tree, but 'text' returns str"):
+    with pytest.raises(GraphError, match=r"'train' \(.*:\d+\): parameter 'images' wants Tree, but 'text' returns str"):
         dag("d", text >> train)
 
 

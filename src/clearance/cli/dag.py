@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clearance.cli.output import json_option, print_json, print_records, size
+from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
 from clearance.graph.dag import Dag
@@ -40,7 +40,7 @@ def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
     values = parse_parameters(parameters)
     if values and len(dags) > 1:
         raise UsageError(f"-p belongs to one DAG: say which, for example {file}:{dags[0].id}")
-    records = []
+    records: list[dict[str, Any]] = []
     for one in dags:
         graph = _build(one, file, values)
         records.append(
@@ -56,8 +56,9 @@ def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
         print_json({"dags": records, "bundle": {"digest": bundle.digest, "files": bundle.files}})
         return
     for record in records:
-        click.echo(f"{record['dag']}: ok, {record['tasks']} tasks, {record['edges']} edges, {record['digest']}")
-    click.echo(f"bundle: {len(bundle.files)} files, {size(len(bundle.data))}, {bundle.digest}")
+        shape = f"{count(record['tasks'], 'task')}, {count(record['edges'], 'edge')}"
+        click.echo(f"{record['dag']}: ok, {shape}, {record['digest']}")
+    click.echo(f"bundle: {count(len(bundle.files), 'file')}, {size(len(bundle.data))}, {bundle.digest}")
 
 
 @dag.command("list")

@@ -35,6 +35,7 @@ _LETTER = 7.6
 _SMALL_LETTER = 6.2
 _HEIGHT = 46.0
 _LONGEST = 36
+_MOST_PIXELS = 30_000  # a side; matplotlib's limit is 2**16
 
 
 def _short(text: str) -> str:
@@ -155,6 +156,7 @@ def png(
         raise MissingExtra("matplotlib", "plot") from None
     states, seconds = states or {}, seconds or {}
     layout = _place(graph, states, seconds)
+    dots_per_inch = max(1, min(dots_per_inch, int(_MOST_PIXELS * 72 / max(layout.width, layout.height))))
     figure = Figure(figsize=(layout.width / 72, layout.height / 72), dpi=dots_per_inch)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))

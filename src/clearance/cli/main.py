@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import clearance
 from clearance.errors import ClearanceError, UsageError, nearest
@@ -66,6 +67,16 @@ class LazyGroup(click.Group):
         if args and not args[0].startswith("-") and args[0] not in known:
             raise click.UsageError(f"no such command {args[0]!r}{nearest(args[0], known)}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for section in COMMANDS.values()
+            for name, (_, text) in section.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():

@@ -77,3 +77,8 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns `1 task`, `2 tasks`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

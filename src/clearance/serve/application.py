@@ -108,20 +108,29 @@ class Application:
         self._idle.clear()
         try:
             body = await self._body(request)
-            try:
-                value = self._decoder.decode(body)
-            except msgspec.ValidationError as error:
-                raise _unfit(str(error)) from None
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-                raise _refuse(400, f"the body is not JSON: {error}") from None
+            value = self._decode(body)
             loop = asyncio.get_running_loop()
             return Response(await loop.run_in_executor(self._threads, self._compute, value), media_type=_JSON)
         except UsageError as error:
             raise _refuse(422, str(error)) from None
+        except HTTPException:
+            raise
+        except Exception as error:
+            return await _failed(request, error)
         finally:
             self._pending -= 1
             if not self._pending:
                 self._idle.set()
+
+    def _decode(self, body: bytes) -> Any:
+        try:
+            try:
+                return self._decoder.decode(body)
+            except msgspec.ValidationError as error:
+                msgspec.json.decode(body)  # what is no JSON at all is 400, however early it does not fit
+                raise _unfit(str(error)) from None
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise _refuse(400, f"the body is not JSON: {error}") from None
 
     def _compute(self, value: Any) -> bytes:
         answer = self._answer(value)

@@ -1,8 +1,8 @@
 """The process behind an endpoint: verify the model, load it, answer over TLS, drain on SIGTERM.
 
-Order at the start, and the error that ends it: the model's signature by the installation's public key (`Refused`), each
-file's digest while it is made from the blobs (`Corrupt`), the predictor (`UsageError`, or what its code raises), TLS and
-the port (`EngineError`). Only then `ready` is called.
+Order at the start, and the error that ends it: the model's signature by the installation's public key (`Refused`),
+each file's digest while it is made from the blobs (`Corrupt`), the predictor (`UsageError`, or what its code raises),
+TLS and the port (`EngineError`). Only then `ready` is called.
 """
 
 from __future__ import annotations

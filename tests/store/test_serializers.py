@@ -364,7 +364,7 @@ def test_a_model_travels_and_can_be_returned_again(blobs: Blobs, work: Path) -> 
         load(artifact, Dataset, blobs, work / "in")
 
 
-def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path) -> None:
+def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = work / "tree"
     root.mkdir()
     (root / "a").write_text("a")
@@ -376,7 +376,7 @@ def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path) -> None:
     with pytest.raises(StoreError, match="socket or pipe"):
         dump(Tree(root), Tree, blobs, work)
     (root / "pipe").unlink()
-    os.chdir(root)
+    monkeypatch.chdir(root)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")
         with pytest.raises(StoreError, match="socket or pipe"):

@@ -116,7 +116,7 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
         with contextlib.suppress(FileExistsError):
             write_whole(path, made, 0o600, replace=False)
     try:
-        key = serialization.load_pem_private_key(_read_secret(path), None)
+        key = serialization.load_pem_private_key(read_secret(path), None)
     except (ValueError, TypeError) as error:
         raise Refused(f"{path} holds no private key: {error}; restore it, or move it away to get a new one") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -182,18 +182,23 @@ def write_whole(path: Path, data: bytes, mode: int, replace: bool = True) -> Non
         temporary.unlink(missing_ok=True)
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Reads a file that only its owner, who is this user, may read.
+
+    Raises:
+        Refused: others may read it, it is not ours, or it is a symbolic link.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-        raise Refused(f"cannot read the private key {path}: {reason}") from None
+        raise Refused(f"cannot read the secret {path}: {reason}") from None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise Refused(f"the private key {path} is not a file of this user: chown it, or move it away")
+            raise Refused(f"the secret {path} is not a file of this user: chown it, or move it away")
         if found.st_mode & 0o077:
-            raise Refused(f"others may read the private key {path}: chmod 600 {path}, and change the key if they did")
+            raise Refused(f"others may read the secret {path}: chmod 600 {path}, and replace it if they did")
         return file.read()
 
 

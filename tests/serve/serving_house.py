@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from clearance.serve.config import replica_config
-from clearance.serve.provision import Provision, provision
+from clearance.trust.provision import Provision, provision
 from clearance.store import tree
 from clearance.store.blobs import LocalBlobs, open_blobs
 from clearance.store.serializers import dump

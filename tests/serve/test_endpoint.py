@@ -9,7 +9,7 @@ import pytest
 from clearance.errors import Refused, UsageError
 from clearance.serve import deploy
 from clearance.serve.config import replica_config
-from clearance.serve.provision import provision
+from clearance.trust.provision import provision
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
 from clearance.types.references import Model

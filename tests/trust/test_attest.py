@@ -167,7 +167,7 @@ def test_cryptography_is_imported_by_the_first_signature_only(tmp_path: Path) ->
     program = (
         "import sys; from pathlib import Path\n"
         "import clearance.trust.attest, clearance.trust.policy, clearance.trust.environment, clearance.serve\n"
-        "import clearance.trust.dsse, clearance.serve.provision, clearance.store.download\n"
+        "import clearance.trust.dsse, clearance.trust.provision, clearance.store.download\n"
         "attestor = clearance.trust.attest.Attestor(Path(sys.argv[1]))\n"
         "print([name for name in ('cryptography', 'ssl', 'starlette', 'uvicorn', 'http') if name in sys.modules])\n"
         "attestor.key_id; print('cryptography' in sys.modules)"

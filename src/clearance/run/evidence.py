@@ -8,8 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from clearance.errors import Refused, UsageError
 from clearance.run import arguments
 from clearance.run.clearance import Verdict
 from clearance.run.instance import Instance
@@ -125,8 +124,37 @@ class Evidence:
         return Verdict("denied", verdict.reason, rule=verdict.rule)
 
     def service_config(self, instance: Instance, endpoint: Endpoint) -> dict[str, Any]:
-        """Returns the service an endpoint asks for, with what its replica needs to prove and to be who it says."""
-        raise NotImplementedError
+        """Returns the config of the service an endpoint asks for, with what its replica needs to prove and to be.
+
+        Raises:
+            UsageError: a name that is not accepted, or a model that is no input of the task.
+            Refused: the model has no signature of this installation over exactly its files.
+        """
+        from clearance.store import tree
+        from clearance.trust.keys import write_whole
+        from clearance.trust.policy import TrustDesk
+        from clearance.trust.provision import provision, service_config
+
+        assert endpoint.service is not None
+        found = [each for each in named_inputs(arguments.of(instance)).values() if each.digest == endpoint.model]
+        if not found:
+            raise UsageError(f"endpoint {endpoint.name!r} serves a model that is no input of {instance.spec.id!r}")
+        model = found[0]
+        signature = self._envelopes(model.digest, MODEL_SIGNATURE)
+        verdict = TrustDesk(self.attestor).judge_model(endpoint.name, tree.decode(self.read(model)), signature)
+        if not verdict.allowed or signature is None:
+            raise Refused(f"{verdict.rule}: {verdict.reason}")
+        provided = provision(endpoint.name, self._settings.home)
+        file = provided.token_file.with_name("model.sig")
+        write_whole(file, signature, 0o600)
+        return service_config(
+            endpoint.service.config, model, provided,
+            blobs=self._settings.blobs, signature=file, public_key=self.attestor.public_key_file,
+        )  # fmt: skip
+
+    def token_file(self, name: str) -> str:
+        """Returns the file that holds the bearer token of an endpoint."""
+        return str(self._settings.home / "endpoints" / name / "token")
 
     def _envelope(self, digest: Digest) -> bytes | None:
         found = self._fresh.get(digest)
@@ -160,7 +188,3 @@ def named_inputs(given: dict[str, Argument]) -> dict[str, Artifact]:
 def _rfc3339(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-
-def decode_endpoint(artifact: Artifact) -> Endpoint:
-    """Returns the endpoint in an artifact."""
-    return msgspec.json.decode(artifact.inline or b"{}", type=Endpoint)

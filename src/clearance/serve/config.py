@@ -1,22 +1,18 @@
 """The one argument of a replica: `{"config": …}`, as JSON.
 
 `deploy` fills in what the task knows (`name`, `predictor`, `model`, `body_limit`, `concurrency`);
-`replica_config` adds what the controller knows. The bearer token itself is never in it, only its SHA-256.
+`trust.provision.service_config` adds what the controller knows. The bearer token itself is never in it, only its SHA-256.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from clearance.errors import UsageError
 from clearance.types.artifact import Artifact
 from clearance.types.digest import Digest
-
-if TYPE_CHECKING:
-    from clearance.serve.provision import Provision
 
 ENTRY = "clearance.serve.replica:main"
 
@@ -87,47 +83,3 @@ def parse_config(config: dict[str, Any]) -> ReplicaConfig:
         )
     return parsed
 
-
-def replica_config(
-    service: dict[str, Any],
-    artifact: Artifact,
-    provision: Provision,
-    *,
-    blobs: str,
-    signature: Path,
-    public_key: Path,
-    port: int = 0,
-    directory: str = "",
-) -> dict[str, Any]:
-    """Returns the JSON-compatible argument of a replica.
-
-    Args:
-        service: `Endpoint.service.config`, as `deploy` made it.
-        artifact: of the model.
-        provision: what `provision` made for the endpoint.
-        blobs: URL of the blobs.
-        signature: file with the model's signature.
-        public_key: file with the installation's public key.
-        port: to bind; 0 means any.
-        directory: see `ReplicaConfig`.
-
-    Raises:
-        UsageError: the artifact is not the endpoint's model, or the service is no endpoint.
-    """
-    added = {
-        "artifact": msgspec.to_builtins(artifact),
-        "blobs": blobs,
-        "signature": str(signature),
-        "public_key": str(public_key),
-        "certificate": str(provision.certificate),
-        "key": str(provision.key),
-        "authority": str(provision.authority),
-        "token_sha256": provision.token_sha256,
-        "port": port,
-        "directory": directory,
-    }
-    config = service | added
-    parsed = parse_config(config)
-    if parsed.model != artifact.digest:
-        raise UsageError(f"endpoint {parsed.name!r} serves {parsed.model} and was given {artifact.digest}")
-    return config

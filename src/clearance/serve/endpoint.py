@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from clearance.errors import UsageError
 from clearance.serve.config import ENTRY
+from clearance.trust.provision import check_name
 from clearance.types.references import Endpoint, Model, Service
 from clearance.types.resources import Resources
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 def deploy(
@@ -19,7 +17,6 @@ def deploy(
     model: Model,
     predictor: Callable[[Model], Callable[[Any], Any]],
     *,
-    replicas: int = 1,
     resources: Resources | None = None,
     body_limit: int = 1 << 20,
     concurrency: int = 1,
@@ -34,8 +31,7 @@ def deploy(
             model and returns `answer(input) -> output`, an ordinary function that runs in a thread. The annotation
             of its one parameter is the schema that requests are checked against. It may raise `UsageError` for an
             input that it cannot take (HTTP 422).
-        replicas: how many processes.
-        resources: of each replica; default one CPU.
+        resources: of the replica; default none, so that it runs beside the tasks and holds up none of them.
         body_limit: bytes that a request may have.
         concurrency: how many answers are computed at once; more than 1 needs a thread-safe `answer`.
         start_timeout: seconds until a starting replica must be healthy.
@@ -43,8 +39,7 @@ def deploy(
     Raises:
         UsageError: a bad name or number, a model that no task returned, or a predictor that cannot be imported by name.
     """
-    if not _NAME.match(name):
-        raise UsageError(f"the endpoint name {name!r} is not accepted: use at most 63 of a-z, 0-9 and '-'")
+    check_name(name)
     if not model.digest:
         raise UsageError(f"the model of endpoint {name!r} was not stored: let another task return it, and pass it on")
     module, function = getattr(predictor, "__module__", None), getattr(predictor, "__qualname__", None)
@@ -52,10 +47,10 @@ def deploy(
         raise UsageError(
             f"the predictor of endpoint {name!r} cannot be imported by name: use a function at the top of a module"
         )
-    for what, number in (("replicas", replicas), ("body_limit", body_limit), ("concurrency", concurrency)):
+    for what, number in (("body_limit", body_limit), ("concurrency", concurrency)):
         if number < 1:
             raise UsageError(f"{what} of endpoint {name!r} is {number}: use 1 or more")
-    asked = resources or Resources()
+    asked = resources or Resources(cpu=0)
     service = Service(
         entry=ENTRY,
         config={
@@ -65,7 +60,6 @@ def deploy(
             "body_limit": body_limit,
             "concurrency": concurrency,
         },
-        replicas=replicas,
         cpu_millis=asked.cpu_millis,
         memory=asked.memory,
         start_timeout=start_timeout,

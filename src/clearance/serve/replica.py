@@ -37,8 +37,8 @@ def main(config: dict[str, Any], ready: Ready | None = None) -> None:
 
     Args:
         config: the fields of `clearance.serve.config.ReplicaConfig`, as JSON.
-        ready: told `{"url": "https://127.0.0.1:PORT", "port": PORT}` once requests are answered;
-            default `clearance.context.ready`.
+        ready: told `url`, `port`, `health` (a URL) and `authority` (who signed its certificate) once requests are
+            answered; default `clearance.context.ready`.
 
     Raises:
         UsageError: the configuration or the predictor is wrong.
@@ -164,7 +164,8 @@ async def _serve(config: ReplicaConfig, model: Model, answer: Callable[[Any], An
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
     if server.started:
-        ready({"url": f"https://{host}:{port}", "port": port})
+        url = f"https://{host}:{port}"
+        ready({"url": url, "port": port, "health": f"{url}/health", "authority": config.authority})
     try:
         await serving
     finally:

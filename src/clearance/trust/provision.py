@@ -1,15 +1,20 @@
-"""What an endpoint needs before its first replica starts: a bearer token and a certificate for loopback."""
+"""What a service needs before its first replica starts: a bearer token, a certificate for loopback, a signed model."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
 import hashlib
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from clearance.errors import Refused
+from clearance.errors import Refused, UsageError
+from clearance.types.artifact import Artifact
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 class Provision(msgspec.Struct, frozen=True):
@@ -30,21 +35,34 @@ class Provision(msgspec.Struct, frozen=True):
     authority: Path
 
 
+def check_name(name: str) -> None:
+    """Checks the name of an endpoint.
+
+    Raises:
+        UsageError: other characters than a-z, 0-9 and `-`, or more than 63.
+    """
+    if not _NAME.match(name):
+        raise UsageError(f"the endpoint name {name!r} is not accepted: use at most 63 of a-z, 0-9 and '-'")
+
+
 def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Provision:
     """Makes, or finds again, what the endpoint needs; renews a certificate that ends soon.
 
     A running replica takes up a renewed certificate within a minute. The token stays until its file is deleted.
 
     Args:
-        name: of the endpoint, as `deploy` accepts it.
+        name: of the endpoint.
         home: of the installation.
         now: aware time that certificates are judged by; default the clock's.
 
     Raises:
+        UsageError: the name is not accepted.
         Refused: others may read a secret.
         StoreError: the files cannot be written.
     """
     import secrets
+
+    check_name(name)
 
     from clearance.trust.keys import read_secret, write_whole
     from clearance.trust.x509 import server_files
@@ -61,3 +79,28 @@ def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Pr
     files = server_files(home, directory, now or datetime.datetime.now(datetime.UTC))
     digest = hashlib.sha256(token).hexdigest()
     return Provision(token_file, digest, files.certificate, files.key, files.authority)
+
+
+def service_config(
+    service: dict[str, Any], artifact: Artifact, provided: Provision, *, blobs: str, signature: Path, public_key: Path
+) -> dict[str, Any]:
+    """Returns the JSON-compatible config of a service, with what its replica needs to prove and to be who it says.
+
+    Args:
+        service: the config that the task asked for.
+        artifact: of the model behind it.
+        provided: what `provision` made for the endpoint.
+        blobs: URL of the blobs.
+        signature: file with the model's signature.
+        public_key: file with the installation's public key.
+    """
+    return service | {
+        "artifact": msgspec.to_builtins(artifact),
+        "blobs": blobs,
+        "signature": str(signature),
+        "public_key": str(public_key),
+        "certificate": str(provided.certificate),
+        "key": str(provided.key),
+        "authority": str(provided.authority),
+        "token_sha256": provided.token_sha256,
+    }

@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,3 +148,60 @@ def serve(model: Model) -> Endpoint:
 
 
 digits = dag("digits", download_images >> train >> serve)
+
+
+def ask(endpoint: Endpoint, pixels: list[float], token: str) -> tuple[int, dict[str, Any]]:
+    """Asks an endpoint over HTTPS; returns the status and the JSON of the answer."""
+    import ssl
+
+    request = urllib.request.Request(
+        f"{endpoint.url}/v1/predict",
+        data=json.dumps(pixels).encode(),
+        headers={"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})},
+    )
+    context = ssl.create_default_context(cafile=endpoint.authority)
+    try:
+        with urllib.request.urlopen(request, timeout=30, context=context) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def clearance(*arguments: str) -> None:
+    """Shows a command and runs it."""
+    print(f"\n$ clearance {' '.join(arguments)}", flush=True)
+    subprocess.run([sys.executable, "-m", "clearance.cli", *arguments], check=True)
+
+
+def demo() -> None:
+    """Runs the pipeline, asks the endpoint with and without its token, and stops what it started."""
+    import numpy as np
+
+    finished = digits.run()
+    try:
+        images, model = finished.result("download_images"), finished.result("train")
+        endpoint = finished.result("serve", Endpoint)
+        pixels = np.load(images.path / "test_pixels.npy")[7].reshape(-1).tolist()
+        label = int(np.load(images.path / "test_labels.npy")[7])
+        status, answer = ask(endpoint, pixels, endpoint.token)
+        refused, problem = ask(endpoint, pixels, "")
+        metrics = model.metadata["metrics"]
+        print(f"\naccuracy on the held-out fifth: {metrics['accuracy']:.4f}, trained by {metrics['processes']} processes")
+        print(f"model {model.digest}")
+        print(f"POST {endpoint.url}/v1/predict with the token: {status} {answer} (a person wrote {label})")
+        print(f"the same without it: {refused} {problem['title']}: {problem['detail']}")
+        clearance("artifact", "verify", finished.id, "train")
+        clearance("why", finished.id, "train")
+        if (status, answer.get("class"), refused) != (200, label, 401):
+            raise SystemExit("the endpoint did not answer as it should")
+    finally:
+        clearance("services", "stop", "digits")
+    print(f"""
+where to look next (with the same CLEARANCE_HOME):
+  clearance runs show {finished.id}
+  clearance logs {finished.id} train
+  clearance dag show examples/digits.py""")
+
+
+if __name__ == "__main__":
+    demo()

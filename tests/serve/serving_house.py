@@ -14,8 +14,7 @@ from typing import Any
 
 import httpx
 
-from clearance.serve.config import replica_config
-from clearance.trust.provision import Provision, provision
+from clearance.trust.provision import Provision, provision, service_config
 from clearance.store import tree
 from clearance.store.blobs import LocalBlobs, open_blobs
 from clearance.store.serializers import dump
@@ -131,14 +130,13 @@ def build(root: Path, files: dict[str, str]) -> House:
     signature.write_bytes(attestor.sign_model("demo", tree.decode(artifact.inline)))
     made = provision("demo", home)
     service = {"name": "demo", "predictor": "pipeline_code:total", "model": artifact.digest}
-    config = replica_config(
+    config = service_config(
         service,
         artifact,
         made,
         blobs=str(home / "blobs"),
         signature=signature,
         public_key=attestor.public_key_file,
-        directory=str(work),
     )
     store = open_blobs(str(home / "blobs"))
     assert isinstance(store, LocalBlobs)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from clearance.errors import Refused, UsageError
+from clearance.serve.config import parse_config
 from clearance.serve import deploy
-from clearance.serve.config import replica_config
-from clearance.trust.provision import provision
+from clearance.trust.provision import provision, service_config
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
 from clearance.types.references import Model
@@ -68,7 +68,6 @@ def test_a_config_holds_the_digest_of_the_token_and_never_the_token(tmp_path: Pa
     endpoint = deploy("demo", Model(Path("m"), DIGEST), predictor)
     assert endpoint.service is not None
     places: dict[str, Any] = {"blobs": "b", "signature": tmp_path / "s", "public_key": tmp_path / "p"}
-    config = replica_config(endpoint.service.config, Artifact(DIGEST, 1, "model", "", b"x"), made, **places)
+    config = service_config(endpoint.service.config, Artifact(DIGEST, 1, "model", "", b"x"), made, **places)
     assert made.token_file.read_text().strip() not in str(config)
-    with pytest.raises(UsageError, match="and was given"):
-        replica_config(endpoint.service.config, Artifact(digest_of(b"other"), 1, "model"), made, **places)
+    assert parse_config(config).model == DIGEST

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import clearance
 from clearance.engine.local.engine import LocalEngine
 from clearance.errors import ClearanceError, EngineError, LeaseLost
 from clearance.run import lease, recovery, rows
@@ -197,6 +199,8 @@ def _follow(held: lease.Held, request: Request, progress: _Progress) -> None:
 def start_background(settings: Settings) -> None:
     """Starts a controller in the background that leads while something is wanted."""
     environment = dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)}
+    root = str(Path(clearance.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
     log = os.open(settings.home / "controller.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         subprocess.Popen(

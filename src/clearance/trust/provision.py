@@ -103,4 +103,5 @@ def service_config(
         "key": str(provided.key),
         "authority": str(provided.authority),
         "token_sha256": provided.token_sha256,
+        "directory": str(provided.token_file.parent),
     }

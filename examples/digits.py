@@ -39,7 +39,11 @@ def source() -> str:
     return (Path(found.submodule_search_locations[0]) / "datasets/data/digits.csv.gz").as_uri()
 
 
-@task(retries=Retry(3, backoff=2.0, max_delay=60, jitter=True, on=(OSError,)), timeout="10m", resources=Resources(cpu=1, memory="2Gi"))
+@task(
+    retries=Retry(3, backoff=2.0, max_delay=60, jitter=True, on=(OSError,)),
+    timeout="10m",
+    resources=Resources(cpu=1, memory="2Gi"),
+)
 def download_images(limit: int = 1797) -> Tree:
     """Fetches the scans and splits them: every fifth one is held out."""
     import numpy as np
@@ -84,7 +88,10 @@ def train(images: Tree, lr: float = 3e-3) -> Model:
     def load(name: str) -> torch.Tensor:
         return torch.from_numpy(np.load(images.path / f"{name}.npy"))
 
-    pixels, labels = load("train_pixels")[context.rank :: context.size], load("train_labels")[context.rank :: context.size]
+    pixels, labels = (
+        load("train_pixels")[context.rank :: context.size],
+        load("train_labels")[context.rank :: context.size],
+    )
     rows = min(len(load("train_labels")) // context.size, len(labels))
     pixels, labels = pixels[:rows], labels[:rows]
     print(f"rank {context.rank} of {context.size}: {rows} scans")
@@ -186,7 +193,9 @@ def demo() -> None:
         status, answer = ask(endpoint, pixels, endpoint.token)
         refused, problem = ask(endpoint, pixels, "")
         metrics = model.metadata["metrics"]
-        print(f"\naccuracy on the held-out fifth: {metrics['accuracy']:.4f}, trained by {metrics['processes']} processes")
+        print(
+            f"\naccuracy on the held-out fifth: {metrics['accuracy']:.4f}, trained by {metrics['processes']} processes"
+        )
         print(f"model {model.digest}")
         print(f"POST {endpoint.url}/v1/predict with the token: {status} {answer} (a person wrote {label})")
         print(f"the same without it: {refused} {problem['title']}: {problem['detail']}")

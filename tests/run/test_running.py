@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.runs import Home, home, wait_for  # noqa: F401
 
-PIPELINE = '''
+from support.runs import Home, wait_for
+
+PIPELINE = """
 import os, time
 from pathlib import Path
 from clearance import Retry, context, dag, task
@@ -100,18 +101,18 @@ def late() -> int:
     time.sleep(60)
 
 timed = dag("timed", late)
-'''
+"""
 
 
 @pytest.fixture
-def pipeline(home: Home, tmp_path: Path) -> str:  # noqa: F811
+def pipeline(home: Home, tmp_path: Path) -> str:
     home.environment["TEST_FOLDER"] = str(tmp_path)
     file = tmp_path / "pipeline.py"
     file.write_text(PIPELINE)
     return str(file)
 
 
-def result(home: Home, run: str, task: str):  # noqa: F811
+def result(home: Home, run: str, task: str):
     return json.loads(home.command("artifact", "get", run, task))
 
 
@@ -119,7 +120,7 @@ def marks(tmp_path: Path) -> list[str]:
     return (tmp_path / "log").read_text().split()
 
 
-def test_a_chain_passes_its_values_on(home: Home, pipeline: str):  # noqa: F811
+def test_a_chain_passes_its_values_on(home: Home, pipeline: str):
     printed = home.command("run", f"{pipeline}:plain", "-p", "x=41")
     assert "run plain/1 success" in printed
     assert result(home, "plain/1", "two") == 42
@@ -127,34 +128,34 @@ def test_a_chain_passes_its_values_on(home: Home, pipeline: str):  # noqa: F811
     assert home.processes() == {}
 
 
-def test_runs_are_numbered_by_dag(home: Home, pipeline: str):  # noqa: F811
+def test_runs_are_numbered_by_dag(home: Home, pipeline: str):
     for number in (1, 2):
         assert f"run plain/{number} success" in home.command("run", f"{pipeline}:plain")
 
 
-def test_mapping_over_a_result(home: Home, pipeline: str):  # noqa: F811
+def test_mapping_over_a_result(home: Home, pipeline: str):
     home.command("run", f"{pipeline}:mapped", "-p", "n=5")
     assert result(home, "mapped/1", "total") == 30
     assert home.states("mapped/1")["square[4]"] == "success"
 
 
-def test_mapping_over_nothing_gives_an_empty_list(home: Home, pipeline: str):  # noqa: F811
+def test_mapping_over_nothing_gives_an_empty_list(home: Home, pipeline: str):
     home.command("run", f"{pipeline}:mapped", "-p", "n=0")
     assert result(home, "mapped/1", "total") == 0
 
 
-def test_mapping_over_a_constant_with_a_fixed_argument(home: Home, pipeline: str):  # noqa: F811
+def test_mapping_over_a_constant_with_a_fixed_argument(home: Home, pipeline: str):
     home.command("run", f"{pipeline}:literal")
     assert result(home, "literal/1", "total") == 17
 
 
-def test_a_failure_that_the_policy_names_is_tried_again(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_failure_that_the_policy_names_is_tried_again(home: Home, pipeline: str, tmp_path: Path):
     home.command("run", f"{pipeline}:again")
     assert result(home, "again/1", "flaky") == "attempt 3"
     assert marks(tmp_path) == ["flaky"] * 3
 
 
-def test_a_failed_run_exits_1_and_retry_does_only_what_failed(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_failed_run_exits_1_and_retry_does_only_what_failed(home: Home, pipeline: str, tmp_path: Path):
     printed = home.command("run", f"{pipeline}:failing", expect=1)
     assert "it is broken" in printed
     assert home.states("failing/1") == {"one": "success", "broken": "failed", "two": "upstream_failed"}
@@ -165,7 +166,7 @@ def test_a_failed_run_exits_1_and_retry_does_only_what_failed(home: Home, pipeli
     assert "nothing to retry" in home.command("retry", "failing/1", expect=2)
 
 
-def test_the_same_run_id_goes_on_and_other_parameters_are_refused(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_the_same_run_id_goes_on_and_other_parameters_are_refused(home: Home, pipeline: str, tmp_path: Path):
     home.command("run", f"{pipeline}:failing", "--run-id", "mine", expect=1)
     (tmp_path / "mended").touch()
     home.command("run", f"{pipeline}:failing", "--run-id", "mine")
@@ -175,7 +176,7 @@ def test_the_same_run_id_goes_on_and_other_parameters_are_refused(home: Home, pi
     assert "exists with other code or parameters" in refused
 
 
-def test_a_gang_is_two_processes_that_know_their_rank(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_gang_is_two_processes_that_know_their_rank(home: Home, pipeline: str, tmp_path: Path):
     home.command("run", f"{pipeline}:gang", "--workers", "2")
     ranks = [(tmp_path / f"rank{rank}").read_text().split() for rank in (0, 1)]
     assert [size for size, _ in ranks] == ["2", "2"]
@@ -183,7 +184,7 @@ def test_a_gang_is_two_processes_that_know_their_rank(home: Home, pipeline: str,
     assert result(home, "gang/1", "pair") == 40
 
 
-def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str):  # noqa: F811
+def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str):
     printed = home.command("run", f"{pipeline}:too_big", "--workers", "2", expect=3)
     assert "never fits" in printed
     why = home.command("why", "too_big/1", "crowd")
@@ -191,13 +192,13 @@ def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str
     assert "gang of 50" in why
 
 
-def test_a_timeout_is_a_failure_with_its_name(home: Home, pipeline: str):  # noqa: F811
+def test_a_timeout_is_a_failure_with_its_name(home: Home, pipeline: str):
     home.command("run", f"{pipeline}:timed", expect=1)
     (task,) = home.show("timed/1")["tasks"]
     assert task["failure"]["kind"] == "timeout"
 
 
-def test_a_wrong_graph_runs_nothing_and_exits_2(home: Home, tmp_path: Path):  # noqa: F811
+def test_a_wrong_graph_runs_nothing_and_exits_2(home: Home, tmp_path: Path):
     file = tmp_path / "bad.py"
     file.write_text(
         "from clearance import dag, task\n@task\ndef a() -> int: ...\n@task\ndef b(x: str) -> int: ...\n"
@@ -211,7 +212,7 @@ def test_a_wrong_graph_runs_nothing_and_exits_2(home: Home, tmp_path: Path):  # 
     assert home.processes() == {}
 
 
-def test_a_second_run_submits_to_the_one_that_leads(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_second_run_submits_to_the_one_that_leads(home: Home, pipeline: str, tmp_path: Path):
     first = home.start("run", f"{pipeline}:waiting", "--workers", "2")
     wait_for(tmp_path / "slow")
     assert "run plain/1 success" in home.command("run", f"{pipeline}:plain")
@@ -220,7 +221,7 @@ def test_a_second_run_submits_to_the_one_that_leads(home: Home, pipeline: str, t
     assert first.returncode == 0, printed
 
 
-def test_a_waiting_task_says_who_holds_what_it_needs(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_waiting_task_says_who_holds_what_it_needs(home: Home, pipeline: str, tmp_path: Path):
     first = home.start("run", f"{pipeline}:waiting", "--workers", "1")
     wait_for(tmp_path / "slow")
     second = home.start("run", f"{pipeline}:plain")
@@ -233,7 +234,7 @@ def test_a_waiting_task_says_who_holds_what_it_needs(home: Home, pipeline: str, 
         assert process.wait(60) == 0
 
 
-def test_a_cancelled_run_ends_its_processes_and_can_be_resumed(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_cancelled_run_ends_its_processes_and_can_be_resumed(home: Home, pipeline: str, tmp_path: Path):
     process = home.start("run", f"{pipeline}:waiting")
     wait_for(tmp_path / "slow")
     home.command("cancel", "waiting/1")
@@ -244,7 +245,7 @@ def test_a_cancelled_run_ends_its_processes_and_can_be_resumed(home: Home, pipel
     assert home.states("waiting/1") == {"slow": "success", "two": "success"}
 
 
-def test_ctrl_c_cancels_the_run_and_leaves_nothing(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_ctrl_c_cancels_the_run_and_leaves_nothing(home: Home, pipeline: str, tmp_path: Path):
     process = home.start("run", f"{pipeline}:waiting")
     wait_for(tmp_path / "slow")
     process.send_signal(signal.SIGINT)
@@ -253,7 +254,7 @@ def test_ctrl_c_cancels_the_run_and_leaves_nothing(home: Home, pipeline: str, tm
     assert home.processes() == {}
 
 
-def test_kill_9_of_the_controller_redoes_nothing(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_kill_9_of_the_controller_redoes_nothing(home: Home, pipeline: str, tmp_path: Path):
     process = home.start("run", f"{pipeline}:waiting")
     wait_for(tmp_path / "slow")
     pid = int((tmp_path / "slow").read_text())
@@ -267,7 +268,7 @@ def test_kill_9_of_the_controller_redoes_nothing(home: Home, pipeline: str, tmp_
     assert marks(tmp_path) == ["slow", "two"]
 
 
-def test_a_result_that_came_while_nobody_led_is_taken(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_result_that_came_while_nobody_led_is_taken(home: Home, pipeline: str, tmp_path: Path):
     process = home.start("run", f"{pipeline}:waiting")
     wait_for(tmp_path / "slow")
     process.kill()
@@ -278,7 +279,7 @@ def test_a_result_that_came_while_nobody_led_is_taken(home: Home, pipeline: str,
     assert marks(tmp_path) == ["slow", "two"]
 
 
-def test_kill_9_of_everything_redoes_only_what_ran(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_kill_9_of_everything_redoes_only_what_ran(home: Home, pipeline: str, tmp_path: Path):
     home.start("run", f"{pipeline}:waiting")
     wait_for(tmp_path / "slow")
     home.kill_all()
@@ -289,7 +290,7 @@ def test_kill_9_of_everything_redoes_only_what_ran(home: Home, pipeline: str, tm
     assert slow["attempts"] == 1, "a lost attempt uses no retry"
 
 
-def test_a_follower_takes_the_lead_when_the_leader_dies(home: Home, pipeline: str, tmp_path: Path):  # noqa: F811
+def test_a_follower_takes_the_lead_when_the_leader_dies(home: Home, pipeline: str, tmp_path: Path):
     leader = home.start("run", f"{pipeline}:plain", "--run-id", "first")
     assert leader.wait(60) == 0
     leader = home.start("run", f"{pipeline}:waiting", "--workers", "1")
@@ -303,7 +304,7 @@ def test_a_follower_takes_the_lead_when_the_leader_dies(home: Home, pipeline: st
     assert home.show("second")["state"] == "success"
 
 
-def wait_for_state(home: Home, run: str, state: str) -> None:  # noqa: F811
+def wait_for_state(home: Home, run: str, state: str) -> None:
     import sqlite3
     import time
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 
-from clearance.trust.provision import Provision, provision, service_config
 from clearance.store import tree
 from clearance.store.blobs import LocalBlobs, open_blobs
 from clearance.store.serializers import dump
 from clearance.trust.attest import Attestor
+from clearance.trust.provision import Provision, provision, service_config
 from clearance.types.references import Model
 
 PREDICTORS = """

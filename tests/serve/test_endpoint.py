@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from clearance.errors import Refused, UsageError
-from clearance.serve.config import parse_config
 from clearance.serve import deploy
+from clearance.serve.config import parse_config
 from clearance.trust.provision import provision, service_config
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.postgresql import database_url  # noqa: F401
 
 from clearance.errors import LeaseLost, StoreError, UsageError
 from clearance.store.database import LEASE, Batch, Database, Stale, migrations
@@ -15,7 +14,7 @@ ORDER = ("run_add", "instance_add", "instance_change", "event_add")
 
 
 @pytest.fixture
-def database(database_url: str):  # noqa: F811
+def database(database_url: str):
     with Database(database_url) as database:
         database.migrate()
         database.write("lease_create", LEASE)
@@ -27,7 +26,7 @@ def test_migrations_are_numbered_from_one_without_gaps():
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
 
-def test_migrating_twice_does_nothing_the_second_time(database_url: str):  # noqa: F811
+def test_migrating_twice_does_nothing_the_second_time(database_url: str):
     with Database(database_url) as database:
         assert database.version() == 0
         assert database.migrate() == [number for number, _ in migrations()]
@@ -35,7 +34,7 @@ def test_migrating_twice_does_nothing_the_second_time(database_url: str):  # noq
         database.check()
 
 
-def test_an_empty_database_is_refused_by_check_with_the_mend(database_url: str):  # noqa: F811
+def test_an_empty_database_is_refused_by_check_with_the_mend(database_url: str):
     with Database(database_url) as database, pytest.raises(StoreError, match="clearance db migrate"):
         database.check()
 
@@ -96,7 +95,7 @@ def test_a_failing_statement_leaves_the_connection_usable(database: Database):
     database.apply(batch, epoch=1, lease_until=200.0)
 
 
-def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):  # noqa: F811
+def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):
     with Database(database_url) as other:
         assert database.write("lease_take", "a", "s", 1.0, LEASE, 1) == 1
         assert other.write("lease_take", "b", "s", 1.0, LEASE, 1) == 0

@@ -102,7 +102,7 @@ def there_and_back(value: Any, annotation: Any, blobs: Blobs, work: Path) -> Any
         ([math.inf, 1.0], list[float]),
         (Endpoint("e", "https://localhost:1"), Endpoint),
         ([Point(2.0)], list[Point] | None),
-        (Point(2.0), Optional[Point]),  # noqa: UP045
+        (Point(2.0), Optional[Point]),
     ],
 )
 def test_plain_data_comes_back_as_its_annotation_says(value: Any, annotation: Any, blobs: Blobs, work: Path) -> None:

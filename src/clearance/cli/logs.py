@@ -31,7 +31,11 @@ def logs(run: str, task: str, follow: bool, attempt: int | None) -> None:
         chosen = tries[attempt - 1] if attempt else tries[-1]
 
         def live() -> bool:
-            now = [each for each in rows.attempt_rows(database, row.number) if (each.number, each.epoch) == (chosen.number, chosen.epoch)]
+            now = [
+                each
+                for each in rows.attempt_rows(database, row.number)
+                if (each.number, each.epoch) == (chosen.number, chosen.epoch)
+            ]
             return not now[0].outcome
 
         print_log(load().home, f"{row.key}.{chosen.number}.{chosen.epoch}", follow, live)

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from clearance.store.outbox import Event
 
-SHOWN = frozenset({"running", "success", "failed", "up_for_retry", "skipped", "upstream_failed", "cancelled", "deferred"})
+SHOWN = frozenset(
+    {"running", "success", "failed", "up_for_retry", "skipped", "upstream_failed", "cancelled", "deferred"}
+)
 MARKS = {"success": "✓", "failed": "✗", "upstream_failed": "✗", "cancelled": "✗", "skipped": "-", "up_for_retry": "↻"}
-STYLES = {"success": "green", "failed": "red", "upstream_failed": "red", "cancelled": "yellow", "up_for_retry": "yellow"}
+STYLES = {
+    "success": "green",
+    "failed": "red",
+    "upstream_failed": "red",
+    "cancelled": "yellow",
+    "up_for_retry": "yellow",
+}
 
 
 class Progress(Protocol):

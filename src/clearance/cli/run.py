@@ -71,4 +71,3 @@ def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
             click.echo(f"go on with `clearance retry {id}`; ask `clearance why {id}`")
     if state != "success":
         raise SystemExit(3 if denied else 1)
-

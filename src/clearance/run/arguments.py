@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from clearance.errors import GraphError
-from clearance.graph.model import Binding, Items, Result, Value
+from clearance.graph.model import Binding, Items, Value
 from clearance.run.instance import ActiveRun, Instance
 from clearance.types.artifact import Argument, Artifact, Listed, Literal, Stored
 

@@ -184,7 +184,9 @@ class Controller:
             if instance is None:
                 raise UsageError(f"run {id!r} has no task {label!r}: see `clearance runs show {id}`")
             if not instance.state.finished or instance.state is TaskState.SUCCESS:
-                raise UsageError(f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried")
+                raise UsageError(
+                    f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried"
+                )
             chosen.extend([instance, *run.expanded.get(instance.node, ())] if instance.position < 0 else [instance])
         if tasks is None and id not in self.runs:
             chosen = run.instances()
@@ -350,9 +352,7 @@ class Controller:
                 rows.artifact_encoder.encode(result), now,
             )  # fmt: skip
             for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
-                self._batch.add(
-                    "attestation_add", subject, kind, instance.run.number, instance.number, envelope, now
-                )
+                self._batch.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
 
     def _lost(self, event: EngineLost, now: float) -> None:
@@ -572,4 +572,3 @@ class Controller:
             if self.desks.ask_of(instance).id == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask
-

@@ -245,7 +245,6 @@ def _ask_here(settings: Settings, database: Database, epoch: int, request: Reque
     return reply
 
 
-
 def go_on(settings: Settings, run: str, tasks: list[str] | None, show: Show) -> tuple[str, bool]:
     """Resumes or retries a run and follows it to its end.
 
@@ -283,4 +282,3 @@ def stop_service(settings: Settings, name: str) -> None:
             if time.monotonic() > deadline:
                 raise EngineError(f"service {name!r} has not stopped: see `clearance services list`")
             time.sleep(0.05)
-

@@ -187,4 +187,3 @@ def named_inputs(given: dict[str, Argument]) -> dict[str, Artifact]:
 
 def _rfc3339(at: float) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-

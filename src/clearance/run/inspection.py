@@ -58,9 +58,9 @@ def verify(settings: Settings, database: Database, run: str, task: str) -> list[
     for kind, _, _, stored, _ in found:
         envelope = bytes(stored)
         if kind == PROVENANCE:
-            checks.append(_checked(kind, lambda e=envelope: _builder(attestor.verify(e, artifact.digest))))  # type: ignore[misc]
+            checks.append(_checked(kind, lambda e=envelope: _builder(attestor.verify(e, artifact.digest))))
         elif kind == MODEL_SIGNATURE:
-            checks.append(_checked(kind, lambda e=envelope: _verify_model(attestor, e, artifact, blobs)))  # type: ignore[misc]
+            checks.append(_checked(kind, lambda e=envelope: _verify_model(attestor, e, artifact, blobs)))
     if not any(row[0] == PROVENANCE for row in found):
         checks.append({"what": PROVENANCE, "holds": False, "detail": "there is none: clear the task and run it again"})
     if artifact.serializer == "model" and not any(row[0] == MODEL_SIGNATURE for row in found):
@@ -96,6 +96,11 @@ def fetch(settings: Settings, database: Database, run: str, task: str, output: P
         if kind == MODEL_SIGNATURE:
             output.with_name(output.name + ".sig").write_bytes(bytes(envelope))
     return output
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists():
+        raise StoreError(f"{output} is there already: choose another --output")
 
 
 def _content(artifact: Artifact, blobs: Blobs) -> bytes:
@@ -137,4 +142,3 @@ def _signer(envelope: bytes) -> str:
     content = msgspec.json.decode(envelope)
     content = content.get("dsseEnvelope", content)
     return ", ".join(str(each.get("keyid") or "this installation") for each in content.get("signatures", ()))
-

@@ -201,9 +201,17 @@ class Services:
         config = {**service.config, "port": previous.get("port", 0)}
         self._launches.append(
             Launch(
-                attempt=key, kind="service", bundle=row.bundle, entry=service.entry,
-                arguments={"config": Literal(config)}, cpu_millis=service.cpu_millis, memory=service.memory,
-                grace=self._controller.settings.grace, task=row.name, number=row.epoch, checkpoint=key.split(".")[0],
+                attempt=key,
+                kind="service",
+                bundle=row.bundle,
+                entry=service.entry,
+                arguments={"config": Literal(config)},
+                cpu_millis=service.cpu_millis,
+                memory=service.memory,
+                grace=self._controller.settings.grace,
+                task=row.name,
+                number=row.epoch,
+                checkpoint=key.split(".")[0],
             )  # fmt: skip
         )
 

@@ -41,7 +41,7 @@ def stand_by(settings: Settings, say: Callable[[str], object]) -> None:
                 with leading as loop:
                     say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
                     loop.handle_signals()
-                    loop.run(lambda: bool(loop.signals))  # noqa: B023
+                    loop.run(lambda: bool(loop.signals))
                     leading.keep = leading.controller.busy
                 if leading.keep:
                     say("stopped; tasks and services go on: `clearance up` adopts them")

@@ -147,7 +147,9 @@ class Database:
                         continue
                     changed = dialect.write(sql[statement], rows)
                     if statement in batch.guarded and changed != len(rows):
-                        raise Stale(f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}")
+                        raise Stale(
+                            f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}"
+                        )
                 dialect.commit()
             except BaseException:
                 dialect.rollback()

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from clearance.engine.base import Failure, Launch, Ready
+from clearance.engine.base import Defined, Failure, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
@@ -302,7 +302,7 @@ def _tell(report: int, attempt: str, info: dict[str, Any]) -> None:
 
 def run_definition(launch: Launch, report: int, trouble: BaseException | None) -> NoReturn:
     """Builds the graph that `launch.entry` names, and writes one `Defined` to `report`."""
-    answer: ipc.Defined
+    answer: Defined
     try:
         try:
             if trouble is not None:
@@ -311,9 +311,9 @@ def run_definition(launch: Launch, report: int, trouble: BaseException | None) -
 
             module, _, name = launch.entry.partition(":")
             parameters = {key: value.value for key, value in launch.arguments.items() if isinstance(value, Literal)}
-            answer = ipc.Defined(launch.run, loading.define(module, name, parameters))
+            answer = Defined(launch.run, loading.define(module, name, parameters))
         except BaseException as error:
-            answer = ipc.Defined(launch.run, error=describe(error))
+            answer = Defined(launch.run, error=describe(error))
         _flush()
         data = ipc.encode(answer)
         while data:

@@ -29,7 +29,7 @@ from typing import NoReturn
 
 import msgspec
 
-from clearance.engine.base import Launch, Ready, Snapshot, Started
+from clearance.engine.base import Defined, Launch, Ready, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.cleaning import Cleaner
 from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, epoch_of
@@ -776,7 +776,7 @@ class Supervisor:
     def _define(self, controller: Controller, message: ipc.Define) -> None:
         if message.bundle and not os.path.isdir(self._code(message.bundle)):
             error = f"the bundle {message.bundle} is not unpacked in {self.home}/bundles"
-            self._send(controller, [ipc.Defined(message.request, error=error)])
+            self._send(controller, [Defined(message.request, error=error)])
             return
         self._counter += 1
         arguments = {name: Literal(value) for name, value in message.parameters.items()}
@@ -800,7 +800,7 @@ class Supervisor:
     def _defined(self, running: Running) -> None:
         controller = running.requester
         try:
-            answer = msgspec.msgpack.decode(bytes(running.report), type=ipc.Defined)
+            answer = msgspec.msgpack.decode(bytes(running.report), type=Defined)
         except msgspec.MsgspecError:
             end = running.ranks[0].end if running.ranks else None
             what = running.launch.entry
@@ -810,7 +810,7 @@ class Supervisor:
                 error = f"{what}: its process was {processes.describe_status(end.status)[1]}"
             else:
                 error = f"{what}: {running.reason}"
-            answer = ipc.Defined(running.launch.run, error=error)
+            answer = Defined(running.launch.run, error=error)
         if isinstance(controller, Controller) and controller.stream.connection.fileno() >= 0:
             self._send(controller, [answer])
 

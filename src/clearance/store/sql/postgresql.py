@@ -56,17 +56,17 @@ class PostgreSQL:
         self._connection.execute("ROLLBACK")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        cursor = self._connection.execute(sql, parameters)  # type: ignore[call-overload]
+        cursor = self._connection.execute(sql, parameters)
         return cursor.fetchall() if cursor.description else []
 
     def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """Executes the statement for each row; returns how many database rows were changed."""
         with self._connection.cursor() as cursor:
-            cursor.executemany(sql, rows)  # type: ignore[arg-type]
+            cursor.executemany(sql, rows)
             return cursor.rowcount
 
     def script(self, sql: str) -> None:
-        self._connection.execute(sql)  # type: ignore[call-overload]
+        self._connection.execute(sql)
 
     def problems(self) -> list[str]:
         found = self.execute(

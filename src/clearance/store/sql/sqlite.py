@@ -80,7 +80,9 @@ class SQLite:
 
     def problems(self) -> list[str]:
         found = [row[0] for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
-        return found + [f"{row[0]} row {row[1]} refers to no {row[2]}" for row in self.execute("PRAGMA foreign_key_check")]
+        return found + [
+            f"{row[0]} row {row[1]} refers to no {row[2]}" for row in self.execute("PRAGMA foreign_key_check")
+        ]
 
     def close(self) -> None:
         self._connection.close()

@@ -6,6 +6,8 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
+_RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
+
 STATEMENTS: dict[str, str] = {
     # The lease: who leads.
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
@@ -26,16 +28,12 @@ STATEMENTS: dict[str, str] = {
     "run_add": "INSERT INTO run (number, key, id, dag, version, state, parameters, principal, environment, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "run_highest": "SELECT coalesce(max(number), 0) FROM run",
-    "run_get": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE id = ?",
-    "run_at": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE number = ?",
+    "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",
+    "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",
     "run_latest": "SELECT id FROM run WHERE dag = ? ORDER BY number DESC LIMIT 1",
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
-    "runs_in": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE state = ? ORDER BY number",
-    "runs_list": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run ORDER BY number DESC LIMIT ?",
+    "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",
+    "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",
     "runs_list_dag": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at,"
     " finished_at FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
@@ -68,8 +66,8 @@ STATEMENTS: dict[str, str] = {
     "artifact_by_digest": "SELECT run, number, data FROM artifact WHERE digest = ? ORDER BY run LIMIT 1",
     "attestation_add": "INSERT INTO attestation (subject, kind, run, instance, envelope, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?)",
-    "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ? ORDER BY number",
-    "attested": "SELECT run, instance, subject, kind, envelope FROM attestation WHERE run = ? ORDER BY number",
+    "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ?"
+    " ORDER BY number",
     # Services.
     "services": "SELECT name, run, instance, bundle, spec, endpoint, desired, state, epoch, failures, due_at, info,"
     " message, changed_at FROM service ORDER BY name",
@@ -82,6 +80,5 @@ STATEMENTS: dict[str, str] = {
     # The outbox.
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
-    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ?"
-    " ORDER BY seq",
+    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ? ORDER BY seq",
 }

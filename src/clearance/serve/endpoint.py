@@ -14,6 +14,16 @@ from clearance.types.resources import Resources
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
+def check_name(name: str) -> None:
+    """Checks the name of an endpoint, which is also a folder's.
+
+    Raises:
+        UsageError: not a label of DNS (RFC 1123) in lower case.
+    """
+    if not _NAME.match(name):
+        raise UsageError(f"the endpoint name {name!r} is not accepted: use at most 63 of a-z, 0-9 and '-'")
+
+
 def deploy(
     name: str,
     model: Model,
@@ -43,8 +53,7 @@ def deploy(
     Raises:
         UsageError: a bad name or number, a model that no task returned, or a predictor that cannot be imported by name.
     """
-    if not _NAME.match(name):
-        raise UsageError(f"the endpoint name {name!r} is not accepted: use at most 63 of a-z, 0-9 and '-'")
+    check_name(name)
     if not model.digest:
         raise UsageError(f"the model of endpoint {name!r} was not stored: let another task return it, and pass it on")
     module, function = getattr(predictor, "__module__", None), getattr(predictor, "__qualname__", None)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from clearance.errors import Refused
+from clearance.serve.endpoint import check_name
 
 
 class Provision(msgspec.Struct, frozen=True):
@@ -41,6 +42,7 @@ def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Pr
         now: aware time that certificates are judged by; default the clock's.
 
     Raises:
+        UsageError: a bad name.
         Refused: others may read a secret.
         StoreError: the files cannot be written.
     """
@@ -49,6 +51,7 @@ def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Pr
     from clearance.trust.keys import read_secret, write_whole
     from clearance.trust.x509 import server_files
 
+    check_name(name)
     directory = home / "endpoints" / name
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     token_file = directory / "token"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from serving_house import House, Replica, build
+from support.serving import House, Replica, build
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ def test_deploy_says_what_must_run() -> None:
 def test_bad_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="is not accepted"):
         deploy(name, Model(Path("m"), DIGEST), predictor)
+    with pytest.raises(UsageError, match="is not accepted"):
+        provision(name, Path("/nowhere"))
 
 
 def test_what_cannot_run_is_refused() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving_house import House, Replica
+from support.serving import House, Replica
 
 from clearance.serve.replica import tls_context
 

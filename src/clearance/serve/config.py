@@ -39,7 +39,7 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         concurrency: answers that are computed at once.
         queue: requests that may wait for their turn; more are answered with 503.
         drain: seconds after SIGTERM in which requests that are in flight are still answered.
-        directory: where the model's files are made, in a new folder; empty means the system's temporary folder. On the
+        directory: where the model's files are made, in a new folder; empty means the working directory. On the
             filesystem of the blobs they are hard links and cost nothing.
     """
 

@@ -53,7 +53,10 @@ def main(config: dict[str, Any], ready: Ready | None = None) -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtra(str(error.name), "serve") from None
-    folder = Path(tempfile.mkdtemp(prefix="model-", dir=parsed.directory or None))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="model-", dir=parsed.directory or os.getcwd()))
+    except OSError as error:
+        raise EngineError(f"cannot make a folder for the model of {parsed.name!r}: {error}; name another one") from None
     try:
         model = load_model(parsed, folder / "files")
         answer = load_predictor(parsed.predictor)(model)

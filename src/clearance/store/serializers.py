@@ -184,9 +184,9 @@ def _serializer_of(value: Any) -> str:
     kind = type(value)
     if (name := plain.special(kind)) is not None:
         return name
-    if kind is dict and value and all(_is_tensor(member) for member in value.values()):
+    if isinstance(value, dict) and value and all(_is_tensor(member) for member in value.values()):
         return "safetensors"
-    if kind in _CONTAINERS and _holds_special(value):
+    if (kind in _CONTAINERS or isinstance(value, dict)) and _holds_special(value):
         return "composite"
     if plain.is_plain_type(kind):
         return "json"
@@ -199,7 +199,7 @@ def _serializer_of(value: Any) -> str:
 
 def _holds_special(value: Any) -> bool:
     """True when a list, tuple or dict holds, at any depth of these three, what plain data cannot carry."""
-    members = value.values() if type(value) is dict else value
+    members = value.values() if isinstance(value, dict) else value
     kinds = set(map(type, members))
     if any(plain.special(kind) is not None for kind in kinds):
         return True
@@ -365,7 +365,7 @@ def _member_annotation(annotation: Any, container: type, position: int) -> Any:
 
 
 def _dump_composite(value: Any, annotation: Any, blobs: Blobs, directory: Path) -> Artifact:
-    kind = type(value)
+    kind = dict if isinstance(value, dict) else type(value)
     names = list(value) if kind is dict else [""] * len(value)
     if not all(isinstance(name, str) for name in names):
         raise NotSerialisable("a dict that holds arrays, tables, files or models must have text as keys: use str(key)")

@@ -67,6 +67,7 @@ def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Pr
     from clearance.trust.keys import read_secret, write_whole
     from clearance.trust.x509 import server_files
 
+    check_name(name)
     directory = home / "endpoints" / name
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     token_file = directory / "token"

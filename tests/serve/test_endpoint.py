@@ -23,12 +23,11 @@ def predictor(model: Model) -> Any:
 
 
 def test_deploy_says_what_must_run() -> None:
-    endpoint = deploy("demo", Model(Path("m"), DIGEST), predictor, replicas=2, resources=Resources(cpu="500m"))
+    endpoint = deploy("demo", Model(Path("m"), DIGEST), predictor, resources=Resources(cpu="500m"))
     assert endpoint.service is not None
     assert endpoint.model == DIGEST
     assert endpoint.service.entry == "clearance.serve.replica:main"
     assert endpoint.service.cpu_millis == 500
-    assert endpoint.service.replicas == 2
     assert endpoint.service.config["predictor"] == f"{__name__}:predictor"
 
 
@@ -45,8 +44,8 @@ def test_what_cannot_run_is_refused() -> None:
         deploy("demo", Model(Path("m")), predictor)
     with pytest.raises(UsageError, match="cannot be imported by name"):
         deploy("demo", Model(Path("m"), DIGEST), lambda model: len)
-    with pytest.raises(UsageError, match="replicas of endpoint"):
-        deploy("demo", Model(Path("m"), DIGEST), predictor, replicas=0)
+    with pytest.raises(UsageError, match="concurrency of endpoint"):
+        deploy("demo", Model(Path("m"), DIGEST), predictor, concurrency=0)
 
 
 def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:

@@ -62,8 +62,6 @@ def provision(name: str, home: Path, now: datetime.datetime | None = None) -> Pr
     """
     import secrets
 
-    check_name(name)
-
     from clearance.trust.keys import read_secret, write_whole
     from clearance.trust.x509 import server_files
 

@@ -14,7 +14,6 @@ from clearance.graph import bundle
 from clearance.graph.bundle import make_bundle, unpack
 from clearance.types.digest import Digest, digest_of
 
-
 NAMES = st.from_regex(r"[a-z]{1,6}(/[a-z]{1,6})?\.txt", fullmatch=True)
 
 

@@ -14,7 +14,7 @@ ORDERS = [
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_dag_and_task_are_objects_in_whatever_order_the_rooms_are_imported(order):
-    code = f"{order}\nimport types\nassert not isinstance(clearance.dag, types.ModuleType)\nassert callable(clearance.task)"
+    code = f"{order}\nassert type(clearance.dag).__name__ == 'function' and callable(clearance.task)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -165,9 +165,13 @@ def choose(module: ModuleType, name: str) -> Dag:
 
 @contextmanager
 def user_errors(root: Path) -> Iterator[None]:
-    """Turns whatever user code raises into a `GraphError` that names the deepest line under `root`."""
+    """Turns whatever user code raises into a `GraphError` that names the deepest line under `root`.
+
+    What the code prints meanwhile goes to standard error: standard output belongs to the command's own answer.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except ClearanceError:
         raise
     except SyntaxError as error:

@@ -40,7 +40,7 @@ test: .stamps/install
 
 lint: .stamps/install
 	$(BIN)/ruff check src tests
-	$(BIN)/mypy $(addprefix src/clearance/,types graph store cluster run trust engine)
+	$(BIN)/mypy $(addprefix src/clearance/,errors.py settings.py types graph store cluster run trust engine)
 	$(BIN)/lint-imports
 
 bench: .stamps/install

@@ -182,7 +182,7 @@ def user_errors(root: Path) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         text = str(error).strip().partition("\n")[0]
         message = f"{_place(error, root)}: {type(error).__name__}{': ' + text if text else ''}"
-        if isinstance(error, ModuleNotFoundError) and error.name:
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in sys.modules:
             top = error.name.partition(".")[0]
             message += f" (install {top} in this environment, or put {top}.py beside the pipeline)"
         raise GraphError(message) from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clearance.errors import GraphError, NotSerialisable
-from clearance.graph.annotations import show
+from clearance.graph.annotations import anything, show
 from clearance.graph.serialisability import refusal, unserialisable
 
 MISSING: Any = inspect.Parameter.empty
@@ -73,7 +73,7 @@ class Signature:
     def returns_name(self) -> str:
         """The result's type by its qualified name; empty where there is no annotation."""
         if self._returns_name is None:
-            self._returns_name = "" if self.returns is Any else show(self.returns, full=True)
+            self._returns_name = "" if anything(self.returns) else show(self.returns, full=True)
         return self._returns_name
 
     def check(self) -> None:

@@ -7,8 +7,10 @@ The environment wins over the file. An unknown key or variable value is an error
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from clearance.errors import UsageError, nearest
 
@@ -62,7 +64,7 @@ class Settings:
         return self.blobs_url or str(self.home / "blobs")
 
 
-_CONVERT = {"home": Path, "workers": int, "grace": float}
+_CONVERT: dict[str, Callable[[Any], Any]] = {"home": Path, "workers": int, "grace": float}
 
 
 def load(environment: dict[str, str] | None = None, directory: Path | None = None) -> Settings:
@@ -74,7 +76,7 @@ def load(environment: dict[str, str] | None = None, directory: Path | None = Non
     environment = dict(os.environ) if environment is None else environment
     file = (directory or Path.cwd()) / "clearance.toml"
     known = {field.name for field in fields(Settings)}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     if file.is_file():
         import tomllib
 
@@ -98,4 +100,4 @@ def load(environment: dict[str, str] | None = None, directory: Path | None = Non
                 raise UsageError(
                     f"CLEARANCE_{name.upper()} is {values[name]!r}: not a valid {convert.__name__}"
                 ) from None
-    return Settings(**values)  # type: ignore[arg-type]
+    return Settings(**values)

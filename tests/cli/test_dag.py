@@ -95,3 +95,10 @@ def test_a_missing_file_is_2(clearance):
     done = clearance("dag", "check", "nope.py")
     assert done.code == 2
     assert "nope.py does not exist" in done.err
+
+
+def test_what_a_pipeline_prints_does_not_disturb_the_json(clearance, pipeline):
+    pipeline.write_text("print('loading')\n" + pipeline.read_text())
+    done = clearance("dag", "check", f"{pipeline}:digits", "--json")
+    assert json.loads(done.out)["dags"][0]["dag"] == "digits"
+    assert done.err == "loading\n"

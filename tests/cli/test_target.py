@@ -10,7 +10,8 @@ from clearance.errors import UsageError
 
 @pytest.mark.parametrize(
     ("text", "file", "name"),
-    [("a.py", "a.py", ""), ("a.py:d", "a.py", "d"), ("/x:y/a.py:d.e", "/x:y/a.py", "d.e"), ("a:b/c.py", "a:b/c.py", ""), ("a", "a", "")],
+    [("a.py", "a.py", ""), ("a.py:d", "a.py", "d"), ("/x:y/a.py:d.e", "/x:y/a.py", "d.e"), ("a:b/c.py", "a:b/c.py", ""),
+     ("a", "a", "")],
 )  # fmt: skip
 def test_targets(text, file, name):
     assert parse_target(text) == (Path(file), name)

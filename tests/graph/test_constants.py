@@ -69,7 +69,7 @@ def test_an_int_becomes_a_float_where_one_is_wanted():
         ("3", int), (3, str), (1.5, int), (True, str), ([1], list[str]), ((1, 2), tuple[int]), ("c", Literal["a"]),
         (1, Literal[True]), (math.nan, float), (math.inf, Any), ([math.nan], list[float]), (b"x", Any), ({1: 2}, Any),
         (object(), Any), (object(), int), (numpy.zeros(2), Any), (numpy.zeros(2), numpy.ndarray), ([1], numpy.ndarray),
-        ({"x": 1.0}, Point), (print, Any), ("\ud800", str.__class__),
+        ({"x": 1.0}, Point), (print, Any), ("\ud800", str), ("\ud800", Any), (["\ud800"], list[str]),
     ],
 )  # fmt: skip
 def test_a_constant_that_does_not_fit_is_refused(value, annotation):
@@ -95,3 +95,9 @@ def test_text_is_read_only_where_that_is_asked():
     assert value_of("3", int, strict=False) == 3
     assert value_of("true", bool, strict=False) is True
     assert value_of("2", Literal[1, 2], strict=False) == 2
+
+
+def test_a_scalar_of_numpy_becomes_a_number():
+    assert type(plain(numpy.float64(0.5), float)) is float
+    assert type(plain(numpy.int64(3), int)) is int
+    assert plain([numpy.float32(0.5)], list[float]) == [0.5]

@@ -248,6 +248,8 @@ def test_a_dag_without_tasks_is_refused():
         inner.graph()
     with pytest.raises(GraphError, match="has no task"):
         dag("empty", [])
+    with pytest.raises(GraphError, match="None stands beside >>"):
+        dag("empty", None)
 
 
 def test_a_dag_inside_a_dag_and_a_dag_as_a_task_are_refused():

@@ -97,3 +97,16 @@ def test_the_message_lists_what_is_possible(refused):
 def test_the_graph_imports_neither_numpy_nor_torch():
     code = "import sys, clearance.graph; print({'numpy', 'torch', 'rich', 'cryptography'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_field_that_cannot_be_read_is_refused(refused):
+    text = """
+        from dataclasses import dataclass
+        @dataclass
+        class Points:
+            x: "nowhere"
+        @task
+        def a() -> Points: ...
+        d = dag("d", a)
+        """
+    assert "its result: an annotation inside pipe.Points cannot be read: name 'nowhere'" in refused(text)

@@ -25,6 +25,10 @@ def nothing() -> None: ...
 def rate() -> float: ...
 
 
+@task
+def add(xs: list[int]) -> int: ...
+
+
 def nodes(*items, **options):
     return {node.id: node for node in dag("d", *items, **options).graph().nodes}
 
@@ -75,6 +79,11 @@ def test_several_expressions_share_their_tasks():
 def test_an_unfilled_parameter_shows_both_types():
     with pytest.raises(GraphError, match=r"'train' \(.*:\d+\): parameter 'images' wants Tree, but 'text' returns str"):
         dag("d", text >> train)
+
+
+def test_results_that_would_make_a_list_bring_the_way_to_write_it():
+    with pytest.raises(GraphError, match=r"pass a list in an @dag function, add\(\[n1\(\), n2\(\)\]\)"):
+        dag("d", [number.named("n1"), number.named("n2")] >> add)
 
 
 def test_an_unconnected_required_parameter_is_named():

@@ -96,7 +96,11 @@ def _load(module: str, name: str) -> click.Command:
     return found
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 success, 1 a run failed, 2 wrong usage or graph, 3 refused, 4 infrastructure.",
+)
 @click.version_option(clearance.__version__, message="clearance %(version)s")
 def cli() -> None:
     """Clearance, the control tower for machine-learning work.

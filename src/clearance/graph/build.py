@@ -211,10 +211,13 @@ def _missing(declaration: Declaration, name: str, idle: list[str], known: dict[s
     wanted = show(declaration.signature.annotations[name])
     if idle:
         offers = ", ".join(f"{other!r} returns {show(known[other].result)}" for other in idle[:3])
-        return GraphError(
-            f"{declaration.where}: parameter {name!r} wants {wanted}, but {offers}: "
-            f"change one of the types, or put a task between them"
-        )
+        part = element(declaration.signature.annotations[name])
+        if part is not None and all(accepts(part, known[other].result) for other in idle):
+            function = declaration.entry.rpartition(":")[2] or declaration.id
+            mend = f"pass a list in an @dag function, {function}([{', '.join(f'{other}()' for other in idle[:3])}])"
+        else:
+            mend = "change one of the types, or put a task between them"
+        return GraphError(f"{declaration.where}: parameter {name!r} wants {wanted}, but {offers}: {mend}")
     return GraphError(
         f"{declaration.where}: parameter {name!r} ({wanted}) has no value: connect a task that returns it, "
         f"pass it, fix it with .partial({name}=…), or give it a default"

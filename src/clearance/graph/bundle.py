@@ -3,7 +3,7 @@
 Rules:
 
 1. It holds the file, every module under its root that it imports (see `imports`), and what
-   `clearance.toml` beside it names in `[bundle] include = ["data/*.json"]`; nothing else.
+   `clearance.toml` at the root names in `[bundle] include = ["data/*.json"]`; nothing else.
 2. Equal files give equal bytes: sorted names, one timestamp, two modes (0644, 0755), no compression.
 3. Nothing from outside the root: a link that leads out is refused.
 4. Files that look like secrets are left out of every pattern; only their exact name brings them in.

@@ -34,7 +34,7 @@ def plain(value: Any, annotation: Any) -> Any:
     Raises:
         NoConstant: the value is not of that type or has no JSON form.
     """
-    if type(value) is annotation and annotation in _SIMPLE:
+    if type(value) is annotation and annotation in _SIMPLE and (annotation is not str or value.isascii()):
         return value
     annotation = bare(annotation)
     if anything(annotation):
@@ -42,7 +42,7 @@ def plain(value: Any, annotation: Any) -> Any:
         return _canonical(value)
     try:
         data = msgspec.to_builtins(value, str_keys=True, enc_hook=_encode)
-    except (TypeError, NotImplementedError, RecursionError):
+    except (TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
         raise NoConstant(
             f"{type(value).__qualname__} {_short(value)} cannot stand in the graph: make it inside a task"
         ) from None
@@ -101,6 +101,8 @@ def _canonical(value: Any) -> Any:
 def _encode(value: Any) -> Any:
     if isinstance(value, pathlib.PurePath):
         return str(value)
+    if isinstance(value, float) or getattr(value, "shape", None) == ():  # a scalar of numpy
+        return value.item()
     raise NotImplementedError
 
 

@@ -203,7 +203,7 @@ def dag(
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
-def dag(first: Any = None, items: Any = None, /, **options: Any) -> Any:
+def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
     """Makes a DAG: `dag("digits", a >> b)`, or `@dag` on a function that calls tasks.
 
     Args:
@@ -224,12 +224,12 @@ def dag(first: Any = None, items: Any = None, /, **options: Any) -> Any:
     isolation, doc = options.get("isolation", "process"), options.get("doc", "")
     site, path = call_site()
     if isinstance(first, str):
-        if items is None:
+        if items is MISSING:
             return lambda function: _of_function(function, first, isolation, doc)
         return ExpressionDag(first, items, isolation, doc, site, path)
     if first is None:
         return lambda function: _of_function(function, options.get("name"), isolation, doc)
-    if items is not None or not callable(first) or isinstance(first, Dag):
+    if items is not MISSING or not callable(first) or isinstance(first, Dag):
         raise GraphError(f"{site}: dag wants an id first: dag('digits', a >> b)")
     return _of_function(first, options.get("name"), isolation, doc)
 

@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -165,9 +165,13 @@ def choose(module: ModuleType, name: str) -> Dag:
 
 @contextmanager
 def user_errors(root: Path) -> Iterator[None]:
-    """Turns whatever user code raises into a `GraphError` that names the deepest line under `root`."""
+    """Turns whatever user code raises into a `GraphError` that names the deepest line under `root`.
+
+    What the code prints meanwhile goes to standard error: standard output belongs to the command's own answer.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except ClearanceError:
         raise
     except SyntaxError as error:
@@ -178,7 +182,7 @@ def user_errors(root: Path) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         text = str(error).strip().partition("\n")[0]
         message = f"{_place(error, root)}: {type(error).__name__}{': ' + text if text else ''}"
-        if isinstance(error, ModuleNotFoundError) and error.name:
+        if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] not in sys.modules:
             top = error.name.partition(".")[0]
             message += f" (install {top} in this environment, or put {top}.py beside the pipeline)"
         raise GraphError(message) from error

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
+from clearance.errors import GraphError
 from clearance.types.digest import Digest, digest_of
 
 
 class Value(msgspec.Struct, frozen=True, tag="value"):
-    """A constant, as JSON-compatible data."""
+    """A constant, as JSON-compatible data; `graph.constants.value_of` makes the argument of it, by annotation."""
 
     value: Any
 
@@ -35,7 +36,11 @@ Binding = Value | Result | Items
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How often and when a failed attempt is tried again; `on` holds qualified exception names."""
+    """How often and when a failed attempt is tried again, as `graph.retry.Retry` describes it.
+
+    `on` holds qualified exception names, and matches when one of them is the failure's type or one of its bases.
+    `builtins.Exception` matches every failure, a process that died or ran out of time included.
+    """
 
     times: int = 0
     backoff: float = 2.0
@@ -50,7 +55,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         id: unique in the graph.
-        function: `module:qualified.name`.
+        function: `module:qualified.name`; what lies there is a `Task` (its `function` is the plain one) or a function.
         file: where it was defined, relative to the bundle.
         line: line of the definition.
         inputs: a binding for each filled parameter.
@@ -104,8 +109,15 @@ def encode(graph: Graph) -> bytes:
 
 
 def decode(data: bytes) -> Graph:
-    """Reads what `encode` wrote."""
-    return _decoder.decode(data)
+    """Reads what `encode` wrote.
+
+    Raises:
+        GraphError: the bytes are no graph.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise GraphError(f"these bytes are no graph: {error}") from None
 
 
 def graph_digest(graph: Graph) -> Digest:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from clearance.errors import GraphError
 from clearance.graph.annotations import anything, bare, members
 from clearance.types.serialisable import SERIALISERS, qualified
 
@@ -41,7 +42,11 @@ _CONTAINERS = (
 
 
 def unserialisable(annotation: Any) -> Any:
-    """Returns the first type inside the annotation that no serializer writes, or None when all can travel."""
+    """Returns the first type inside the annotation that no serializer writes, or None when all can travel.
+
+    Raises:
+        GraphError: an annotation inside a class that cannot be read.
+    """
     return _judge(annotation, set())
 
 
@@ -87,8 +92,8 @@ def _has_fields(kind: type) -> bool:
 def _field_hints(kind: type) -> list[Any]:
     try:
         hints = typing.get_type_hints(kind)
-    except (NameError, TypeError, AttributeError):
-        return []
+    except Exception as error:
+        raise GraphError(f"an annotation inside {qualified(kind)} cannot be read: {error}") from None
     return [hint for hint in hints.values() if typing.get_origin(hint) is not typing.ClassVar]
 
 

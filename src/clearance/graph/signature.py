@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clearance.errors import GraphError, NotSerialisable
-from clearance.graph.annotations import show
+from clearance.graph.annotations import anything, show
 from clearance.graph.serialisability import refusal, unserialisable
 
 MISSING: Any = inspect.Parameter.empty
@@ -73,7 +73,7 @@ class Signature:
     def returns_name(self) -> str:
         """The result's type by its qualified name; empty where there is no annotation."""
         if self._returns_name is None:
-            self._returns_name = "" if self.returns is Any else show(self.returns, full=True)
+            self._returns_name = "" if anything(self.returns) else show(self.returns, full=True)
         return self._returns_name
 
     def check(self) -> None:
@@ -81,11 +81,17 @@ class Signature:
         if self._checked:
             return
         for name, annotation in self.annotations.items():
-            if (bad := unserialisable(annotation)) is not None:
-                raise NotSerialisable(f"{self.where}: parameter {name!r}: {refusal(bad, show(bad))}")
-        if (bad := unserialisable(self.returns)) is not None:
-            raise NotSerialisable(f"{self.where}: its result: {refusal(bad, show(bad))}")
+            self._check_one(f"parameter {name!r}", annotation)
+        self._check_one("its result", self.returns)
         self._checked = True
+
+    def _check_one(self, what: str, annotation: Any) -> None:
+        try:
+            bad = unserialisable(annotation)
+        except GraphError as error:
+            raise GraphError(f"{self.where}: {what}: {error}") from None
+        if bad is not None:
+            raise NotSerialisable(f"{self.where}: {what}: {refusal(bad, show(bad))}")
 
     def _resolve(self) -> None:
         raw = {**self._raw, "return": self._raw_returns}

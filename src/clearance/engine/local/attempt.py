@@ -20,12 +20,11 @@ import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 import msgspec
 
-from clearance.engine.base import Failure, Launch, Ready
+from clearance.engine.base import Defined, Failure, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
@@ -162,7 +161,8 @@ def _call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact |
     result = target.call(**values)
     if rank or result is None:
         return None
-    return serializers.dump(result, target.hints.get("return", Any), blobs, where)
+    artifact: Artifact | None = serializers.dump(result, target.hints.get("return", Any), blobs, where)
+    return artifact
 
 
 def failure_from(error: BaseException, rank: int) -> Failure:
@@ -300,20 +300,18 @@ def _tell(report: int, attempt: str, info: dict[str, Any]) -> None:
         data = data[os.write(report, data) :]
 
 
-def run_definition(launch: Launch, report: int, trouble: BaseException | None) -> NoReturn:
-    """Builds the graph that `launch.entry` names, and writes one `Defined` to `report`."""
-    answer: ipc.Defined
+def run_definition(launch: Launch, report: int) -> NoReturn:
+    """Builds the graph that `launch.entry` names, and writes one `Defined` (request `launch.task`) to `report`."""
+    answer: Defined
     try:
         try:
-            if trouble is not None:
-                raise trouble
             from clearance.graph import loading
 
             module, _, name = launch.entry.partition(":")
             parameters = {key: value.value for key, value in launch.arguments.items() if isinstance(value, Literal)}
-            answer = ipc.Defined(loading.define(module, name, parameters))
+            answer = Defined(launch.task, loading.define(module, name, parameters))
         except BaseException as error:
-            answer = ipc.Defined(error=describe(error))
+            answer = Defined(launch.task, error=describe(error))
         _flush()
         data = ipc.encode(answer)
         while data:
@@ -324,20 +322,8 @@ def run_definition(launch: Launch, report: int, trouble: BaseException | None) -
 
 
 def describe(error: BaseException) -> str:
-    """Returns type, message and `file:line` of an exception of a pipeline's code, in one line or two."""
-    if isinstance(error, GraphError):
-        return str(error)
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
-    where = ""
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not _is_ours(filename) and not filename.startswith("<"):
-            where = f" ({filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    message = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else str(error)
-    return f"{type(error).__name__}: {message}{where}"
+    """Returns what a pipeline's code has wrong; `loading.define` has named type and line already."""
+    return str(error) if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
 
 
 def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> None:
@@ -540,7 +526,7 @@ def start(
     """
     if fork.launch.kind == "define":
         become(-1, -1, parent)
-        run_definition(fork.launch, descriptors[0], trouble)
+        run_definition(fork.launch, descriptors[0])
     output, error, *report = descriptors
     become(output, error, parent)
     run_fresh(fork, place, report[0] if report else -1, trouble)

@@ -20,7 +20,7 @@ import msgspec
 import clearance
 from clearance.engine.base import EngineLost, Event, Launch, Node, Snapshot
 from clearance.engine.local import ipc, spool
-from clearance.errors import EngineError, GraphError, LeaseLost
+from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
 
 _ANSWER = 60.0
@@ -146,34 +146,19 @@ class LocalEngine:
             raise EngineError(f"the supervisor does not answer ({error}): see {self._log_file}") from None
         raise EngineError(f"the supervisor did not answer within {timeout:g} s: see {self._log_file}")
 
-    def define(self, bundle: str, target: str, parameters: dict[str, Any], timeout: float = 60.0) -> bytes:
-        """Builds the graph of `module:name` in a process that holds the bundle's code.
+    def define(self, request: str, bundle: str, target: str, parameters: dict[str, Any]) -> None:
+        """Builds the graph of `module:name` in a process that holds the bundle's code; returns at once.
+
+        The event `Defined` of this request brings the graph, or what is wrong with it; one that takes over 60
+        seconds is an error.
 
         Args:
+            request: names the answer.
             bundle: digest of the source bundle, unpacked at `home/bundles/<hex>`.
             target: `module:name`; the name may be empty, then the module's only DAG is taken.
             parameters: of the DAG, as JSON-compatible data.
-            timeout: seconds.
-
-        Raises:
-            GraphError: what the pipeline's code or its graph has wrong; that it is not done in time.
-            EngineError: the supervisor is gone.
         """
-        self._connected()
-        connection = self._connect()
-        if connection is None:
-            raise EngineError("the local engine is gone: call adopt(epoch) again")
-        try:
-            stream = ipc.Stream(connection, ipc.Reply)
-            stream.put([ipc.Define(bundle, target, parameters, timeout)])
-            answer = self._ask(stream, timeout + _ANSWER)
-        finally:
-            connection.close()
-        if not isinstance(answer, ipc.Defined):
-            raise EngineError(f"the supervisor answered {type(answer).__name__} to define")
-        if answer.error:
-            raise GraphError(answer.error)
-        return answer.graph
+        self._say(ipc.Define(request, bundle, target, parameters))
 
     def prepare(self, bundle: str, preloads: Sequence[tuple[str, ...]]) -> None:
         """Starts the zygotes of a bundle; returns at once."""
@@ -228,7 +213,7 @@ class LocalEngine:
                 if isinstance(message, ipc.Fenced):
                     self._fenced = message.by
                     break
-                if not isinstance(message, ipc.Adopted | ipc.Defined):
+                if not isinstance(message, ipc.Adopted):
                     events.append(message)
             if events or self._fenced is None:
                 return events

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from clearance.engine.base import EngineLost, Failure, Finished, Launch, Ready, Snapshot, Started
+from clearance.engine.base import Defined, EngineLost, Failure, Finished, Launch, Ready, Snapshot, Started
 from clearance.errors import EngineError
 from clearance.types.artifact import Artifact
 
@@ -71,10 +71,10 @@ class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
 class Define(msgspec.Struct, frozen=True, tag="define"):
     """Build the graph of `module:name`; answered by one `Defined`."""
 
+    request: str
     bundle: str
     target: str
     parameters: dict[str, Any]
-    timeout: float
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
@@ -96,13 +96,6 @@ class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
     """A controller with epoch `by` leads: this connection is of no use any more."""
 
     by: int
-
-
-class Defined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):
-    """The answer to `Define`: the graph, or what is wrong."""
-
-    graph: bytes = b""
-    error: str = ""
 
 
 Reply = Adopted | Fenced | Defined | Started | Ready | Finished | EngineLost

@@ -71,7 +71,6 @@ class Running:
         predecessor: the older attempt that must be gone before this one begins.
         concluded: it is over.
         report: bytes of the report that are not yet whole messages.
-        requester: who asked for the definition.
         log: its frames.
         started: `Started` was emitted.
     """
@@ -87,7 +86,6 @@ class Running:
         "ranks",
         "reason",
         "report",
-        "requester",
         "started",
         "successor",
         "superseded",
@@ -109,7 +107,6 @@ class Running:
         self.predecessor: Running | None = None
         self.concluded = False
         self.report = bytearray()
-        self.requester: object = None
         self.log: Log | None = None
         self.started = False
 

@@ -29,7 +29,7 @@ from typing import NoReturn
 
 import msgspec
 
-from clearance.engine.base import Launch, Ready, Snapshot, Started
+from clearance.engine.base import Defined, Launch, Ready, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.cleaning import Cleaner
 from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, epoch_of
@@ -38,6 +38,7 @@ from clearance.errors import EngineError
 from clearance.types.artifact import Literal
 
 IDLE = 60.0
+DEFINITION = 60.0
 REMEMBERED = 4096
 
 
@@ -239,9 +240,7 @@ class Supervisor:
             self._obey(controller, message)
 
     def _obey(self, controller: Controller, message: ipc.Command) -> None:
-        if isinstance(message, ipc.Define):
-            self._define(controller, message)
-        elif isinstance(message, ipc.Configure):
+        if isinstance(message, ipc.Configure):
             self.blobs = message.blobs
         elif isinstance(message, ipc.Adopt):
             self._adopt(controller, message.epoch)
@@ -256,6 +255,8 @@ class Supervisor:
                     self._stop(running, message.outcome, f"{message.outcome} on request", message.grace)
         elif isinstance(message, ipc.Acknowledge):
             self._acknowledge(message.attempts)
+        elif isinstance(message, ipc.Define):
+            self._define(message)
         elif isinstance(message, ipc.Prepare):
             for preload in message.preloads or ((),):
                 self._zygote(message.bundle, preload)
@@ -773,46 +774,40 @@ class Supervisor:
 
     # Definitions.
 
-    def _define(self, controller: Controller, message: ipc.Define) -> None:
+    def _define(self, message: ipc.Define) -> None:
         if message.bundle and not os.path.isdir(self._code(message.bundle)):
             error = f"the bundle {message.bundle} is not unpacked in {self.home}/bundles"
-            self._send(controller, [ipc.Defined(error=error)])
+            self._events.append(Defined(message.request, error=error))
             return
         self._counter += 1
-        arguments = {name: Literal(value) for name, value in message.parameters.items()}
         launch = Launch(
-            attempt=f"define-{os.getpid()}.{self._counter}",
+            attempt=f"define-{self._counter}",
             kind="define",
             bundle=message.bundle,
             entry=message.target,
-            arguments=dict(arguments),
-            timeout=message.timeout,
+            arguments={name: Literal(value) for name, value in message.parameters.items()},
+            timeout=DEFINITION,
             grace=0.0,
+            task=message.request,
         )
-        running = Running(launch)
-        running.requester = controller
-        self._running[launch.attempt] = running
-        if launch.timeout > 0:
-            self._deadline(time.monotonic() + launch.timeout, running, "timeout")
+        running = self._running[launch.attempt] = Running(launch)
+        self._deadline(time.monotonic() + DEFINITION, running, "timeout")
         self._begin(running)
 
     def _defined(self, running: Running) -> None:
-        controller = running.requester
-        answer = ipc.Defined(error="")
+        launch = running.launch
         try:
-            answer = msgspec.msgpack.decode(bytes(running.report), type=ipc.Defined)
+            answer = msgspec.msgpack.decode(bytes(running.report), type=Defined)
         except msgspec.MsgspecError:
             end = running.ranks[0].end if running.ranks else None
-            what = running.launch.entry
             if running.outcome == "timeout":
-                error = f"{what} is not defined after {running.launch.timeout:g} s: does its code wait for something?"
+                error = f"is not defined after {launch.timeout:g} s: does the code wait for something?"
             elif end is not None and end.status >= 0:
-                error = f"{what}: its process was {processes.describe_status(end.status)[1]}"
+                error = f"cannot be defined: its process {processes.describe_status(end.status)[1]}"
             else:
-                error = f"{what}: {running.reason}"
-            answer = ipc.Defined(error=error)
-        if isinstance(controller, Controller) and controller.stream.connection.fileno() >= 0:
-            self._send(controller, [answer])
+                error = f"cannot be defined: {running.reason}"
+            answer = Defined(launch.task, error=f"{launch.entry} {error}")
+        self._events.append(answer)
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ them that still live under the same birth: only a dead supervisor's processes ca
 from __future__ import annotations
 
 import os
+import select
 import signal
 
 from clearance.engine.base import Finished
@@ -41,10 +42,15 @@ class Cleaner:
     def recover(self) -> list[Finish]:
         """Kills what a dead supervisor left running, and returns the results that it left in the spool."""
         with open(self._journal, closefd=False) as file:
-            for line in file.read().splitlines():
-                pid, _, birth = line.partition(" ")
-                if pid.isdigit() and birth.isdigit() and processes.signal_group(int(pid), int(birth), signal.SIGKILL):
-                    _wait_for(int(pid), int(birth))
+            lines = file.read().splitlines()
+        for line in lines:
+            pid, _, birth = line.partition(" ")
+            if pid.isdigit() and birth.isdigit() and processes.signal_group(int(pid), int(birth), signal.SIGKILL):
+                _wait_for(int(pid))
+        if lines:  # an orderly end empties the journal
+            while marked := processes.marked(b"CLEARANCE_HOME=" + os.fsencode(self._home)):
+                for orphan in marked:
+                    _wait_for(orphan, kill=True)
         os.ftruncate(self._journal, 0)
         found, rest = spool.recover(self._spool)
         for name in rest:
@@ -176,18 +182,19 @@ def _unlink(path: str) -> None:
         return
 
 
-def _wait_for(pid: int, birth: int) -> None:
-    """Waits until a process that is no child of ours and was killed is gone, at most ten seconds."""
-    import select
-
+def _wait_for(pid: int, kill: bool = False) -> None:
+    """Waits until a process that is no child of ours is gone, at most ten seconds; with `kill`, kills it first."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if processes.birth_of(pid) == birth:
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            poll.poll(10_000)
+        if kill:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        return
     finally:
         os.close(fd)

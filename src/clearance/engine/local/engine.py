@@ -107,6 +107,7 @@ class LocalEngine:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CLEARANCE_")}
+        environment["CLEARANCE_HOME"] = self._home
         root = os.path.dirname(os.path.dirname(os.path.abspath(clearance.__file__)))
         if "site-packages" not in root:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
@@ -171,8 +172,8 @@ class LocalEngine:
             EngineError: a key is not safe as a file name.
         """
         for launch in launches:
-            for key in (launch.attempt, launch.checkpoint):
-                if key and not spool.is_safe(key):
+            for key in (launch.attempt, launch.checkpoint or launch.attempt):
+                if not spool.is_safe(key):
                     raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")

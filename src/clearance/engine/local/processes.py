@@ -113,6 +113,21 @@ def end_children(spare: frozenset[int] = frozenset()) -> int:
     return count
 
 
+def marked(entry: bytes) -> list[int]:
+    """Returns the pids of attempts' processes that were executed with this environment entry; not our own."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    entries = file.read().split(b"\0")
+            except OSError:
+                continue
+            if entry in entries and any(one.startswith(b"CLEARANCE_ATTEMPT=") for one in entries):
+                found.append(int(name))
+    return found
+
+
 def marker_of(pid: int, name: bytes) -> bytes | None:
     """Returns the value of an environment variable that `pid` was executed with; None when it has none."""
     try:

@@ -82,15 +82,15 @@ class Steps:
         self.bundle = unpack(home, {"pipeline.py": "def one() -> int: return 1\n"})
         self.count = 0
 
-    def take(self, wanted: int) -> None:
-        """Waits for that many ends, and acknowledges them."""
+    def take(self, wanted: int) -> list[str]:
+        """Waits for that many ends."""
         done: list[str] = []
         poll = select.poll()
         poll.register(self.engine.fileno(), select.POLLIN)
         while len(done) < wanted:
             poll.poll()
             done += [event.attempt for event in self.engine.observe() if isinstance(event, Finished)]
-        self.engine.acknowledge(done)
+        return done
 
     def make(self, isolation: str) -> Launch:
         self.count += 1
@@ -99,10 +99,12 @@ class Steps:
     def chain(self, isolation: str, length: int) -> float:
         """Returns the median seconds of a step."""
         spans = []
+        done: list[str] = []
         for _ in range(length):
             begin = time.perf_counter()
             self.engine.launch([self.make(isolation)])
-            self.take(1)
+            self.engine.acknowledge(done)
+            done = self.take(1)
             spans.append(time.perf_counter() - begin)
         return statistics.median(spans)
 
@@ -110,6 +112,7 @@ class Steps:
         """Returns seconds a task, with so many at once."""
         begin = time.perf_counter()
         running = done = started = 0
+        ends: list[str] = []
         poll = select.poll()
         poll.register(self.engine.fileno(), select.POLLIN)
         while done < width:
@@ -119,8 +122,8 @@ class Steps:
                 started += fresh
                 running += fresh
             poll.poll()
-            ends = [event.attempt for event in self.engine.observe() if isinstance(event, Finished)]
             self.engine.acknowledge(ends)
+            ends = [event.attempt for event in self.engine.observe() if isinstance(event, Finished)]
             done += len(ends)
             running -= len(ends)
         return (time.perf_counter() - begin) / width

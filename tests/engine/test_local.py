@@ -50,9 +50,9 @@ def supervisor_of(home: Path) -> int:
                 above = Path(f"/proc/{parent}/cmdline").read_bytes()
             except (OSError, IndexError):
                 continue
-            if str(home).encode() in command and b"supervisor" in b" ".join(command):
-                if b"clearance.engine.local.supervisor" not in above:
-                    return int(entry.name)
+            supervises = str(home).encode() in command and b"engine.local.supervisor" in b" ".join(command)
+            if supervises and b"engine.local.supervisor" not in above:
+                return int(entry.name)
     raise AssertionError(f"no supervisor of {home}")
 
 
@@ -204,10 +204,12 @@ def test_a_chain_of_higher_epochs_leaves_the_last_one(bench: Bench) -> None:
 
 def test_a_zygote_with_threads_spawns_instead_of_forking_and_says_so_once(bench: Bench) -> None:
     threads = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-    with_threads = unpack(bench.home, {"pipeline.py": "import os\ndef pid() -> int: return os.getpid()\n", "warm.py": threads})
-    how = {"bundle": with_threads, "preload": ("warm",)}
-    pids = [value_of(bench.run(key, "pid", **how).result) for key in ("a.1", "b.1")]
-    pids.append(value_of(bench.run("c.1", "pid", "worker", **how).result))
+    pid = "import os\ndef pid() -> int: return os.getpid()\n"
+    bundle = unpack(bench.home, {"pipeline.py": pid, "warm.py": threads})
+    pids = [
+        value_of(bench.run(key, "pid", isolation, bundle=bundle, preload=("warm",)).result)
+        for key, isolation in (("a.1", "process"), ("b.1", "process"), ("c.1", "worker"))
+    ]
     assert len(set(pids)) == 3
     assert "fresh interpreter" in bench.output("a.1", frames.NOTE)
     assert bench.output("b.1", frames.NOTE) == ""

@@ -266,13 +266,13 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
     record: ipc.Spooled
     try:
         try:
-            home = os.path.join(place.home, "attempts", launch.attempt)
+            home = f"{place.home}/attempts/{launch.attempt}"
             directory = f"{home}/{rank}"
-            try:
-                os.mkdir(directory, 0o700)
-            except FileNotFoundError:
+            if launch.gang == 1:
+                os.mkdir(home, 0o700)
+            else:
                 os.makedirs(home, 0o700, exist_ok=True)
-                os.mkdir(directory, 0o700)
+            os.mkdir(directory, 0o700)
             os.chdir(directory)
             os.environ.update(environment_of(launch, rank, fork.port))
             _limit(launch)
@@ -413,6 +413,8 @@ class Worker:
         record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
         self._cpu = used
         spool.append(self._log, record)
+        self._channel.put(record)
+        self._channel.flush()
         if before is not None:
             environment.clear()
             environment.update(before)
@@ -420,8 +422,6 @@ class Worker:
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         self._tidy()
-        self._channel.put(record)
-        self._channel.flush()
 
     def _tidy(self) -> None:
         os.chdir(self._directory)
@@ -449,18 +449,21 @@ def remove_inside(directory: str) -> None:
             os.unlink(entry.path)
 
 
-def become(output: int, error: int, parent: int) -> None:
-    """Makes a new process what an attempt is: its own session, dying with its zygote, its output in the pipes."""
+def detach(parent: int) -> None:
+    """Makes a new process what an attempt is: its own session and group, dying with its zygote."""
     os.setsid()
     processes.die_with_parent()
     if os.getppid() != parent:
         os._exit(70)
-    if output >= 0:
-        os.dup2(output, 1)
-        os.dup2(error, 2)
-        os.close(output)
-        os.close(error)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def attach(output: int, error: int) -> None:
+    """Makes these two pipes standard output and standard error."""
+    os.dup2(output, 1)
+    os.dup2(error, 2)
+    os.close(output)
+    os.close(error)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -505,29 +508,43 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
     sys.path[:] = work.path
     if work.worker:
         connection, output, error = descriptors
-        become(output, error, work.parent)
+        detach(work.parent)
+        attach(output, error)
         trouble = import_all(work.place, "")
         Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
     assert work.fork is not None
-    start(work.fork, work.place, descriptors, work.parent, None)
+    detach(work.parent)
+    start(work.fork, work.place, descriptors, None)
 
 
-def start(
-    fork: ipc.Fork, place: Place, descriptors: list[int], parent: int, trouble: BaseException | None
-) -> NoReturn:
+def start(fork: ipc.Fork, place: Place, descriptors: list[int], trouble: BaseException | None) -> NoReturn:
     """Runs what a `Fork` asks for, in the process made for it.
 
     Args:
         fork: what to run.
         place: where things are.
         descriptors: as `ipc.Fork` says.
-        parent: pid of the zygote.
         trouble: why the zygote could not import what was asked of it; raised in place of the call.
     """
     if fork.launch.kind == "define":
-        become(-1, -1, parent)
         run_definition(fork.launch, descriptors[0])
     output, error, *report = descriptors
-    become(output, error, parent)
+    attach(output, error)
     run_fresh(fork, place, report[0] if report else -1, trouble)
 
+
+def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
+    """Waits for the one attempt that this process will run; what it needs is touched before, not while that runs."""
+    detach(parent)
+    channel = ipc.Packets(connection, ipc.Fork)
+    sample = Launch(attempt="none.0", entry="none:none")
+    _facts(sample, 0, place, place.home, None)
+    serializers.dump(0, int, _blobs_of(place.blobs), Path(place.home))
+    msgspec.msgpack.decode(ipc.encode([ipc.Fork(sample)]), type=list[ipc.Fork])
+    spool.read(os.path.join(place.home, "spool", "none"))
+    packet = channel.take()
+    if packet is None or not packet[0]:
+        os._exit(0)
+    connection.close()
+    (fork,), descriptors = packet
+    start(fork, place, descriptors, None)

@@ -16,6 +16,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import os
@@ -112,10 +113,8 @@ class Supervisor:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
         os.chdir(self.home)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink("supervisor.sock")
-        except FileNotFoundError:
-            pass
         listener.bind("supervisor.sock")
         os.chmod("supervisor.sock", 0o600)
         listener.listen(64)
@@ -337,10 +336,12 @@ class Supervisor:
 
     def _begin(self, running: Running) -> None:
         launch = running.launch
-        if launch.bundle and not os.path.isdir(self._code(launch.bundle)):
-            self._refuse(running, "failure", f"the bundle {launch.bundle} is not unpacked in {self.home}/bundles")
-            return
-        zygote = self._zygote(launch.bundle, launch.preload)
+        zygote = self._zygotes.get((launch.bundle, launch.preload))
+        if zygote is None:
+            if launch.bundle and not os.path.isdir(self._code(launch.bundle)):
+                self._refuse(running, "failure", f"the bundle {launch.bundle} is not unpacked in {self.home}/bundles")
+                return
+            zygote = self._zygote(launch.bundle, launch.preload)
         running.zygote = zygote
         if launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt":
             self._lend(running, zygote)
@@ -775,10 +776,6 @@ class Supervisor:
     # Definitions.
 
     def _define(self, message: ipc.Define) -> None:
-        if message.bundle and not os.path.isdir(self._code(message.bundle)):
-            error = f"the bundle {message.bundle} is not unpacked in {self.home}/bundles"
-            self._events.append(Defined(message.request, error=error))
-            return
         self._counter += 1
         launch = Launch(
             attempt=f"define-{self._counter}",

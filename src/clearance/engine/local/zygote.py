@@ -7,11 +7,14 @@ Rules:
    ends, the zygote kills the rest of its group, then every orphan of that attempt, and only then says `Exited`.
    An orphan belongs to the attempt whose group or `CLEARANCE_ATTEMPT` it carries; one that carries neither
    (forked, not executed, and in a session of its own) is ended as soon as no attempt runs beside it.
-3. When the supervisor is gone (end of file on the socket), the zygote kills all that it started and ends.
+3. One process is forked ahead (the spare): it waits for an attempt, runs that one, and is never used again. A fork
+   and its page faults are so off the way of a chain of steps. A spare that was forked before an import is thrown away.
+4. When the supervisor is gone (end of file on the socket), the zygote kills all that it started and ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -46,6 +49,17 @@ class _Leader:
         self.waiting: dict[int, int] = {}  # pidfd → pid of what the attempt left behind
 
 
+class _Spare:
+    """A process that was forked ahead and waits for its attempt."""
+
+    __slots__ = ("birth", "channel", "pid")
+
+    def __init__(self, pid: int, channel: ipc.Packets) -> None:
+        self.pid = pid
+        self.birth = processes.birth_of(pid)
+        self.channel = channel
+
+
 class Zygote:
     """See the module.
 
@@ -64,6 +78,8 @@ class Zygote:
         self._watched: dict[int, _Leader] = {}  # by pidfd: of the leader, or of what it left behind
         self._branches: set[int] = set()
         self._entries: set[str] = set()
+        self._spare: _Spare | None = None
+        self._used = False
         self._said = False
         processes.adopt_orphans()
         processes.set_name("clearance:zygot")
@@ -100,6 +116,47 @@ class Zygote:
                 self._channel.flush()
             except OSError:
                 self._end()
+            if self._used and self._spare is None:
+                self._used = False
+                self._fork_ahead()
+
+    def _fork_ahead(self) -> None:
+        if processes.threads() > 1:
+            return
+        ours, theirs = ipc.pair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                ours.close()
+                self._forget()
+                attempt.wait(theirs, self.place, self._pid)
+            finally:
+                os._exit(70)
+        theirs.close()
+        self._spare = _Spare(pid, ipc.Packets(ours, ipc.Fork))
+
+    def _take_spare(self, fork: ipc.Fork, descriptors: list[int]) -> _Spare | None:
+        """Hands the spare this attempt; None when there is none, or it has died."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.channel.put(fork, [os.dup(descriptor) for descriptor in descriptors])
+            try:
+                sent = spare.channel.flush()
+            except OSError:
+                sent = False
+            spare.channel.discard()
+            if not sent:
+                os.kill(spare.pid, signal.SIGKILL)
+                os.waitpid(spare.pid, 0)
+                spare = None
+        return spare
+
+    def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.channel.discard()
+            os.kill(spare.pid, signal.SIGKILL)
+            os.waitpid(spare.pid, 0)
 
     def _handle(self, message: ipc.Request, descriptors: list[int]) -> None:
         """Does one request; its descriptors are at the end of the list, the first one last."""
@@ -126,6 +183,7 @@ class Zygote:
             return None
         if launch.kind == "define":
             entry = entry.partition(":")[0]
+        self._drop_spare()
         trouble = attempt.import_all(self.place, entry)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -138,7 +196,13 @@ class Zygote:
         self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
     ) -> None:
         note = ""
-        if (count := processes.threads()) > 1:
+        spare = None
+        if fork is not None and fork.launch.kind == "attempt" and trouble is None:
+            self._used = True
+            spare = self._take_spare(fork, descriptors)
+        if spare is not None:
+            pid = spare.pid
+        elif (count := processes.threads()) > 1:
             pid = self._spawn(attempt.Job(self.place, self._pid, tuple(sys.path), fork, worker), descriptors)
             if not self._said:
                 self._said = True
@@ -156,7 +220,8 @@ class Zygote:
         self._leaders[pid] = leader
         self._watch(leader)
         rank = fork.rank if fork else 0
-        self._channel.put(ipc.Forked(key, rank, pid, processes.birth_of(pid), note))
+        birth = spare.birth if spare else processes.birth_of(pid)
+        self._channel.put(ipc.Forked(key, rank, pid, birth, note))
 
     def _watch(self, leader: _Leader) -> None:
         self._watched[leader.pidfd] = leader
@@ -166,14 +231,14 @@ class Zygote:
         self, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
     ) -> NoReturn:
         try:
-            parent = self._pid
             self._forget()
+            attempt.detach(self._pid)
             if worker:
-                attempt.become(descriptors[1], descriptors[2], parent)
+                attempt.attach(descriptors[1], descriptors[2])
                 processes.set_name("clearance:worke")
                 attempt.Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
             assert fork is not None
-            attempt.start(fork, self.place, descriptors, parent, trouble)
+            attempt.start(fork, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())
         finally:
@@ -185,6 +250,8 @@ class Zygote:
         self._epoll.close()
         for fd in self._watched:
             os.close(fd)
+        if self._spare is not None:
+            self._spare.channel.connection.close()
 
     def _spawn(self, job: attempt.Job, descriptors: list[int]) -> int:
         memory = os.memfd_create("job")
@@ -241,10 +308,8 @@ class Zygote:
         """A leader, or something it left behind, has ended: goes on until nothing of the attempt is left."""
         if fd == leader.pidfd:
             pid = leader.pid
-            try:  # the zombie keeps its pid, so this group is still the attempt's
-                os.killpg(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # the zombie keeps its pid, so this group is still the attempt's
             _, leader.status, usage = os.wait4(pid, 0)
             leader.cpu = usage.ru_utime + usage.ru_stime
             leader.peak = usage.ru_maxrss * 1024
@@ -261,7 +326,10 @@ class Zygote:
     def _sweep(self, leader: _Leader) -> bool:
         """Kills the orphans of an attempt whose leader has ended; True when there are some to wait for."""
         known = self._leaders
-        orphans = [pid for pid in processes.children() if pid not in known and pid not in self._branches]
+        spare = self._spare.pid if self._spare else 0
+        orphans = [
+            pid for pid in processes.children() if pid not in known and pid not in self._branches and pid != spare
+        ]
         if not orphans:
             return False
         others = {pid for held in self._watched.values() for pid in held.waiting.values()}

@@ -154,7 +154,8 @@ def main() -> None:
             mine = (time.process_time() - own) / number
             print(f"{isolation} chain step: {step * 1e6:.0f} us")
             print(f"{isolation} chain CPU a task: {used * 1e3:.2f} ms engine, {mine * 1e3:.2f} ms controller")
-            print(f"{isolation} fan-out of {number}, 2 at once: {steps.fan_out(isolation, number, 2) * 1e6:.0f} us a task")
+            each = steps.fan_out(isolation, number, 2)
+            print(f"{isolation} fan-out of {number}, 2 at once: {each * 1e6:.0f} us a task")
         steps.engine.close(stop=True)
 
 

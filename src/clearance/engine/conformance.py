@@ -13,7 +13,6 @@ a hang, never measurements.
 from __future__ import annotations
 
 import hashlib
-import os
 import select
 import signal
 import time

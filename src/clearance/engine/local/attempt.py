@@ -28,6 +28,7 @@ from clearance.engine.base import Defined, Failure, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
+from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
@@ -45,12 +46,16 @@ class Place(msgspec.Struct, frozen=True):
         blobs: place of the blobs.
         bundle: digest of the source bundle; empty for none.
         preload: modules beyond the bundle's.
+        umask: of the controller that started the supervisor; attempts get it back.
+        descriptors: soft limit of open files, likewise.
     """
 
     home: str
     blobs: str
     bundle: str = ""
     preload: tuple[str, ...] = ()
+    umask: int = 0o077
+    descriptors: int = 1024
 
     @property
     def code(self) -> str:
@@ -83,17 +88,21 @@ def resolve(entry: str) -> Target:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise EngineError(f"module {module_name!r} has no {name!r}: a task must be defined at its top level") from None
-    function = found
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        hints = {}
-    target = Target(found, hints)
+            raise EngineError(f"{module_name!r} has no {name!r}: a task must be defined at its top level") from None
+    target = Target(found, _hints_of(found))
     _targets[entry] = target
     return target
+
+
+def _hints_of(found: Any) -> dict[str, Any]:
+    """Returns evaluated annotations: those a `graph.Task` has judged already, else what the function says."""
+    signature = getattr(found, "signature", None)
+    if isinstance(annotations := getattr(signature, "annotations", None), dict):
+        return {**annotations, "return": getattr(signature, "returns", Any)}
+    try:
+        return typing.get_type_hints(found)
+    except (NameError, TypeError, AttributeError):
+        return {}
 
 
 def _argument(argument: Argument, annotation: Any, name: str, blobs: Blobs, directory: Path) -> Any:
@@ -120,19 +129,9 @@ def _literal(value: Any, annotation: Any, name: str) -> Any:
     if annotation is Any or annotation is None or (annotation in _SIMPLE and type(value) is annotation):
         return value
     try:
-        return msgspec.convert(value, annotation, dec_hook=_convert)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"argument {name!r} is {value!r:.80}: {error}") from None
-    except TypeError:  # msgspec has no conversion to this annotation: the value goes as it is
-        return value
-
-
-def _convert(kind: type, value: Any) -> Any:
-    if isinstance(value, kind):
-        return value
-    if issubclass(kind, Path) and isinstance(value, str):
-        return kind(value)
-    raise NotImplementedError
+        return value_of(value, annotation)
+    except NoConstant as error:
+        raise UsageError(f"argument {name!r}: {error}") from None
 
 
 def _blobs_of(url: str) -> Blobs:
@@ -196,9 +195,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (
-        filename.startswith(_OURS) and not filename.startswith(_USERS)
-    )
+    return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
 
 
 def _flush() -> None:
@@ -217,7 +214,7 @@ def _limit(launch: Launch) -> None:
 
 
 def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
-    """Returns what an attempt's environment has beyond the zygote's: its marker, its grace, and the gang's rendezvous."""
+    """Returns what an attempt's environment has beyond the zygote's: its mark, its grace, the gang's rendezvous."""
     own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
     if launch.gang > 1:
         size = str(launch.gang)
@@ -449,13 +446,16 @@ def remove_inside(directory: str) -> None:
             os.unlink(entry.path)
 
 
-def detach(parent: int) -> None:
-    """Makes a new process what an attempt is: its own session and group, dying with its zygote."""
+def detach(parent: int, place: Place) -> None:
+    """Makes a new process what an attempt is: its own session and group, dying with its zygote, limits as usual."""
     os.setsid()
     processes.die_with_parent()
     if os.getppid() != parent:
         os._exit(70)
+    os.umask(place.umask)
+    processes.limit_descriptors(place.descriptors)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def attach(output: int, error: int) -> None:
@@ -508,12 +508,12 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
     sys.path[:] = work.path
     if work.worker:
         connection, output, error = descriptors
-        detach(work.parent)
+        detach(work.parent, work.place)
         attach(output, error)
         trouble = import_all(work.place, "")
         Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
     assert work.fork is not None
-    detach(work.parent)
+    detach(work.parent, work.place)
     start(work.fork, work.place, descriptors, None)
 
 
@@ -535,7 +535,7 @@ def start(fork: ipc.Fork, place: Place, descriptors: list[int], trouble: BaseExc
 
 def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
     """Waits for the one attempt that this process will run; what it needs is touched before, not while that runs."""
-    detach(parent)
+    detach(parent, place)
     channel = ipc.Packets(connection, ipc.Fork)
     sample = Launch(attempt="none.0", entry="none:none")
     _facts(sample, 0, place, place.home, None)

@@ -7,6 +7,7 @@ them that still live under the same birth: only a dead supervisor's processes ca
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -71,7 +72,8 @@ class Cleaner:
         """Notes that a process exists."""
         if self._journalled > _JOURNAL_LIMIT:
             self._compact()
-        self._journalled += os.write(self._journal, b"%d %d\n" % (pid, birth))
+        with contextlib.suppress(OSError):  # a full disk: the mark in the environment is left to find it by
+            self._journalled += os.write(self._journal, b"%d %d\n" % (pid, birth))
 
     def _compact(self) -> None:
         """Rewrites the journal with the processes that live."""
@@ -96,7 +98,8 @@ class Cleaner:
         """Removes what is kept of a result."""
         key = item.event.attempt
         if item.worker:
-            self._noted += os.write(self._acknowledged, key.encode() + b"\n")
+            with contextlib.suppress(OSError):  # a full disk: a later supervisor tells this result once more
+                self._noted += os.write(self._acknowledged, key.encode() + b"\n")
         else:
             for rank in range(item.gang):
                 _unlink(f"{self._spool}/{key}.{rank}")
@@ -112,11 +115,15 @@ class Cleaner:
             for rank in range(gang):
                 os.rmdir(f"{path}/{rank}")
             os.rmdir(path)
-        except FileNotFoundError:
             return
+        except FileNotFoundError:
+            if not os.path.isdir(path):
+                return
         except OSError:
-            self._discarded += 1
-            os.rename(path, f"{self._home}/trash/{name}-{os.getpid()}-{self._discarded}")
+            pass
+        self._discarded += 1
+        with contextlib.suppress(OSError):
+            os.rename(path, f"{self._home}/trash/{name[:200]}-{os.getpid()}-{self._discarded}")
             self._empty_trash()
 
     def _empty_trash(self) -> None:

@@ -103,7 +103,10 @@ Reply = Adopted | Fenced | Defined | Started | Ready | Finished | EngineLost
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
-    """To a zygote: one process of an attempt. Descriptors: output, error, for a service a report; `define`: only that."""
+    """To a zygote: one process of an attempt.
+
+    Descriptors: output, error, and for a service a report; for a definition the report alone.
+    """
 
     launch: Launch
     rank: int = 0
@@ -126,7 +129,10 @@ Request = Fork | StartWorker | Branch
 
 
 class Forked(msgspec.Struct, frozen=True, tag="forked"):
-    """From a zygote: the process for this attempt (or worker) and rank exists. `note` is for its log."""
+    """From a zygote: the process for this attempt (or worker) and rank exists.
+
+    `note` is for its log. With pid 0 it could not be made, and `note` says why. Without a key it is the zygote itself.
+    """
 
     key: str
     rank: int

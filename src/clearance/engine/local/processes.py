@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 
 _PDEATHSIG = 1
@@ -30,6 +31,14 @@ def adopt_orphans() -> None:
 def set_name(name: str) -> None:
     """Sets the name that `ps` and `top` show, at most 15 bytes."""
     _libc.prctl(_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def limit_descriptors(soft: int = 0) -> int:
+    """Sets the soft limit of open files, 0 meaning as many as are allowed; returns what it was."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != before:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft or 1 << 20, hard), hard))
+    return before
 
 
 def birth_of(pid: int) -> int:

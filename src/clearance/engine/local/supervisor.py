@@ -75,10 +75,14 @@ class Supervisor:
     Args:
         home: `CLEARANCE_HOME`; exists.
         first: an accepted connection to the controller that started us.
+        umask: what attempts get.
+        descriptors: soft limit of open files that attempts get.
     """
 
-    def __init__(self, home: str, first: socket.socket) -> None:
+    def __init__(self, home: str, first: socket.socket, umask: int, descriptors: int) -> None:
         self.home = home
+        self._umask = umask
+        self._descriptors = descriptors
         self.blobs = os.path.join(home, "blobs")
         self._node = socket.gethostname()
         self._epoll = select.epoll()
@@ -277,7 +281,7 @@ class Supervisor:
             return
         if epoch > self._epoch:
             self._epoch = epoch
-            with open(os.path.join(self.home, "epoch"), "w") as file:
+            with contextlib.suppress(OSError), open(os.path.join(self.home, "epoch"), "w") as file:
                 file.write(str(epoch))
         if self._leader is not None and self._leader is not controller:
             self._send(self._leader, [ipc.Fenced(epoch)])
@@ -337,11 +341,22 @@ class Supervisor:
     def _begin(self, running: Running) -> None:
         launch = running.launch
         zygote = self._zygotes.get((launch.bundle, launch.preload))
-        if zygote is None:
-            if launch.bundle and not os.path.isdir(self._code(launch.bundle)):
-                self._refuse(running, "failure", f"the bundle {launch.bundle} is not unpacked in {self.home}/bundles")
-                return
-            zygote = self._zygote(launch.bundle, launch.preload)
+        if zygote is None and launch.bundle and not os.path.isdir(self._code(launch.bundle)):
+            self._refuse(running, "failure", f"the bundle {launch.bundle} is not unpacked in {self.home}/bundles")
+            return
+        try:
+            self._place(running, zygote or self._zygote(launch.bundle, launch.preload))
+        except OSError as error:  # no descriptors or no processes left; what was begun is told by the zygote
+            if running.zygote is None or not running.ranks:
+                for rank in running.ranks:
+                    self._drain(rank.outputs)
+                self._refuse(running, "failure", f"its process cannot be made: {error.strerror}")
+            else:
+                self._stop(running, "failure", f"its processes cannot all be made: {error.strerror}", 0.0)
+
+    def _place(self, running: Running, zygote: ZygoteHandle) -> None:
+        """Asks a zygote or a worker for the processes of an attempt."""
+        launch = running.launch
         running.zygote = zygote
         if launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt":
             self._lend(running, zygote)
@@ -421,7 +436,8 @@ class Supervisor:
             os.closerange(keep + 1, 1 << 20)
             from clearance.engine.local import attempt, zygote
 
-            zygote.begin(connection, attempt.Place(self.home, self.blobs, bundle))
+            place = attempt.Place(self.home, self.blobs, bundle, (), self._umask, self._descriptors)
+            zygote.begin(connection, place)
         except BaseException as error:
             _say(f"a zygote cannot start: {type(error).__name__}: {error}")
         finally:
@@ -539,6 +555,9 @@ class Supervisor:
         subject = zygote.pending.pop((message.key, message.rank), None)
         if subject is None:
             return
+        if not message.pid:
+            self._unforked(subject, message)
+            return
         self._cleaner.journal(message.pid, message.birth)
         if isinstance(subject, Worker):
             subject.pid, subject.birth = message.pid, message.birth
@@ -565,6 +584,16 @@ class Supervisor:
         if early and isinstance(subject, Worker):
             self._settle(subject, early)
 
+    def _unforked(self, subject: Running | Worker, message: ipc.Forked) -> None:
+        """A process could not be made."""
+        if isinstance(subject, Worker):
+            if subject.current is not None:
+                subject.current.reason = message.note
+            self._worker_died(subject, -1, 0.0, 0)
+            return
+        subject.reason = subject.reason or message.note
+        self._rank_ended(subject, message.rank, End(-1, None))
+
     def _started(self, running: Running) -> Started:
         if running.worker is not None:
             pids: tuple[int, ...] = (running.worker.pid,)
@@ -584,11 +613,15 @@ class Supervisor:
             self._worker_died(member, message.status, message.cpu_seconds, message.peak_memory)
             return
         running, number = member
-        rank = running.ranks[number]
-        self._drain(rank.outputs)
         key = running.launch.attempt
         record = None if running.launch.kind == "define" else spool.read(f"{self.home}/spool/{key}.{number}")
-        rank.end = End(message.status, record, message.cpu_seconds, message.peak_memory)
+        self._rank_ended(running, number, End(message.status, record, message.cpu_seconds, message.peak_memory))
+
+    def _rank_ended(self, running: Running, number: int, end: End) -> None:
+        rank = running.ranks[number]
+        self._drain(rank.outputs)
+        rank.end = end
+        record = end.record
         failed = record is None or record.failure is not None
         if failed and running.first_failed < 0:
             running.first_failed = number
@@ -675,12 +708,7 @@ class Supervisor:
                 self._worker_died(subject, -1, 0.0, 0)
             else:
                 subject.reason = subject.reason or reason
-                rank = subject.ranks[number]
-                self._drain(rank.outputs)
-                rank.end = End(-1, None)
-                subject.first_failed = max(subject.first_failed, 0)
-                if all(other.end is not None for other in subject.ranks):
-                    self._conclude(subject)
+                self._rank_ended(subject, number, End(-1, None))
 
     # Ending.
 
@@ -815,11 +843,8 @@ def _free_port() -> int:
 
 
 def _append(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+    with contextlib.suppress(OSError), open(path, "ab", 0) as file:
+        file.write(data)
 
 
 def _say(text: str) -> None:
@@ -830,7 +855,7 @@ def _say(text: str) -> None:
 def main() -> NoReturn:
     """Entry point: `supervisor HOME`, with the first controller's connection as descriptor 3."""
     home = sys.argv[1]
-    os.umask(0o077)
+    umask = os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import resource
@@ -843,7 +868,7 @@ def main() -> NoReturn:
     first = socket.socket(fileno=3)
     first.set_inheritable(False)
     try:
-        Supervisor(home, first).run()
+        Supervisor(home, first, umask, processes.limit_descriptors()).run()
     except BaseException as error:
         import traceback
 

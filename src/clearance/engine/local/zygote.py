@@ -23,6 +23,8 @@ import socket
 import sys
 from typing import NoReturn
 
+import msgspec
+
 from clearance.engine.base import Launch
 from clearance.engine.local import attempt, ipc, processes
 from clearance.errors import EngineError
@@ -124,7 +126,10 @@ class Zygote:
         if processes.threads() > 1:
             return
         ours, theirs = ipc.pair()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # no spare, then: the next attempt says why there can be no process
         if pid == 0:
             try:
                 ours.close()
@@ -168,10 +173,10 @@ class Zygote:
             if launch.isolation == "inline" and launch.kind == "attempt":
                 self._inline(message, mine, trouble)
                 return
-            self._start(launch.attempt, message, "", mine, trouble)
+            self._try_start(launch.attempt, message, "", mine, trouble)
         elif isinstance(message, ipc.StartWorker):
             mine = [descriptors.pop() for _ in range(3)]
-            self._start(message.name, None, message.name, mine, self._trouble)
+            self._try_start(message.name, None, message.name, mine, self._trouble)
         else:
             self._branch(message, descriptors.pop())
 
@@ -191,6 +196,18 @@ class Zygote:
             self._entries.add(entry)
             self._freeze()
         return trouble
+
+    def _try_start(
+        self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+    ) -> None:
+        try:
+            self._start(key, fork, worker, descriptors, trouble)
+        except OSError as error:
+            reason = f"its process cannot be made: {error.strerror}"
+            self._channel.put(ipc.Forked(key, fork.rank if fork else 0, 0, 0, reason))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _start(
         self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
@@ -214,8 +231,6 @@ class Zygote:
             pid = os.fork()
             if pid == 0:
                 self._child(fork, worker, descriptors, trouble)
-        for descriptor in descriptors:
-            os.close(descriptor)
         leader = _Leader(pid, os.pidfd_open(pid), key, bool(worker))
         self._leaders[pid] = leader
         self._watch(leader)
@@ -232,7 +247,7 @@ class Zygote:
     ) -> NoReturn:
         try:
             self._forget()
-            attempt.detach(self._pid)
+            attempt.detach(self._pid, self.place)
             if worker:
                 attempt.attach(descriptors[1], descriptors[2])
                 processes.set_name("clearance:worke")
@@ -259,7 +274,7 @@ class Zygote:
         keep = [memory, *descriptors]
         for descriptor in keep:
             os.set_inheritable(descriptor, True)
-        command = [sys.executable, "-c", _SPAWNED, *map(str, keep)]
+        command = [sys.executable, "-P", "-c", _SPAWNED, *map(str, keep)]
         try:
             return os.posix_spawn(sys.executable, command, os.environ)
         finally:
@@ -286,12 +301,12 @@ class Zygote:
 
     def _branch(self, message: ipc.Branch, descriptor: int) -> None:
         """Forks a zygote that holds more. With threads about it imports the bundle afresh, in a new interpreter."""
-        place = attempt.Place(self.place.home, self.place.blobs, self.place.bundle, message.preload)
+        place = msgspec.structs.replace(self.place, preload=message.preload)
         if processes.threads() > 1:
             os.set_inheritable(descriptor, True)
             code = "import sys; from clearance.engine.local.zygote import spawned; spawned(*sys.argv[1:])"
-            arguments = [str(descriptor), place.home, place.blobs, place.bundle, *place.preload]
-            pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code, *arguments], os.environ)
+            arguments = [str(descriptor), msgspec.json.encode(place).decode()]
+            pid = os.posix_spawn(sys.executable, [sys.executable, "-P", "-c", code, *arguments], os.environ)
         else:
             pid = os.fork()
             if pid == 0:
@@ -380,11 +395,11 @@ def begin(connection: socket.socket, place: attempt.Place) -> NoReturn:
     Zygote(connection, place).run()
 
 
-def spawned(descriptor: str, home: str, blobs: str, bundle: str, *preload: str) -> NoReturn:
-    """Entry point of a zygote in an interpreter of its own."""
+def spawned(descriptor: str, place: str) -> NoReturn:
+    """Entry point of a zygote in an interpreter of its own; the place as JSON."""
     try:
         connection = socket.socket(fileno=int(descriptor))
         connection.set_inheritable(False)
-        begin(connection, attempt.Place(home, blobs, bundle, preload))
+        begin(connection, msgspec.json.decode(place, type=attempt.Place))
     finally:
         os._exit(70)

@@ -23,7 +23,8 @@ def bench(home: Path) -> Iterator[Bench]:
     engine = LocalEngine(Settings(home=home))
     snapshot = engine.adopt(1)
     yield Bench(engine, home, snapshot)
+    log = (home / "supervisor.log").read_text()
+    assert "Traceback" not in log, log
     last = LocalEngine(Settings(home=home))
     last.adopt(1_000_000)
     last.close(stop=True)
-    assert "Traceback" not in (home / "supervisor.log").read_text()

@@ -247,6 +247,21 @@ def test_a_zygote_that_dies_takes_its_attempts_with_it_and_is_replaced(bench: Be
     assert bench.run("c.1", "add", a=1, b=1).outcome == "success"
 
 
+def test_a_zygote_that_dies_while_an_attempt_is_being_ended_leaves_its_outcome(bench: Bench) -> None:
+    bench.engine.launch([bench.make(key, "sleep", "worker", seconds=0.1) for key in ("a.1", "b.1")])
+    bench.until(Finished, "a.1", "b.1")
+    bench.launch("c.1", "stubborn", "worker", mark=bench.mark("m"))
+    orphans = [int(part) for part in bench.wait_mark("m").split()]
+    pid = bench.until(Started, "c.1")[0].pids[0]
+    zygote = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    bench.engine.cancel(["c.1"], 600.0)
+    bench.run("d.1", "nothing", "worker")  # the supervisor has read the cancellation: it came before this launch
+    os.kill(zygote, signal.SIGKILL)
+    assert bench.finished("c.1").outcome == "cancelled"
+    assert [is_alive(orphan) for orphan in orphans] == [False, False]
+    assert bench.run("e.1", "add", "worker", a=1, b=1).outcome == "success"
+
+
 def test_an_import_that_crashes_is_a_failure_that_names_the_log(bench: Bench) -> None:
     bundle = unpack(bench.home, {"pipeline.py": "import os\nos.abort()\n"})
     finished = bench.run("a.1", "one", bundle=bundle)

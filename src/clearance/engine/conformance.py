@@ -294,6 +294,8 @@ class Bench:
 
     def observe(self) -> None:
         """Waits for the engine to have something, and takes it."""
+        lost = [event for event in self.seen if isinstance(event, EngineLost)]
+        assert not lost, f"the engine is lost: {lost}"
         poll = select.poll()
         poll.register(self.engine.fileno(), select.POLLIN)
         assert poll.poll(LIMIT * 1000), f"the engine said nothing for {LIMIT:g} s after {self.seen[-3:]}"

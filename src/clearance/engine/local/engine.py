@@ -6,6 +6,7 @@ After an `EngineLost` event, `adopt` starts a new supervisor; `fileno` is anothe
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -39,6 +40,7 @@ class LocalEngine:
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
+        self._child = 0
 
     def fileno(self) -> int:
         """A descriptor that is readable when `observe` has something to return.
@@ -113,7 +115,7 @@ class LocalEngine:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
         command = [sys.executable, "-P", "-c", "from clearance.engine.local.supervisor import main; main()", self._home]
         try:
-            os.posix_spawn(
+            self._child = os.posix_spawn(
                 sys.executable,
                 command,
                 environment,
@@ -244,6 +246,9 @@ class LocalEngine:
         except (OSError, EngineError):
             pass
         stream.connection.close()
+        if self._child:  # a supervisor that we started is our child; one that goes on is init's when we are gone
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._child, 0 if stop else os.WNOHANG)
 
 
 def _cpu_millis() -> int:

@@ -122,10 +122,11 @@ class Worker:
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
         outputs: its pipes.
+        rested: it was idle at the last look at the idle ones.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "zygote")
+    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "rested", "zygote")
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -135,6 +136,7 @@ class Worker:
         self.birth = 0
         self.current: Running | None = None
         self.outputs: list[Output] = []
+        self.rested = False
         self.early: list[Spooled] = []
 
 

@@ -39,6 +39,7 @@ from clearance.errors import EngineError
 from clearance.types.artifact import Literal
 
 IDLE = 60.0
+ZYGOTE_IDLE = 600.0
 DEFINITION = 60.0
 REMEMBERED = 4096
 
@@ -46,7 +47,7 @@ REMEMBERED = 4096
 class ZygoteHandle:
     """A zygote as the supervisor sees it: its channel, and what it is to run or runs."""
 
-    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload")
+    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload", "used")
 
     def __init__(self, channel: ipc.Packets, bundle: str, preload: tuple[str, ...], pid: int) -> None:
         self.channel = channel
@@ -57,6 +58,7 @@ class ZygoteHandle:
         self.pending: dict[tuple[str, int], Running | Worker] = {}
         self.members: dict[int, tuple[Running, int] | Worker] = {}
         self.idle: list[Worker] = []
+        self.used = 0.0  # when it last came to be idle; counted from the next look at it
 
 
 class Controller:
@@ -102,6 +104,7 @@ class Supervisor:
         self._counter = 0
         self._workers = 0
         self._stopping = False
+        self._trim_at = time.monotonic() + IDLE
         self._idle_since = 0.0
         self._epoch = self._read_epoch()
         self._cleaner = Cleaner(home)
@@ -146,6 +149,8 @@ class Supervisor:
                     handler(mask)
             if self._deadlines:
                 self._expire()
+            if self._trim_at <= time.monotonic():
+                self._trim()
             if self._dirty:
                 self._flush_packets()
             if self._events:
@@ -160,7 +165,28 @@ class Supervisor:
                 self._idle_since = time.monotonic()
             end = self._idle_since + IDLE
             deadline = min(deadline, end) if deadline else end
+        elif self._zygotes:
+            deadline = min(deadline, self._trim_at) if deadline else self._trim_at
         return max(0.0, deadline - time.monotonic()) + 0.0005 if deadline else -1
+
+    def _trim(self) -> None:
+        """Lets warm workers go that were idle for a whole round, and zygotes that were for `ZYGOTE_IDLE` seconds."""
+        now = time.monotonic()
+        self._trim_at = now + IDLE
+        for zygote in list(self._zygotes.values()):
+            while zygote.idle and zygote.idle[0].rested:
+                worker = zygote.idle.pop(0)
+                self._unwatch(worker.channel.connection.fileno())
+                worker.channel.connection.close()  # it ends at the end of file, and its zygote tells
+            for worker in zygote.idle:
+                worker.rested = True
+            branches = any(key[0] == zygote.bundle and key[1] for key in self._zygotes) and not zygote.preload
+            if zygote.members or zygote.pending or branches:
+                zygote.used = 0.0
+            elif not zygote.used:
+                zygote.used = now
+            elif now - zygote.used >= ZYGOTE_IDLE and zygote.pid:
+                self._zygote_died(zygote)
 
     def _maybe_end(self) -> None:
         if self._stopping or (self._idle_since and time.monotonic() >= self._idle_since + IDLE):
@@ -392,6 +418,7 @@ class Supervisor:
         launch = running.launch
         if zygote.idle:
             worker = zygote.idle.pop()
+            worker.rested = False
             self._events.append(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
             running.started = True
         else:

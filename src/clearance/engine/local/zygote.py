@@ -322,6 +322,7 @@ class Zygote:
     def _ended(self, leader: _Leader, fd: int) -> None:
         """A leader, or something it left behind, has ended: goes on until nothing of the attempt is left."""
         if fd == leader.pidfd:
+            leader.pidfd = -1  # closed: the number may soon be that of an orphan's
             pid = leader.pid
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # the zombie keeps its pid, so this group is still the attempt's

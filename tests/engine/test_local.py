@@ -50,8 +50,8 @@ def supervisor_of(home: Path) -> int:
                 above = Path(f"/proc/{parent}/cmdline").read_bytes()
             except (OSError, IndexError):
                 continue
-            supervises = str(home).encode() in command and b"engine.local.supervisor" in b" ".join(command)
-            if supervises and b"engine.local.supervisor" not in above:
+            supervises = str(home).encode() in command and b"supervisor.main" in b" ".join(command)
+            if supervises and b"supervisor.main" not in above:
                 return int(entry.name)
     raise AssertionError(f"no supervisor of {home}")
 
@@ -316,6 +316,25 @@ def test_stop_ends_what_runs_and_keeps_what_finished(bench: Bench) -> None:
     assert not (bench.home / "supervisor.sock").exists()
     found = {event.attempt: event.outcome for event in adopted(bench.home, 2).snapshot.finished}
     assert found == {"a.1": "success", "b.1": "cancelled"}
+
+
+def test_what_is_idle_goes_and_at_last_the_supervisor_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = "from clearance.engine.local import supervisor; supervisor.IDLE = 0.2; supervisor.ZYGOTE_IDLE = 0.2;"
+    monkeypatch.setattr("clearance.engine.local.engine._SUPERVISOR", impatient + "supervisor.main()")
+    engine = LocalEngine(Settings(home=home))
+    bench = Bench(engine, home, engine.adopt(1))
+    worker = value_of(bench.run("a.1", "pid", "worker").result)
+    zygote = int(Path(f"/proc/{worker}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    wait_until(lambda: not is_alive(worker), "the end of an idle worker")
+    wait_until(lambda: not is_alive(zygote), "the end of an idle zygote")
+    assert bench.run("b.1", "add", "worker", a=1, b=1).outcome == "success"
+    bench.run("c.1", "add", a=1, b=1)
+    supervisor = supervisor_of(home)
+    engine.close(stop=False)
+    wait_until(lambda: not is_alive(supervisor), "the end of an idle supervisor")
+    last = adopted(home, 2)
+    assert {event.attempt for event in last.snapshot.finished} == {"a.1", "b.1", "c.1"}
+    last.engine.close(stop=True)
 
 
 def test_a_missing_bundle_is_a_failure(bench: Bench) -> None:

@@ -5,7 +5,6 @@ Rules:
 1. Nothing is imported here that the zygote could have imported before: a fresh process costs its fork, and little else.
 2. The spool record is on disk before the process ends (or a worker answers): success and failure alike.
 3. The process ends with `os._exit`: 0 after a success, 1 after a failure; no `atexit`, no destructors.
-4. What runs here is ended whole: a worker also ends whatever its task left behind.
 """
 
 from __future__ import annotations
@@ -146,7 +145,8 @@ def open_place(place: Place) -> None:
     _blobs_of(place.blobs)
 
 
-def _call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | None:
+def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | None:
+    """Loads the arguments, calls the function, and stores what rank 0 returns; None for a `None`."""
     for module in place.preload:
         if module not in sys.modules:
             importlib.import_module(module)
@@ -198,7 +198,8 @@ def _is_ours(filename: str) -> bool:
     return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Writes out what Python still holds of standard output and error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -206,7 +207,8 @@ def _flush() -> None:
             continue
 
 
-def _limit(launch: Launch) -> None:
+def limit(launch: Launch) -> None:
+    """Sets the soft limit of data memory, where the launch asks for one."""
     if launch.memory:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         wanted = launch.memory if hard == resource.RLIM_INFINITY else min(launch.memory, hard)
@@ -231,9 +233,10 @@ def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
     return own
 
 
-def _facts(
+def facts_of(
     launch: Launch, rank: int, place: Place, directory: str, ready: Callable[[dict[str, Any]], None] | None
 ) -> Facts:
+    """Returns what `context` will answer."""
     return Facts(
         attempt=launch.attempt,
         run=launch.run,
@@ -272,16 +275,16 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             os.mkdir(directory, 0o700)
             os.chdir(directory)
             os.environ.update(environment_of(launch, rank, fork.port))
-            _limit(launch)
+            limit(launch)
             ready = (lambda info: _tell(report, launch.attempt, info)) if report >= 0 else None
-            context._enter(_facts(launch, rank, place, directory, ready))
+            context._enter(facts_of(launch, rank, place, directory, ready))
             if trouble is not None:
                 raise trouble
-            result = _call(launch, rank, place, directory)
+            result = call(launch, rank, place, directory)
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
             record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
-        _flush()
+        flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
         os._exit(1 if record.failure else 0)
     except BaseException as error:
@@ -309,7 +312,7 @@ def run_definition(launch: Launch, report: int) -> NoReturn:
             answer = Defined(launch.task, loading.define(module, name, parameters))
         except BaseException as error:
             answer = Defined(launch.task, error=describe(error))
-        _flush()
+        flush()
         data = ipc.encode(answer)
         while data:
             data = data[os.write(report, data) :]
@@ -332,118 +335,24 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
         os.makedirs(directory, 0o700, exist_ok=True)
         os.chdir(directory)
         os.environ.update(environment_of(launch, fork.rank, fork.port))
-        context._enter(_facts(launch, fork.rank, place, directory, None))
+        context._enter(facts_of(launch, fork.rank, place, directory, None))
         if trouble is not None:
             raise trouble
-        record = ipc.Spooled(launch.attempt, result=_call(launch, 0, place, directory))
+        record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
         record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
     context._enter(None)
     os.chdir(place.home)
     os.environ.clear()
     os.environ.update(before)
-    _flush()
+    flush()
     spool.write(f"{place.home}/spool/{launch.attempt}.{fork.rank}", record)
-
-
-class Worker:
-    """A warm process that runs one attempt after another.
-
-    Its working directory is one for all its attempts and is emptied after each that left something in it, so
-    that an attempt which writes no file costs no file.
-
-    Args:
-        name: `worker-N`, unique in this supervisor's life.
-        connection: socket to the supervisor.
-        place: where things are.
-        trouble: why the zygote could not import what was asked of it.
-    """
-
-    def __init__(self, name: str, connection: socket.socket, place: Place, trouble: BaseException | None) -> None:
-        self._channel = ipc.Packets(connection, ipc.Run)
-        self._place = place
-        self._trouble = trouble
-        self._directory = f"{place.home}/attempts/{name}"
-        os.makedirs(self._directory, 0o700, exist_ok=True)
-        os.chdir(self._directory)
-        self._clean = os.stat(self._directory).st_mtime_ns
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._log = os.open(f"{place.home}/spool/{name}.log", flags, 0o600)
-        self._cpu = time_used()
-
-    def serve(self) -> NoReturn:
-        """Runs attempts until the supervisor closes the socket."""
-        try:
-            processes.adopt_orphans()
-            while (packet := self._channel.take()) is not None:
-                for message in packet[0]:
-                    self._run(message.launch)
-        except BaseException as error:
-            os.write(2, f"clearance: a worker ends: {type(error).__name__}: {error}\n".encode())
-            os._exit(70)
-        finally:
-            os._exit(0)
-
-    def _run(self, launch: Launch) -> None:
-        before = dict(os.environ) if launch.environment else None
-        environment = os.environ
-        environment["CLEARANCE_ATTEMPT"] = launch.attempt
-        environment["CLEARANCE_GRACE"] = f"{launch.grace:g}"
-        result: Artifact | None = None
-        failure: Failure | None = None
-        try:
-            if before is not None:
-                environment.update(launch.environment)
-            _limit(launch)
-            context._enter(_facts(launch, 0, self._place, self._directory, None))
-            if self._trouble is not None:
-                raise self._trouble
-            result = _call(launch, 0, self._place, self._directory)
-        except BaseException as error:
-            failure = failure_from(error, 0)
-        context._enter(None)
-        if processes.has_children():
-            processes.end_children()
-        _flush()
-        used = time_used()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
-        self._cpu = used
-        spool.append(self._log, record)
-        self._channel.put(record)
-        self._channel.flush()
-        if before is not None:
-            environment.clear()
-            environment.update(before)
-        if launch.memory:
-            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-        self._tidy()
-
-    def _tidy(self) -> None:
-        os.chdir(self._directory)
-        if os.stat(self._directory).st_mtime_ns != self._clean:
-            remove_inside(self._directory)
-            self._clean = os.stat(self._directory).st_mtime_ns
 
 
 def time_used() -> float:
     """Returns the CPU seconds of this process and of the children it has reaped."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
-
-
-def remove_inside(directory: str) -> None:
-    """Empties a directory; what cannot be removed (a read-only folder) is made writable first."""
-    with os.scandir(directory) as entries:
-        found = list(entries)
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)
-            remove_inside(entry.path)
-            os.rmdir(entry.path)
-        else:
-            os.unlink(entry.path)
 
 
 def detach(parent: int, place: Place) -> None:
@@ -511,6 +420,8 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
         detach(work.parent, work.place)
         attach(output, error)
         trouble = import_all(work.place, "")
+        from clearance.engine.local.worker import Worker
+
         Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
     assert work.fork is not None
     detach(work.parent, work.place)
@@ -538,7 +449,7 @@ def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
     detach(parent, place)
     channel = ipc.Packets(connection, ipc.Fork)
     sample = Launch(attempt="none.0", entry="none:none")
-    _facts(sample, 0, place, place.home, None)
+    facts_of(sample, 0, place, place.home, None)
     serializers.dump(0, int, _blobs_of(place.blobs), Path(place.home))
     msgspec.msgpack.decode(ipc.encode([ipc.Fork(sample)]), type=list[ipc.Fork])
     spool.read(os.path.join(place.home, "spool", "none"))

@@ -1,4 +1,4 @@
-"""What the supervisor remembers of one attempt, of one worker, and of one pipe it reads."""
+"""What the supervisor remembers: of an attempt, a worker, a zygote, a pipe that it reads, and of a result."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from clearance.engine.base import Finished, Launch
+from clearance.engine.local import processes
 from clearance.engine.local.ipc import Packets, Spooled
 
 if TYPE_CHECKING:
     from clearance.engine.local.frames import Log
-    from clearance.engine.local.supervisor import ZygoteHandle
     from clearance.engine.local.verdict import End
 
 _EPOCH = re.compile(r"(.+)[.-]([0-9]{1,18})\Z")
@@ -138,6 +138,23 @@ class Worker:
         self.outputs: list[Output] = []
         self.rested = False
         self.early: list[Spooled] = []
+
+
+class ZygoteHandle:
+    """A zygote as the supervisor sees it: its channel, and what it is to run or runs."""
+
+    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload", "used")
+
+    def __init__(self, channel: Packets, bundle: str, preload: tuple[str, ...], pid: int) -> None:
+        self.channel = channel
+        self.bundle = bundle
+        self.preload = preload
+        self.pid = pid
+        self.birth = processes.birth_of(pid) if pid else 0
+        self.pending: dict[tuple[str, int], Running | Worker] = {}
+        self.members: dict[int, tuple[Running, int] | Worker] = {}
+        self.idle: list[Worker] = []
+        self.used = 0.0  # when it last came to be idle; counted from the next look at it
 
 
 class Finish:

@@ -33,7 +33,7 @@ import msgspec
 from clearance.engine.base import Defined, Launch, Ready, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.cleaning import Cleaner
-from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, epoch_of
+from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, ZygoteHandle, epoch_of
 from clearance.engine.local.verdict import End, judge
 from clearance.errors import EngineError
 from clearance.types.artifact import Literal
@@ -42,23 +42,6 @@ IDLE = 60.0
 ZYGOTE_IDLE = 600.0
 DEFINITION = 60.0
 REMEMBERED = 4096
-
-
-class ZygoteHandle:
-    """A zygote as the supervisor sees it: its channel, and what it is to run or runs."""
-
-    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload", "used")
-
-    def __init__(self, channel: ipc.Packets, bundle: str, preload: tuple[str, ...], pid: int) -> None:
-        self.channel = channel
-        self.bundle = bundle
-        self.preload = preload
-        self.pid = pid
-        self.birth = processes.birth_of(pid) if pid else 0
-        self.pending: dict[tuple[str, int], Running | Worker] = {}
-        self.members: dict[int, tuple[Running, int] | Worker] = {}
-        self.idle: list[Worker] = []
-        self.used = 0.0  # when it last came to be idle; counted from the next look at it
 
 
 class Controller:
@@ -902,6 +885,7 @@ def main() -> NoReturn:
         _say("".join(traceback.format_exception(error)))
     finally:
         os._exit(70)
+
 
 if __name__ == "__main__":
     main()

@@ -27,6 +27,7 @@ import msgspec
 
 from clearance.engine.base import Launch
 from clearance.engine.local import attempt, ipc, processes
+from clearance.engine.local.worker import Worker
 from clearance.errors import EngineError
 
 _SPAWNED = (
@@ -251,7 +252,7 @@ class Zygote:
             if worker:
                 attempt.attach(descriptors[1], descriptors[2])
                 processes.set_name("clearance:worke")
-                attempt.Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
+                Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
             assert fork is not None
             attempt.start(fork, self.place, descriptors, trouble)
         except BaseException as error:

@@ -93,7 +93,7 @@ def load(environment: dict[str, str] | None = None, directory: Path | None = Non
     for name, convert in _CONVERT.items():
         if name in values:
             try:
-                values[name] = convert(values[name])  # type: ignore[operator]
+                values[name] = convert(values[name])
             except (TypeError, ValueError):
                 raise UsageError(
                     f"CLEARANCE_{name.upper()} is {values[name]!r}: not a valid {convert.__name__}"

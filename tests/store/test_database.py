@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.postgresql import database_url  # noqa: F401
 
 from clearance.errors import LeaseLost, StoreError, UsageError
 from clearance.store.database import LEASE, Batch, Database, Stale, migrations
@@ -15,7 +14,7 @@ ORDER = ("run_add", "instance_add", "instance_change", "event_add")
 
 
 @pytest.fixture
-def database(database_url: str):  # noqa: F811
+def database(database_url: str):
     with Database(database_url) as database:
         database.migrate()
         database.write("lease_create", LEASE)
@@ -27,7 +26,7 @@ def test_migrations_are_numbered_from_one_without_gaps():
     assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
 
 
-def test_migrating_twice_does_nothing_the_second_time(database_url: str):  # noqa: F811
+def test_migrating_twice_does_nothing_the_second_time(database_url: str):
     with Database(database_url) as database:
         assert database.version() == 0
         assert database.migrate() == [number for number, _ in migrations()]
@@ -35,7 +34,7 @@ def test_migrating_twice_does_nothing_the_second_time(database_url: str):  # noq
         database.check()
 
 
-def test_an_empty_database_is_refused_by_check_with_the_mend(database_url: str):  # noqa: F811
+def test_an_empty_database_is_refused_by_check_with_the_mend(database_url: str):
     with Database(database_url) as database, pytest.raises(StoreError, match="clearance db migrate"):
         database.check()
 
@@ -61,28 +60,29 @@ def test_every_statement_is_accepted_by_both_dialects(database: Database):
 def test_a_batch_is_written_whole(database: Database):
     batch = Batch(ORDER)
     for number in range(3):
-        batch.add("event_add", 1.5, 0, -1, "kind", f'{{"n":{number}}}')
+        batch.add("event_add", 0, number, 1.5, -1, "kind", f'{{"n":{number}}}')
     database.apply(batch, epoch=1, lease_until=200.0)
-    assert [row[5] for row in database.rows("events_after", 0, 0, 10)] == ['{"n":0}', '{"n":1}', '{"n":2}']
+    assert [row[5] for row in database.rows("events_after", 0, 0.0)] == ['{"n":0}', '{"n":1}', '{"n":2}']
     assert database.rows("lease_read", LEASE)[0][3] == 200.0
 
 
 def test_a_writer_with_an_older_epoch_is_fenced_out_and_writes_nothing(database: Database):
     database.write("lease_take", "other", "socket", 100.0, LEASE, 1)
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
-    with pytest.raises(LeaseLost):
-        database.apply(batch, epoch=1, lease_until=200.0)
-    assert database.rows("events_after", 0, 0, 10) == []
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
+    for until in (200.0, None):
+        with pytest.raises(LeaseLost):
+            database.apply(batch, epoch=1, lease_until=until)
+    assert database.rows("events_after", 0, 0.0) == []
 
 
 def test_a_guarded_row_that_moved_on_rolls_the_whole_batch_back(database: Database):
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
     batch.guard("instance_change", "running", 1, 1, 0.0, 1.0, "", 1, 0, "queued", 1)
     with pytest.raises(Stale):
         database.apply(batch, epoch=1, lease_until=200.0)
-    assert database.rows("events_after", 0, 0, 10) == []
+    assert database.rows("events_after", 0, 0.0) == []
 
 
 def test_a_failing_statement_leaves_the_connection_usable(database: Database):
@@ -91,11 +91,11 @@ def test_a_failing_statement_leaves_the_connection_usable(database: Database):
     with pytest.raises(StoreError):
         database.apply(batch, epoch=1, lease_until=200.0)
     batch = Batch(ORDER)
-    batch.add("event_add", 1.5, 0, -1, "kind", "{}")
+    batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
     database.apply(batch, epoch=1, lease_until=200.0)
 
 
-def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):  # noqa: F811
+def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):
     with Database(database_url) as other:
         assert database.write("lease_take", "a", "s", 1.0, LEASE, 1) == 1
         assert other.write("lease_take", "b", "s", 1.0, LEASE, 1) == 0

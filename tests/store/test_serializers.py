@@ -102,7 +102,7 @@ def there_and_back(value: Any, annotation: Any, blobs: Blobs, work: Path) -> Any
         ([math.inf, 1.0], list[float]),
         (Endpoint("e", "https://localhost:1"), Endpoint),
         ([Point(2.0)], list[Point] | None),
-        (Point(2.0), Optional[Point]),  # noqa: UP045
+        (Point(2.0), Optional[Point]),
     ],
 )
 def test_plain_data_comes_back_as_its_annotation_says(value: Any, annotation: Any, blobs: Blobs, work: Path) -> None:
@@ -158,7 +158,7 @@ def test_refusal_names_the_mend(blobs: Blobs, work: Path) -> None:
 
 
 def test_numpy_scalars_travel_as_numbers(blobs: Blobs, work: Path) -> None:
-    for value in (numpy.float32(0.5), numpy.float64(0.5), numpy.int64(3), numpy.bool_(True)):
+    for value in (numpy.float32(0.5), numpy.float64(0.5), numpy.int64(3), numpy.bool_(True), numpy.str_("a")):
         assert there_and_back(value, Any, blobs, work) == value.item()
         assert there_and_back({"a": [value]}, Any, blobs, work) == {"a": [value.item()]}
     assert there_and_back(numpy.float32(0.5), float, blobs, work) == 0.5
@@ -262,6 +262,9 @@ def test_tensors_travel_as_safetensors(blobs: Blobs, work: Path) -> None:
     back = there_and_back(several, dict[str, torch.Tensor], blobs, work)
     assert list(back) != []
     assert all(torch.equal(back[name], tensor) for name, tensor in several.items())
+    layer = torch.nn.Linear(2, 1)
+    state = there_and_back(layer.state_dict(), dict[str, torch.Tensor], blobs, work)
+    layer.load_state_dict(state)
     parameter = there_and_back(torch.nn.Parameter(torch.ones(3000)), torch.Tensor, blobs, work)
     assert torch.equal(parameter, torch.ones(3000))
     with pytest.raises(NotSerialisable, match="sparse"):
@@ -356,6 +359,10 @@ def test_a_model_travels_and_can_be_returned_again(blobs: Blobs, work: Path) -> 
     assert model.metadata == {"metrics": {"auc": 0.5}}
     assert os.access(model.path / "sub" / "run.sh", os.X_OK)
     assert os.stat(model.path / "weights").st_nlink > 1
+    twice = dump((Model(root), Model(root)), tuple[Model, Model], blobs, work)
+    assert twice is not None
+    one, other = load(twice, tuple[Model, Model], blobs, work / "in")
+    assert one.digest == other.digest == model.digest
     again = dump(model, Model, blobs, work)
     assert again is not None
     assert again.digest == artifact.digest
@@ -364,7 +371,7 @@ def test_a_model_travels_and_can_be_returned_again(blobs: Blobs, work: Path) -> 
         load(artifact, Dataset, blobs, work / "in")
 
 
-def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path) -> None:
+def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = work / "tree"
     root.mkdir()
     (root / "a").write_text("a")
@@ -376,7 +383,7 @@ def test_trees_refuse_what_is_no_file(blobs: Blobs, work: Path) -> None:
     with pytest.raises(StoreError, match="socket or pipe"):
         dump(Tree(root), Tree, blobs, work)
     (root / "pipe").unlink()
-    os.chdir(root)
+    monkeypatch.chdir(root)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")
         with pytest.raises(StoreError, match="socket or pipe"):

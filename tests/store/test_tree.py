@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -109,10 +110,8 @@ def test_any_flipped_byte_changes_the_digest_or_is_refused(data: st.DataObject) 
     position = data.draw(st.integers(0, len(good) - 1))
     bad = bytearray(good)
     bad[position] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(Corrupt):
         assert tree.tree_digest(tree.decode(bytes(bad))) != tree.tree_digest(manifest)
-    except Corrupt:
-        pass
 
 
 def test_names_that_are_not_utf8_and_missing_folders_are_refused(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""."""
+"""The command line: one file a noun, each imported when its command is used."""

@@ -92,7 +92,8 @@ def _convert(data: Any, kind: Any, strict: bool) -> Any:
 def _canonical(value: Any) -> Any:
     """Returns what a reader of the JSON sees: lists for tuples, sets in order."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_encode, order="deterministic"))
+        data = msgspec.to_builtins(value, str_keys=True, enc_hook=_encode, order="deterministic")
+        return msgspec.json.decode(msgspec.json.encode(data))
     except (UnicodeEncodeError, TypeError, OverflowError, NotImplementedError) as error:
         raise NoConstant(f"{_short(value)} has no JSON form ({error})") from None
 

@@ -38,6 +38,8 @@ class Dag(ABC):
         path: the file in which it is written, as this process sees it.
     """
 
+    not_beside = "only tasks stand there; join its tasks before you make the dag"
+
     def __init__(self, name: str, isolation: str, doc: str, site: Site, path: str) -> None:
         self.id = check_id(name, "dag")
         self.isolation = check_isolation(isolation)
@@ -62,14 +64,17 @@ class Dag(ABC):
         """
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
-        """Runs the DAG in this process's environment and waits for its end.
+        """Runs the DAG in processes of its own and waits for its end.
 
         Args:
             run_id: name of the run; made up where there is none.
             **parameters: as for `graph`.
 
         Returns:
-            What `run.embedded.run_dag` returns.
+            `run.python.FinishedRun`: the id, the state and the results.
+
+        Raises:
+            RunFailed: it ended in another state than success.
         """
         return runner()(self, parameters=parameters, run_id=run_id)
 
@@ -77,9 +82,7 @@ class Dag(ABC):
         raise GraphError(f"dag {self.id!r} is no function: {self.id}.run(…) runs it, {self.id}.graph(…) shows it")
 
     def __rshift__(self, other: Any) -> Any:
-        raise GraphError(f"dag {self.id!r} stands beside >>: only tasks do; join its tasks before you make the dag")
-
-    __rrshift__ = __rshift__
+        raise GraphError(f"dag {self.id!r} stands beside >> but is no task: {self.not_beside}")
 
 
 class ExpressionDag(Dag):

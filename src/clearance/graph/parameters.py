@@ -57,7 +57,8 @@ class Parameter:
         if isinstance(value, str):
             for data in _readings(value):
                 try:
-                    return value_of(data, self.annotation, strict=False)
+                    read = value_of(data, self.annotation, strict=False)
+                    return value_of(plain(read, self.annotation), self.annotation)
                 except NoConstant:
                     continue
             shown = value if len(value) <= 60 else value[:57] + "..."

@@ -43,7 +43,7 @@ class Step(Joinable):
         )
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__") or name.startswith("_repr_") or name.startswith("_ipython"):
+        if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
         self._unknown()
 

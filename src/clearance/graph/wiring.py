@@ -71,6 +71,7 @@ def parts_of(side: Any) -> tuple[Joinable | Flow, ...]:
     for item in items:
         if not isinstance(item, (Joinable, Flow)):
             mend = "decorate it with @task" if callable(item) else "write tasks, or a list of tasks"
+            mend = getattr(item, "not_beside", mend)
             shown = getattr(item, "__name__", None) or repr(item)
             raise GraphError(f"{shown} stands beside >> but is no task: {mend}")
     return items

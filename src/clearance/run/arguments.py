@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from clearance.errors import GraphError
-from clearance.graph.model import Binding, Items, Result, Value
+from clearance.graph.model import Binding, Items, Value
 from clearance.run.instance import ActiveRun, Instance
 from clearance.types.artifact import Argument, Artifact, Listed, Literal, Stored
 
@@ -21,19 +21,6 @@ def of(instance: Instance) -> dict[str, Argument]:
     run = instance.run
     arguments = {name: _resolve(run, binding) for name, binding in instance.spec.inputs.items()}
     return arguments | instance.mapped
-
-
-def inputs(arguments: dict[str, Argument]) -> list[Artifact]:
-    """Returns every artifact among the arguments, each digest once."""
-    found: dict[str, Artifact] = {}
-    waiting = list(arguments.values())
-    while waiting:
-        argument = waiting.pop()
-        if isinstance(argument, Stored):
-            found[argument.artifact.digest] = argument.artifact
-        elif isinstance(argument, Listed):
-            waiting.extend(argument.items)
-    return list(found.values())
 
 
 def elements(instance: Instance, read: Read) -> list[dict[str, Argument]]:

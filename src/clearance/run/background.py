@@ -36,5 +36,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except ClearanceError as error:
-        print(f"clearance: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"clearance: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

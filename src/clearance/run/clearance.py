@@ -116,6 +116,14 @@ class Desks:
         self.scheduler.release(id)
 
 
+def denial(text: str, reason: str, now: float) -> str:
+    """Returns a stored record with the trust desk's denial in place of what it said before."""
+    record = decode(text)
+    capacity = record.capacity if record else None
+    rule, _, why = reason.partition(": ")
+    return _text(Record("denied", now, capacity, Verdict("denied", why or reason, rule if why else "")))
+
+
 def _verdict(decision: Decision) -> Verdict:
     nodes = decision.placement.nodes if decision.placement else ()
     return Verdict(decision.verdict, decision.reason, nodes=nodes, blockers=decision.blockers)

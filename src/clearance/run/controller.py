@@ -92,7 +92,7 @@ class Controller:
         self.epoch = epoch
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
-        self.evidence = Evidence(settings)
+        self.evidence = Evidence(settings, self._stored_envelope)
         self.machine = Machine(self.evidence.read)
         self.scheduler = Scheduler()
         for node in engine.nodes():
@@ -113,6 +113,7 @@ class Controller:
         self._cancels: list[str] = []
         self._lease_until = 0.0
         self._numbers = int(database.rows("run_highest")[0][0])
+        self._seqs: dict[int, int] = {}
         self._counts: dict[str, int] = {}
         self._serial = 0
 
@@ -183,7 +184,9 @@ class Controller:
             if instance is None:
                 raise UsageError(f"run {id!r} has no task {label!r}: see `clearance runs show {id}`")
             if not instance.state.finished or instance.state is TaskState.SUCCESS:
-                raise UsageError(f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried")
+                raise UsageError(
+                    f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried"
+                )
             chosen.extend([instance, *run.expanded.get(instance.node, ())] if instance.position < 0 else [instance])
         if tasks is None and id not in self.runs:
             chosen = run.instances()
@@ -304,7 +307,9 @@ class Controller:
             return
         self._started[event.attempt] = now
         processes = rows.json_text([event.pids, event.births])
-        self._batch.guard("attempt_started", event.node, processes, now, event.attempt)
+        self._batch.guard(
+            "attempt_started", event.node, processes, now, instance.run.number, instance.number, instance.epoch
+        )
         self.machine.move(instance, TaskState.RUNNING)
 
     def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
@@ -315,7 +320,10 @@ class Controller:
         failure = event.failure
         usage = event.usage
         text = _failures.encode(failure).decode() if failure else ""
-        self._batch.guard("attempt_finished", event.outcome, now, text, usage.cpu_seconds, usage.peak_memory, key)
+        self._batch.guard(
+            "attempt_finished", event.outcome, now, text, usage.cpu_seconds, usage.peak_memory,
+            instance.run.number, instance.number, instance.epoch,
+        )  # fmt: skip
         if event.outcome == "success":
             self._succeed(instance, event.result, started, now)
         elif event.outcome == "cancelled" or (instance.run.cancelling and event.outcome == "evicted"):
@@ -343,11 +351,8 @@ class Controller:
                 "artifact_add", instance.run.number, instance.number, result.digest,
                 rows.artifact_encoder.encode(result), now,
             )  # fmt: skip
-            used = arguments.inputs(arguments.of(instance))
-            for subject, kind, envelope in self.evidence.attest(instance, result, used, started, now):
-                self._batch.add(
-                    "attestation_add", subject, kind, instance.run.number, instance.number, envelope, now
-                )
+            for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
+                self._batch.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
 
     def _lost(self, event: EngineLost, now: float) -> None:
@@ -408,7 +413,7 @@ class Controller:
         spec, run = instance.spec, instance.run
         key = instance.attempt
         self._attempts[key] = instance
-        self._batch.add("attempt_add", key, run.number, instance.number, instance.epoch)
+        self._batch.add("attempt_add", run.number, instance.number, instance.epoch)
         self._launches.append(
             Launch(
                 attempt=key,
@@ -453,16 +458,20 @@ class Controller:
         for run, final in changes.ended:
             batch.guard("run_change", final, now, run.number, RunState.RUNNING)
             self._tell(now, run, None, final, {})
+        self._events = [self._numbered(event) for event in self._events]
         for event in self._events:
             append(batch, event)
-        if batch or now > self._lease_until - LEASE_SECONDS * 2 / 3:
-            self.database.apply(batch, epoch=self.epoch, lease_until=now + LEASE_SECONDS)
-            self._lease_until = now + LEASE_SECONDS
+        renew = now > self._lease_until - LEASE_SECONDS * 2 / 3
+        if batch or renew:
+            until = now + LEASE_SECONDS if renew else None
+            self.database.apply(batch, epoch=self.epoch, lease_until=until)
+            self._lease_until = until or self._lease_until
             self._batch = Batch(ORDER)
         for instance in changes.dirty:
             instance.stored = (instance.state, instance.epoch)
         for run, _ in changes.ended:
             self.runs.pop(run.id, None)
+            self._seqs.pop(run.number, None)
         self._act()
 
     def _act(self) -> None:
@@ -496,6 +505,13 @@ class Controller:
         number = -1 if instance is None else instance.number
         self._events.append(Happened(now, run.number, number, str(kind), payload))
 
+    def _numbered(self, event: Happened) -> Happened:
+        last = self._seqs.get(event.run)
+        if last is None:
+            last = int(self.database.rows("event_highest", event.run)[0][0])
+        self._seqs[event.run] = last + 1
+        return msgspec.structs.replace(event, seq=last + 1)
+
     def _insert(self, instance: Instance, now: float) -> None:
         self._batch.add(
             "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
@@ -526,7 +542,9 @@ class Controller:
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
-                self._batch.add("attempt_finished", "lost", now, "", 0.0, 0, key)
+                self._batch.add(
+                    "attempt_finished", "lost", now, "", 0.0, 0, instance.run.number, instance.number, instance.epoch
+                )
                 self.machine.again(instance)
         elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):
             if state is TaskState.PREEMPTED:
@@ -541,7 +559,11 @@ class Controller:
         heapq.heappush(self._retries, (instance.due_at, self._serial, instance))
 
     def _judge(self, instance: Instance, given: dict[str, Any]) -> Verdict:
-        return self.evidence.judge(instance, arguments.inputs(given))
+        return self.evidence.judge(instance, given)
+
+    def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
+        found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
+        return bytes(found[-1]) if found else None
 
     def _label_of(self, ask: str) -> str:
         if instance := self._asking.get(ask):
@@ -550,4 +572,3 @@ class Controller:
             if self.desks.ask_of(instance).id == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask
-

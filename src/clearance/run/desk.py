@@ -33,6 +33,8 @@ from clearance.types.states import RunState
 
 Send = Callable[[Reply], None]
 
+FINAL = frozenset(state.value for state in RunState if state.finished)
+
 
 class FrontDesk:
     """Requests in, replies out.
@@ -125,10 +127,10 @@ class FrontDesk:
         database = self._controller.database
         if active is None:
             row = recovery.known(database, request.run)
-            for event in outbox.after(database, row.number, request.after):
+            for event in outbox.after(database, row.number, request.since):
                 send(Told(event))
             return Ended(request.run, row.state)
-        for event in outbox.after(database, active.number, request.after):
+        for event in outbox.after(database, active.number, request.since):
             send(Told(event))
         self._followers.setdefault(active.number, []).append((request.run, send))
         return None
@@ -140,6 +142,6 @@ class FrontDesk:
                 continue
             for _, send in followers:
                 send(Told(event))
-            if event.instance == -1 and event.kind in RunState and RunState(event.kind).finished:
+            if event.instance == -1 and event.kind in FINAL:
                 for run, send in self._followers.pop(event.run):
                     send(Ended(run, event.kind))

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import clearance
 from clearance.engine.local.engine import LocalEngine
-from clearance.errors import ClearanceError, LeaseLost
-from clearance.run import lease
+from clearance.errors import ClearanceError, EngineError, LeaseLost
+from clearance.run import lease, recovery, rows
 from clearance.run.client import Client, Gone, Refusing, address
 from clearance.run.controller import Controller
 from clearance.run.loop import Loop
-from clearance.run.messages import Accepted, Ended, Follow, Refusal, Reply, Request, Told
+from clearance.run.messages import Accepted, Answer, Ended, Follow, Refusal, Reply, Request, Resume, StopService, Told
 from clearance.settings import Settings
 from clearance.store.database import LEASE, Database
 from clearance.store.outbox import Event
@@ -78,7 +80,7 @@ class _Progress:
         self.run = request.run if isinstance(request, Follow) else ""
         self.state = ""
         self.refusal: Refusal | None = None
-        self._after = 0
+        self._since = request.since if isinstance(request, Follow) else 0.0
         self._show = show
 
     def take(self, reply: Reply) -> Request | None:
@@ -86,11 +88,11 @@ class _Progress:
         match reply:
             case Accepted():
                 self.run = reply.run
-                self.request = Follow(reply.run)
+                self.request = Follow(reply.run, self._since)
                 self._show(reply.run, None)
                 return self.request
             case Told():
-                self._after = max(self._after, reply.event.seq)
+                self._since = reply.event.at
                 self._show(self.run, reply.event)
             case Ended():
                 self.state = reply.state
@@ -98,8 +100,15 @@ class _Progress:
                 self.refusal = reply
         return None
 
+    def resumed(self) -> Request:
+        """Returns what to ask of whoever leads now."""
+        if isinstance(self.request, Follow):
+            self.request = Follow(self.run, self._since)
+        return self.request
+
     @property
     def over(self) -> bool:
+        """True when there is nothing more to follow."""
         return bool(self.state) or self.refusal is not None
 
 
@@ -122,11 +131,12 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
     with opened(settings) as database:
         while not progress.over:
             taken = lease.take(database, str(address(settings.home)), time.time())
+            request = progress.resumed()
             try:
                 if isinstance(taken, int):
-                    _lead(settings, database, taken, progress)
+                    _lead(settings, database, taken, request, progress)
                 else:
-                    _follow(taken, progress)
+                    _follow(taken, request, progress)
             except LeaseLost:
                 continue
             except Gone:
@@ -148,7 +158,7 @@ def opened(settings: Settings) -> Database:
     return database
 
 
-def _lead(settings: Settings, database: Database, epoch: int, progress: _Progress) -> None:
+def _lead(settings: Settings, database: Database, epoch: int, request: Request, progress: _Progress) -> None:
     leading = Leading(settings, database, epoch)
     interrupts = 0
     with leading as loop:
@@ -168,16 +178,16 @@ def _lead(settings: Settings, database: Database, epoch: int, progress: _Progres
                 leading.controller.cancel(progress.run)
             return progress.over
 
-        loop.desk.handle(progress.request, send)
+        loop.desk.handle(request, send)
         loop.run(done)
         leading.keep = leading.controller.busy
     if leading.keep:
         start_background(settings)
 
 
-def _follow(held: lease.Held, progress: _Progress) -> None:
+def _follow(held: lease.Held, request: Request, progress: _Progress) -> None:
     with Client(held.address) as client:
-        client.send(progress.request)
+        client.send(request)
         for reply in client.replies():
             following = progress.take(reply)
             if following is not None:
@@ -189,6 +199,8 @@ def _follow(held: lease.Held, progress: _Progress) -> None:
 def start_background(settings: Settings) -> None:
     """Starts a controller in the background that leads while something is wanted."""
     environment = dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)}
+    root = str(Path(clearance.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
     log = os.open(settings.home / "controller.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         subprocess.Popen(
@@ -232,3 +244,41 @@ def _ask_here(settings: Settings, database: Database, epoch: int, request: Reque
         raise Refusing(reply)
     return reply
 
+
+def go_on(settings: Settings, run: str, tasks: list[str] | None, show: Show) -> tuple[str, bool]:
+    """Resumes or retries a run and follows it to its end.
+
+    Args:
+        settings: which home.
+        run: its id.
+        tasks: only these; None means everything that did not succeed.
+        show: is told each event.
+
+    Returns:
+        The state it ended in, and whether there was anything to do.
+
+    Raises:
+        Refusing: no such run or task.
+    """
+    with opened(settings) as database:
+        row = recovery.known(database, run)
+        since = time.time() if row.state != "running" else 0.0
+    reply = ask(settings, Resume(run, tasks))
+    changed = isinstance(reply, Answer) and bool(reply.value)
+    _, state = run_to_end(settings, Follow(run, since), show)
+    return state, changed
+
+
+def stop_service(settings: Settings, name: str) -> None:
+    """Stops a service, and returns when its process has ended.
+
+    Raises:
+        Refusing: no service of this name runs.
+    """
+    ask(settings, StopService(name))
+    with opened(settings) as database:
+        deadline = time.monotonic() + settings.grace + 30
+        while {row.name: row.state for row in rows.services(database)}[name] not in ("stopped", "failed"):
+            if time.monotonic() > deadline:
+                raise EngineError(f"service {name!r} has not stopped: see `clearance services list`")
+            time.sleep(0.05)

@@ -27,10 +27,10 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
-    """Tell me the events of this run beyond `after`, until it ends."""
+    """Tell me the events of this run that happened after `since` (seconds since 1970), until it ends."""
 
     run: str
-    after: int = 0
+    since: float = 0.0
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):

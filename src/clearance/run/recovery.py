@@ -29,7 +29,9 @@ def check_run_id(id: str) -> None:
         UsageError: empty, too long, or with characters that are not allowed.
     """
     if not _RUN_ID.match(id) or ".." in id:
-        raise UsageError(f"run id {id!r}: use up to 200 letters, digits and . _ : / -, beginning with a letter or digit")
+        raise UsageError(
+            f"run id {id!r}: use up to 200 letters, digits and . _ : / -, beginning with a letter or digit"
+        )
 
 
 def known(database: Database, id: str) -> rows.RunRow:
@@ -88,7 +90,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
             run.unfinished -= 1
             run.failures += instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
     for node, spec in enumerate(run.graph.nodes):
-        if spec.mapped and run.nodes[node].state is TaskState.DEFERRED or node in run.expanded:
+        if (spec.mapped and run.nodes[node].state is TaskState.DEFERRED) or node in run.expanded:
             group = run.expanded.setdefault(node, [])
             group.sort(key=lambda each: each.position)
             for instance, mapped in zip(group, arguments.elements(run.nodes[node], read), strict=True):

@@ -55,7 +55,6 @@ class InstanceRow(msgspec.Struct, frozen=True):
 class AttemptRow(msgspec.Struct, frozen=True):
     """One attempt as it is stored; `processes` and `failure` are JSON text or empty."""
 
-    key: str
     number: int
     epoch: int
     outcome: str

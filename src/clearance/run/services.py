@@ -4,7 +4,7 @@ Rules:
 
 1. A task that returned an endpoint with a service stays `deferred` until the service is healthy; it holds no process.
 2. A service asks both desks for clearance as an attempt does, and is launched by the same engine.
-3. A replica that ends, or does not answer its health check three times, is started again after a backoff that
+3. A replica that refuses (a model that is not as signed, a wrong configuration) fails for good. One that ends, or does not answer its health check three times, is started again after a backoff that
    doubles from 0.5 to 30 seconds; five starts in a row that never became healthy are a failure for good.
 4. Stopping drains: a notice, the grace period, then the end. A service outlives the run that made it.
 5. A restart asks for the same port again, so that clients need not be told.
@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from clearance.cluster import Ask, Decision, Placement
 from clearance.engine.base import Finished, Launch, Ready, Started
+from clearance.errors import ClearanceError
 from clearance.run import rows
+from clearance.run.clearance import denial
 from clearance.run.instance import Instance
 from clearance.run.rows import ServiceRow
 from clearance.store.outbox import Event as Happened
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 STARTS = 5
 UNANSWERED = 3
+FINAL = frozenset({"clearance.errors.Refused", "clearance.errors.UsageError", "clearance.errors.Corrupt"})
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 30.0
 
 
@@ -70,16 +74,22 @@ class Services:
         """Writes the desired row for the endpoint an instance returned; the instance waits until it is healthy."""
         endpoint = _endpoint(result)
         name = endpoint.name
+        assert endpoint.service is not None
+        try:
+            config = self._controller.evidence.service_config(instance, endpoint)
+        except ClearanceError as error:
+            self._refuse(instance, str(error), now)
+            return
         old = self._rows.get(name)
         if old is not None and old.state in (ServiceState.STARTING, ServiceState.HEALTHY, ServiceState.UNHEALTHY):
-            self._cancels.append(_attempt(old))
+            self._cancels.append(attempt_key(old))
         if displaced := self._waiting.pop(name, None):
             self._controller.machine.finish(
                 displaced[0], TaskState.FAILED, reason=f"service {name!r} was replaced by {instance.run.id}"
             )
         self._rows[name] = ServiceRow(
             name=name, run=instance.run.number, instance=instance.number, bundle=instance.run.bundle,
-            spec=rows.json_text(self._controller.evidence.service_config(instance, endpoint)),
+            spec=rows.json_text(replace(endpoint.service, config=config)),
             endpoint=rows.json_text(endpoint), desired=1, state=ServiceState.BACKOFF,
             epoch=old.epoch if old else 0, failures=0, due_at=now, info=old.info if old else "", message="",
             changed_at=now,
@@ -99,7 +109,7 @@ class Services:
             self._asked.discard(name)
             self._change(row, ServiceState.STOPPED, now, "stopped")
         else:
-            self._cancels.append(_attempt(row))
+            self._cancels.append(attempt_key(row))
             self._change(row, ServiceState.DRAINING, now, "draining")
         return True
 
@@ -123,13 +133,13 @@ class Services:
             self._change(row, ServiceState.UNHEALTHY, now, message)
         if self._unanswered[name] >= UNANSWERED:
             self._unanswered[name] = 0
-            self._cancels.append(_attempt(row))
+            self._cancels.append(attempt_key(row))
 
     def recover(self, running: set[str], ready: dict[str, Ready]) -> None:
         """Adopts replicas that still run; the others start again."""
         now = self._controller.clock()
         for row in self._rows.values():
-            key = _attempt(row)
+            key = attempt_key(row)
             live = row.state not in (ServiceState.STOPPED, ServiceState.FAILED, ServiceState.BACKOFF)
             self._remember_waiting(row)
             if live and key in running:
@@ -156,14 +166,18 @@ class Services:
     def observe(self, event: Started | Ready | Finished, now: float) -> None:
         """Takes a report on a replica."""
         row = self.attempts[event.attempt]
-        current = event.attempt == _attempt(row) and self._rows.get(row.name) is row
+        current = event.attempt == attempt_key(row) and self._rows.get(row.name) is row
         if isinstance(event, Finished):
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
             self._controller.scheduler.release(f"service:{row.name}")
             self._asked.discard(row.name)
             if current:
-                self._down(row, now, event.failure.message if event.failure else f"ended with {event.outcome}")
+                message = event.failure.message if event.failure else f"ended with {event.outcome}"
+                if event.failure and FINAL & {event.failure.kind, *event.failure.bases}:
+                    self._fail(row, now, message)
+                else:
+                    self._down(row, now, message)
         elif isinstance(event, Ready) and current and row.state == ServiceState.STARTING:
             self._deadline.pop(event.attempt, None)
             row.info = rows.json_text(event.info)
@@ -179,7 +193,7 @@ class Services:
             return
         row.epoch += 1
         self._change(row, ServiceState.STARTING, now, decision.reason)
-        key = _attempt(row)
+        key = attempt_key(row)
         self.attempts[key] = row
         service = _service(row)
         self._deadline[key] = now + service.start_timeout
@@ -187,9 +201,17 @@ class Services:
         config = {**service.config, "port": previous.get("port", 0)}
         self._launches.append(
             Launch(
-                attempt=key, kind="service", bundle=row.bundle, entry=service.entry,
-                arguments={"config": Literal(config)}, cpu_millis=service.cpu_millis, memory=service.memory,
-                grace=self._controller.settings.grace, task=row.name, number=row.epoch, checkpoint=key.split(".")[0],
+                attempt=key,
+                kind="service",
+                bundle=row.bundle,
+                entry=service.entry,
+                arguments={"config": Literal(config)},
+                cpu_millis=service.cpu_millis,
+                memory=service.memory,
+                grace=self._controller.settings.grace,
+                task=row.name,
+                number=row.epoch,
+                checkpoint=key.split(".")[0],
             )  # fmt: skip
         )
 
@@ -240,12 +262,15 @@ class Services:
             return
         row.failures += 1
         if row.failures >= STARTS:
-            row.desired = 0
-            self._change(row, ServiceState.FAILED, now, message)
-            self._give_up(row, f"service {row.name!r} did not become healthy: {message}")
+            self._fail(row, now, message)
             return
         row.due_at = now + min(FIRST_BACKOFF * 2 ** (row.failures - 1), LONGEST_BACKOFF)
         self._change(row, ServiceState.BACKOFF, now, message)
+
+    def _refuse(self, instance: Instance, reason: str, now: float) -> None:
+        """The trust desk does not let this be served: the task is denied, with the reason on its record."""
+        instance.clearance = denial(instance.clearance, reason, now)
+        self._controller.machine.finish(instance, TaskState.FAILED, reason=f"denied: {reason}")
 
     def _complete(self, row: ServiceRow, info: dict[str, Any], now: float) -> None:
         """The service is healthy: the task that asked for it succeeds with the endpoint filled in."""
@@ -256,11 +281,16 @@ class Services:
         asked = _endpoint(result)
         endpoint = Endpoint(
             name=asked.name, url=info.get("url", ""), model=asked.model, authority=info.get("authority", ""),
-            token_file=info.get("token_file", ""),
+            token_file=self._controller.evidence.token_file(asked.name),
         )  # fmt: skip
         data = msgspec.json.encode(endpoint)
         artifact = Artifact(digest_of(data), len(data), "endpoint", result.type, data)
         self._controller.complete(instance, artifact, now, now)
+
+    def _fail(self, row: ServiceRow, now: float, message: str) -> None:
+        row.desired = 0
+        self._change(row, ServiceState.FAILED, now, message)
+        self._give_up(row, f"service {row.name!r} did not become healthy: {message}")
 
     def _give_up(self, row: ServiceRow, reason: str) -> None:
         waiting = self._waiting.pop(row.name, None)
@@ -295,7 +325,8 @@ class Services:
         self._controller.tell(Happened(now, row.run, row.instance, "service", payload))
 
 
-def _attempt(row: ServiceRow) -> str:
+def attempt_key(row: ServiceRow) -> str:
+    """Returns the key of a service's newest replica."""
     return f"svc-{hashlib.sha256(row.name.encode()).hexdigest()[:16]}.{row.epoch}"
 
 

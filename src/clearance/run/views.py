@@ -100,9 +100,7 @@ def _run(row: rows.RunRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _instance(
-    row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Artifact | None
-) -> dict[str, Any]:
+def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Artifact | None) -> dict[str, Any]:
     last = attempts[-1] if attempts else None
     failure = msgspec.json.decode(last.failure) if last and last.failure else None
     return {

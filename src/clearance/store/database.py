@@ -2,8 +2,8 @@
 
 Rules:
 
-1. One writer. Only the process that holds the lease calls `apply`; every batch renews the lease in the
-   same transaction, and is refused as a whole (`LeaseLost`) when the epoch has moved on.
+1. One writer. Only the process that holds the lease calls `apply`; every batch checks or renews the lease in the
+   same transaction, under a lock on its row, and is refused as a whole (`LeaseLost`) when the epoch has moved on.
 2. A transition is compare-and-set: a batch in which one guarded row did not match is rolled back (`Stale`).
 3. Migrations are numbered and only go forward; a database newer than this program is refused.
 """
@@ -31,6 +31,7 @@ class Dialect(Protocol):
 
     name: str
     types: dict[str, str]
+    lock: str
     error: type[Exception]
 
     def prepare(self, sql: str) -> str: ...
@@ -40,6 +41,7 @@ class Dialect(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
     def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int: ...
     def script(self, sql: str) -> None: ...
+    def problems(self) -> list[str]: ...
     def close(self) -> None: ...
 
 
@@ -101,6 +103,7 @@ class Database:
         else:
             raise UsageError(f"database URL {url!r}: use sqlite:///PATH or postgresql://USER@HOST/NAME")
         self._sql = {name: self.dialect.prepare(text) for name, text in STATEMENTS.items()}
+        self._lease_check = self._sql["lease_check"] + self.dialect.lock
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Executes one statement by name and returns its rows."""
@@ -116,13 +119,13 @@ class Database:
         except self.dialect.error as error:
             raise StoreError(f"database: {statement}: {str(error).strip()}") from error
 
-    def apply(self, batch: Batch, *, epoch: int, lease_until: float) -> None:
+    def apply(self, batch: Batch, *, epoch: int, lease_until: float | None = None) -> None:
         """Writes the batch in one transaction under the lease.
 
         Args:
             batch: what to write.
             epoch: the lease epoch of the writer.
-            lease_until: new end of the lease, seconds since 1970.
+            lease_until: new end of the lease, seconds since 1970; None leaves it, and only checks the epoch.
 
         Raises:
             LeaseLost: another controller has taken the lease; nothing was written.
@@ -133,14 +136,20 @@ class Database:
         try:
             dialect.begin()
             try:
-                if dialect.write(sql["lease_renew"], [(lease_until, LEASE, epoch)]) != 1:
+                if lease_until is None:
+                    held = dialect.execute(self._lease_check, (LEASE,)) == [(epoch,)]
+                else:
+                    held = dialect.write(sql["lease_renew"], [(lease_until, LEASE, epoch)]) == 1
+                if not held:
                     raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
                 for statement, rows in batch.writes.items():
                     if not rows:
                         continue
                     changed = dialect.write(sql[statement], rows)
                     if statement in batch.guarded and changed != len(rows):
-                        raise Stale(f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}")
+                        raise Stale(
+                            f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}"
+                        )
                 dialect.commit()
             except BaseException:
                 dialect.rollback()
@@ -199,6 +208,10 @@ class Database:
             )
         if version < newest and not pending_allowed:
             raise StoreError(f"the database is at migration {version} of {newest}: run `clearance db migrate`")
+
+    def problems(self) -> list[str]:
+        """Returns what is wrong with the stored rows, a line each: damaged pages, broken references."""
+        return self.dialect.problems()
 
     def close(self) -> None:
         """Closes the connection."""

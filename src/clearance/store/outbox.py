@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
         instance: number of the instance in the run; -1 for the run itself.
         kind: a state (`running`, `success`, …) or another noun (`service`, `fenced`).
         payload: JSON-serialisable facts.
-        seq: place in the log; 0 until read back.
+        seq: place in the log of its run, from 1.
     """
 
     at: float
@@ -37,12 +37,13 @@ _encoder = msgspec.json.Encoder()
 
 def append(batch: Batch, event: Event) -> None:
     """Adds the event to the transaction."""
-    batch.add("event_add", event.at, event.run, event.instance, event.kind, _encoder.encode(event.payload).decode())
+    payload = _encoder.encode(event.payload).decode()
+    batch.add("event_add", event.run, event.seq, event.at, event.instance, event.kind, payload)
 
 
-def after(database: Database, run: int, seq: int, limit: int = 10_000) -> list[Event]:
-    """Returns the events of a run beyond `seq`, oldest first."""
+def after(database: Database, run: int, since: float) -> list[Event]:
+    """Returns the events of a run that happened after `since` (seconds since 1970), oldest first."""
     return [
         Event(at, number, instance, kind, msgspec.json.decode(payload), at_seq)
-        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, seq, limit)
+        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, since)
     ]

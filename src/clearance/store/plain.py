@@ -171,7 +171,10 @@ def _lift(kind: type, value: Any) -> Any:
 
 
 def _is_numpy_scalar(kind: type) -> bool:
-    return any(base.__module__ == "numpy" and base.__name__ in ("number", "bool", "bool_") for base in kind.__mro__)
+    return any(
+        base.__module__ == "numpy" and base.__name__ in ("number", "character", "bool", "bool_")
+        for base in kind.__mro__
+    )
 
 
 def _text(annotation: Any) -> str:

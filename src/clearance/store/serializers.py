@@ -140,7 +140,7 @@ def load(artifact: Artifact, annotation: Any, blobs: Blobs, directory: Path) -> 
     """
     name = artifact.serializer
     if name in plain.NAMES:
-        return plain.decode(_bytes(artifact, blobs), name, annotation)
+        return plain.decode(read_bytes(artifact, blobs), name, annotation)
     if name == "composite":
         return _load_composite(artifact, annotation, blobs, directory)
     if name in _TREES:
@@ -151,14 +151,14 @@ def load(artifact: Artifact, annotation: Any, blobs: Blobs, directory: Path) -> 
                 "annotate what the upstream task returns"
             )
         target = _folder(directory, artifact.digest)
-        tree.materialise_tree(tree.decode(_bytes(artifact, blobs)), blobs, target)
+        tree.materialise_tree(tree.decode(read_bytes(artifact, blobs)), blobs, target)
         return _TREES[name](target, artifact.digest, dict(artifact.metadata))
     if name == "file":
         return _load_file(artifact, annotation, blobs, directory)
     if name == "endpoint":
-        return _decode(_bytes(artifact, blobs), Endpoint)
+        return _decode(read_bytes(artifact, blobs), Endpoint)
     if name in _CUSTOM:
-        return _CUSTOM[name].load(_bytes(artifact, blobs))
+        return _CUSTOM[name].load(read_bytes(artifact, blobs))
     if name in _EXTRA:
         return _load_array(artifact, annotation, blobs, directory)
     raise NotSerialisable(
@@ -171,9 +171,9 @@ def reachable(artifact: Artifact, blobs: Blobs) -> set[Digest]:
     """Returns the digests of every blob that reading the artifact needs."""
     found = set() if artifact.inline is not None else {artifact.digest}
     if artifact.serializer in _TREES:
-        found.update(entry.digest for entry in tree.decode(_bytes(artifact, blobs)).entries)
+        found.update(entry.digest for entry in tree.decode(read_bytes(artifact, blobs)).entries)
     elif artifact.serializer == "composite":
-        for member in _decode(_bytes(artifact, blobs), _Composite).members:
+        for member in _decode(read_bytes(artifact, blobs), _Composite).members:
             if member.artifact is not None:
                 found |= reachable(member.artifact, blobs)
     return found
@@ -184,9 +184,9 @@ def _serializer_of(value: Any) -> str:
     kind = type(value)
     if (name := plain.special(kind)) is not None:
         return name
-    if kind is dict and value and all(_is_tensor(member) for member in value.values()):
+    if isinstance(value, dict) and value and all(_is_tensor(member) for member in value.values()):
         return "safetensors"
-    if kind in _CONTAINERS and _holds_special(value):
+    if (kind in _CONTAINERS or isinstance(value, dict)) and _holds_special(value):
         return "composite"
     if plain.is_plain_type(kind):
         return "json"
@@ -199,7 +199,7 @@ def _serializer_of(value: Any) -> str:
 
 def _holds_special(value: Any) -> bool:
     """True when a list, tuple or dict holds, at any depth of these three, what plain data cannot carry."""
-    members = value.values() if type(value) is dict else value
+    members = value.values() if isinstance(value, dict) else value
     kinds = set(map(type, members))
     if any(plain.special(kind) is not None for kind in kinds):
         return True
@@ -229,7 +229,13 @@ def _keep(data: bytes, name: str, kind: str, blobs: Blobs, metadata: dict[str, A
     return Artifact(digest, len(data), name, kind, inline, metadata or {})
 
 
-def _bytes(artifact: Artifact, blobs: Blobs) -> bytes:
+def read_bytes(artifact: Artifact, blobs: Blobs) -> bytes:
+    """Returns the verified serialised bytes of an artifact; of a tree, its manifest.
+
+    Raises:
+        Corrupt: they do not have the artifact's digest.
+        StoreError: the blob is missing.
+    """
     if artifact.inline is None:
         return blobs.get_bytes(artifact.digest)
     if digest_of(artifact.inline) != artifact.digest:
@@ -330,7 +336,7 @@ def _load_array(artifact: Artifact, annotation: Any, blobs: Blobs, directory: Pa
         if artifact.inline is None:
             blobs.materialise(artifact.digest, path)
         else:
-            path.write_bytes(_bytes(artifact, blobs))
+            path.write_bytes(read_bytes(artifact, blobs))
         kinds = {qualified(kind) for kind in _alternatives(annotation) if isinstance(kind, type)} or {artifact.type}
         return arrays.READ[artifact.serializer](path, kinds | {artifact.type} if annotation is Any else kinds)
     except ImportError:
@@ -359,7 +365,7 @@ def _member_annotation(annotation: Any, container: type, position: int) -> Any:
 
 
 def _dump_composite(value: Any, annotation: Any, blobs: Blobs, directory: Path) -> Artifact:
-    kind = type(value)
+    kind = dict if isinstance(value, dict) else type(value)
     names = list(value) if kind is dict else [""] * len(value)
     if not all(isinstance(name, str) for name in names):
         raise NotSerialisable("a dict that holds arrays, tables, files or models must have text as keys: use str(key)")
@@ -373,7 +379,7 @@ def _dump_composite(value: Any, annotation: Any, blobs: Blobs, directory: Path) 
 
 
 def _load_composite(artifact: Artifact, annotation: Any, blobs: Blobs, directory: Path) -> Any:
-    composite = _decode(_bytes(artifact, blobs), _Composite)
+    composite = _decode(read_bytes(artifact, blobs), _Composite)
     container = {"list": list, "tuple": tuple, "dict": dict}[composite.kind]
     origins = {typing.get_origin(kind) or kind for kind in _alternatives(annotation)}
     if container is list and tuple in origins and list not in origins:

@@ -91,7 +91,8 @@ def store_tree(root: Path, blobs: Blobs, move: bool = False) -> Manifest:
     entries = []
     for name, path in _files(root, ""):
         executable = bool(path.stat(follow_symlinks=False).st_mode & stat.S_IXUSR)
-        digest, size = blobs.put_file(path, move)
+        # What is taken over becomes read-only and loses the bit: a program is copied, so that its source keeps it.
+        digest, size = blobs.put_file(path, move and not executable)
         entries.append(Entry(name, executable, size, digest))
     entries.sort(key=lambda entry: entry.path.encode())
     return Manifest(tuple(entries))

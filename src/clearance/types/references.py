@@ -65,18 +65,16 @@ class Service:
     """What a task asks to be kept running: the entry point and what it needs.
 
     Attributes:
-        entry: `module:function` that runs in each replica and never returns while healthy.
+        entry: `module:function` that runs in the replica and never returns while healthy.
         config: JSON-serialisable arguments of the entry point.
-        replicas: how many processes.
-        cpu_millis: thousandths of a CPU for each replica.
-        memory: bytes for each replica.
+        cpu_millis: thousandths of a CPU for the replica.
+        memory: bytes for the replica.
         start_timeout: seconds until a starting replica must be healthy.
     """
 
     entry: str
     config: dict[str, Any] = field(default_factory=dict)
-    replicas: int = 1
-    cpu_millis: int = 100
+    cpu_millis: int = 0
     memory: int = 0
     start_timeout: float = 60.0
 

@@ -1,6 +1,6 @@
 """The port behind `Dag.run`: the graph asks to be run and knows no runner.
 
-`run.embedded` fills it. It is found by name when a DAG is first run, so that a floor-1 room imports nothing above.
+`run.python` fills it. It is found by name when a DAG is first run, so that a floor-1 room imports nothing above.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-HOME = "clearance.run.embedded"
+HOME = "clearance.run.python"
 
 
 def runner() -> Callable[..., Any]:

@@ -70,7 +70,7 @@ class Acknowledge(msgspec.Struct, frozen=True, tag="acknowledge"):
 
 
 class Define(msgspec.Struct, frozen=True, tag="define"):
-    """Build the graph of `module:name`; answered by one `Defined`."""
+    """Build the graph of `module:name`; answered by one `Defined` of the same request."""
 
     request: str
     bundle: str

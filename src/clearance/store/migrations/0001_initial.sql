@@ -51,7 +51,6 @@ CREATE TABLE instance (
 )$WITHOUT_ROWID;
 
 CREATE TABLE attempt (
-    key TEXT PRIMARY KEY,
     run BIGINT NOT NULL,
     number BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
@@ -62,9 +61,9 @@ CREATE TABLE attempt (
     finished_at $REAL,
     failure TEXT NOT NULL,
     cpu_seconds $REAL NOT NULL,
-    peak_memory BIGINT NOT NULL
+    peak_memory BIGINT NOT NULL,
+    PRIMARY KEY (run, number, epoch)
 )$WITHOUT_ROWID;
-CREATE INDEX attempt_by_instance ON attempt (run, number, epoch);
 
 CREATE TABLE artifact (
     run BIGINT NOT NULL,
@@ -110,11 +109,11 @@ CREATE TABLE service (
 );
 
 CREATE TABLE event (
-    seq $SERIAL,
-    at $REAL NOT NULL,
     run BIGINT NOT NULL,
+    seq BIGINT NOT NULL,
+    at $REAL NOT NULL,
     instance BIGINT NOT NULL,
     kind TEXT NOT NULL,
-    payload TEXT NOT NULL
-);
-CREATE INDEX event_by_run ON event (run, seq);
+    payload TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
+)$WITHOUT_ROWID;

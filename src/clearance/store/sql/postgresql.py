@@ -26,6 +26,7 @@ class PostgreSQL:
 
     name = "postgresql"
     types = TYPES
+    lock = " FOR UPDATE"
 
     def __init__(self, url: str, read_only: bool) -> None:
         try:
@@ -55,17 +56,24 @@ class PostgreSQL:
         self._connection.execute("ROLLBACK")
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        cursor = self._connection.execute(sql, parameters)  # type: ignore[call-overload]
+        cursor = self._connection.execute(sql, parameters)
         return cursor.fetchall() if cursor.description else []
 
     def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """Executes the statement for each row; returns how many database rows were changed."""
         with self._connection.cursor() as cursor:
-            cursor.executemany(sql, rows)  # type: ignore[arg-type]
+            cursor.executemany(sql, rows)
             return cursor.rowcount
 
     def script(self, sql: str) -> None:
-        self._connection.execute(sql)  # type: ignore[call-overload]
+        self._connection.execute(sql)
+
+    def problems(self) -> list[str]:
+        found = self.execute(
+            "SELECT conrelid::regclass::text || ': ' || conname || ' is not valid' FROM pg_constraint"
+            " WHERE connamespace = current_schema()::regnamespace AND NOT convalidated"
+        )
+        return [row[0] for row in found]
 
     def close(self) -> None:
         self._connection.close()

@@ -26,6 +26,7 @@ class SQLite:
 
     name = "sqlite"
     types = TYPES
+    lock = ""  # BEGIN IMMEDIATE holds the whole database already
     error: type[Exception] = sqlite3.Error
 
     def __init__(self, path: Path, synchronous: str, read_only: bool) -> None:
@@ -46,6 +47,7 @@ class SQLite:
                 path.chmod(0o600)
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+                self._connection.execute("PRAGMA wal_autocheckpoint = 8000")
         except sqlite3.Error as error:
             raise StoreError(f"database {path}: {error}: check that the folder exists and is yours") from None
 
@@ -75,6 +77,12 @@ class SQLite:
         for statement in sql.split(";\n"):
             if statement.strip():
                 self._connection.execute(statement)
+
+    def problems(self) -> list[str]:
+        found = [row[0] for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
+        return found + [
+            f"{row[0]} row {row[1]} refers to no {row[2]}" for row in self.execute("PRAGMA foreign_key_check")
+        ]
 
     def close(self) -> None:
         self._connection.close()

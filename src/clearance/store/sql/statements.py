@@ -6,6 +6,8 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
+_RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
+
 STATEMENTS: dict[str, str] = {
     # The lease: who leads.
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
@@ -13,6 +15,7 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (name) DO NOTHING",
     "lease_take": "UPDATE lease SET epoch = epoch + 1, holder = ?, address = ?, expires_at = ?"
     " WHERE name = ? AND epoch = ?",
+    "lease_check": "SELECT epoch FROM lease WHERE name = ?",
     "lease_renew": "UPDATE lease SET expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_release": "UPDATE lease SET expires_at = 0, holder = '' WHERE name = ? AND epoch = ?",
     # What runs are made of.
@@ -25,16 +28,12 @@ STATEMENTS: dict[str, str] = {
     "run_add": "INSERT INTO run (number, key, id, dag, version, state, parameters, principal, environment, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "run_highest": "SELECT coalesce(max(number), 0) FROM run",
-    "run_get": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE id = ?",
-    "run_at": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE number = ?",
+    "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",
+    "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",
     "run_latest": "SELECT id FROM run WHERE dag = ? ORDER BY number DESC LIMIT 1",
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
-    "runs_in": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run WHERE state = ? ORDER BY number",
-    "runs_list": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
-    " FROM run ORDER BY number DESC LIMIT ?",
+    "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",
+    "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",
     "runs_list_dag": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at,"
     " finished_at FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
@@ -51,14 +50,14 @@ STATEMENTS: dict[str, str] = {
     "instance_note": "UPDATE instance SET clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
     # Attempts.
-    "attempt_add": "INSERT INTO attempt (key, run, number, epoch, outcome, node, processes, failure, cpu_seconds,"
-    " peak_memory) VALUES (?, ?, ?, ?, '', '', '', '', 0, 0)",
-    "attempt_started": "UPDATE attempt SET node = ?, processes = ?, started_at = ? WHERE key = ? AND outcome = ''",
+    "attempt_add": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, failure, cpu_seconds,"
+    " peak_memory) VALUES (?, ?, ?, '', '', '', '', 0, 0)",
+    "attempt_started": "UPDATE attempt SET node = ?, processes = ?, started_at = ?"
+    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
     "attempt_finished": "UPDATE attempt SET outcome = ?, finished_at = ?, failure = ?, cpu_seconds = ?, peak_memory = ?"
-    " WHERE key = ? AND outcome = ''",
-    "attempts": "SELECT key, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
+    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
+    "attempts": "SELECT number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
-    "attempts_open": "SELECT key, run, number, epoch FROM attempt WHERE outcome = ''",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
@@ -67,8 +66,8 @@ STATEMENTS: dict[str, str] = {
     "artifact_by_digest": "SELECT run, number, data FROM artifact WHERE digest = ? ORDER BY run LIMIT 1",
     "attestation_add": "INSERT INTO attestation (subject, kind, run, instance, envelope, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?)",
-    "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ? ORDER BY number",
-    "attested": "SELECT run, instance, subject, kind, envelope FROM attestation WHERE run = ? ORDER BY number",
+    "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ?"
+    " ORDER BY number",
     # Services.
     "services": "SELECT name, run, instance, bundle, spec, endpoint, desired, state, epoch, failures, due_at, info,"
     " message, changed_at FROM service ORDER BY name",
@@ -79,8 +78,7 @@ STATEMENTS: dict[str, str] = {
     " epoch = excluded.epoch, failures = excluded.failures, due_at = excluded.due_at, info = excluded.info,"
     " message = excluded.message, changed_at = excluded.changed_at",
     # The outbox.
-    "event_add": "INSERT INTO event (at, run, instance, kind, payload) VALUES (?, ?, ?, ?, ?)",
-    "event_highest": "SELECT coalesce(max(seq), 0) FROM event",
-    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND seq > ?"
-    " ORDER BY seq LIMIT ?",
+    "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
+    "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
+    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ? ORDER BY seq",
 }

@@ -1,0 +1,32 @@
+"""A chain of no-op tasks; its length and isolation are parameters."""
+
+from clearance import dag, task
+
+
+@task
+def step() -> None:
+    pass
+
+
+@task(isolation="worker")
+def warm() -> None:
+    pass
+
+
+@dag
+def chain(length: int = 50, worker: bool = False):
+    one = warm if worker else step
+    last = None
+    for number in range(length):
+        here = one.named(f"t{number}")()
+        if last is not None:
+            last >> here
+        last = here
+
+
+@dag
+def fan(width: int = 200):
+    first = step.named("first")()
+    join = step.named("join")()
+    for number in range(width):
+        first >> step.named(f"t{number}")() >> join

@@ -1,0 +1,5 @@
+"""`python -m clearance.cli` is `clearance`."""
+
+from clearance.cli.main import main
+
+main()

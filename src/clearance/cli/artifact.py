@@ -1,0 +1,81 @@
+"""`clearance artifact show|verify|get`: what a task returned, and whether it can be believed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clearance.cli.output import json_option, print_json, size
+from clearance.cli.runs import reading, when
+
+
+@click.group()
+def artifact() -> None:
+    """What a run produced: show it, verify it, fetch it."""
+
+
+@artifact.command()
+@click.argument("run")
+@click.argument("task")
+@json_option
+def show(run: str, task: str, as_json: bool) -> None:
+    """Show what TASK of RUN returned, and who signed it."""
+    from clearance.run import inspection
+    from clearance.settings import load
+
+    with reading() as database:
+        found = inspection.describe(load(), database, run, task)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"{found['run']} {found['task']}: {found['type']} ({found['serializer']}), {size(found['size'])}")
+    click.echo(f"  digest   {found['digest']}")
+    for key, value in found["metadata"].items():
+        click.echo(f"  {key:<8} {value}")
+    for file in found["files"]:
+        click.echo(f"  file     {file['path']}  {size(file['size'])}  {file['digest'][:19]}")
+    for each in found["attestations"]:
+        click.echo(f"  signed   {each['kind']} by {each['signer']} at {when(each['created_at'])}")
+
+
+@artifact.command()
+@click.argument("run")
+@click.argument("task")
+@json_option
+def verify(run: str, task: str, as_json: bool) -> None:
+    """Verify bytes and signatures of what TASK of RUN returned; exit code 3 when they do not hold."""
+    from clearance.run import inspection
+    from clearance.settings import load
+
+    with reading() as database:
+        checks = inspection.verify(load(), database, run, task)
+    if as_json:
+        print_json(checks)
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check['holds'] else 'FAIL'} {check['what']}: {check['detail']}")
+    if not all(check["holds"] for check in checks):
+        raise SystemExit(3)
+
+
+@artifact.command()
+@click.argument("run")
+@click.argument("task")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; default: standard output.")
+def get(run: str, task: str, output: Path | None) -> None:
+    """Fetch what TASK of RUN returned: plain data as JSON, a file or directory to --output."""
+    from clearance.errors import UsageError
+    from clearance.run import inspection
+    from clearance.settings import load
+
+    with reading() as database:
+        fetched: Any = inspection.fetch(load(), database, run, task, output)
+    if isinstance(fetched, Path):
+        click.echo(f"wrote {fetched}")
+    elif fetched is None:
+        raise UsageError(f"{run} {task} returned files: say where with --output")
+    else:
+        sys.stdout.buffer.write(fetched if fetched.endswith(b"\n") else fetched + b"\n")

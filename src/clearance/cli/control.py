@@ -1,0 +1,55 @@
+"""`clearance retry|cancel|resume`: what a person tells a run to do."""
+
+from __future__ import annotations
+
+import click
+
+from clearance.errors import UsageError
+
+
+@click.command()
+@click.argument("run")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
+def retry(run: str, tasks: tuple[str, ...], as_json: bool) -> None:
+    """Do the failed tasks of a RUN again (or only these TASKs, and what depends on them), and wait for its end."""
+    _go_on(run, list(tasks) or None, as_json, missing="has nothing to retry: every task succeeded, or it is running")
+
+
+@click.command()
+@click.argument("run")
+@click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
+def resume(run: str, as_json: bool) -> None:
+    """Go on with a RUN that was interrupted, failed or cancelled, and wait for its end."""
+    _go_on(run, None, as_json, missing="")
+
+
+@click.command()
+@click.argument("run")
+def cancel(run: str) -> None:
+    """Cancel a RUN: what runs gets a notice and the grace period, what waits is cancelled."""
+    from clearance.run.embedded import ask
+    from clearance.run.messages import Answer, Cancel
+    from clearance.settings import load
+
+    reply = ask(load(), Cancel(run))
+    if not isinstance(reply, Answer) or not reply.value:
+        raise UsageError(f"run {run!r} is not running")
+    click.echo(f"run {run} is being cancelled")
+
+
+def _go_on(run: str, tasks: list[str] | None, as_json: bool, missing: str) -> None:
+    from clearance.cli.progress import progress
+    from clearance.cli.run import finish
+    from clearance.run.embedded import go_on
+    from clearance.settings import load
+
+    settings = load()
+    view = progress(as_json)
+    try:
+        state, changed = go_on(settings, run, tasks, view.show)
+    finally:
+        view.close()
+    if not changed and missing and state == "success":
+        raise UsageError(f"run {run!r} {missing}")
+    finish(settings, run, state, as_json)

@@ -1,0 +1,129 @@
+"""`clearance dag`: check, list and draw DAGs; nothing is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clearance.cli.output import count, json_option, print_json, print_records, size
+from clearance.cli.target import parameter_option, parse_parameters, parse_target
+from clearance.errors import UsageError
+from clearance.graph.dag import Dag
+from clearance.graph.loading import choose, dags_of, load_module, user_errors
+from clearance.graph.model import Graph, Node, Result, Value, graph_digest
+from clearance.graph.origin import locate
+
+
+@click.group()
+def dag() -> None:
+    """Check, list and draw DAGs."""
+
+
+def _build(one: Dag, file: Path, parameters: dict[str, str]) -> Graph:
+    with user_errors(locate(file)[0]):
+        return one.graph(**parameters)
+
+
+@dag.command()
+@click.argument("target", metavar="FILE[:DAG]")
+@parameter_option
+@json_option
+def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
+    """Check a DAG, or every DAG of a file: its types, its shape, and the bundle that would travel."""
+    from clearance.graph.bundle import make_bundle
+
+    file, name = parse_target(target)
+    module = load_module(file)
+    dags = [choose(module, name)] if name else list(dags_of(module).values()) or [choose(module, "")]
+    values = parse_parameters(parameters)
+    if values and len(dags) > 1:
+        raise UsageError(f"-p belongs to one DAG: say which, for example {file}:{dags[0].id}")
+    records: list[dict[str, Any]] = []
+    for one in dags:
+        graph = _build(one, file, values)
+        records.append(
+            {
+                "dag": one.id,
+                "tasks": len(graph.nodes),
+                "edges": sum(len(node.upstream) for node in graph.nodes),
+                "digest": graph_digest(graph),
+            }
+        )
+    bundle = make_bundle(file)
+    if as_json:
+        print_json({"dags": records, "bundle": {"digest": bundle.digest, "files": bundle.files}})
+        return
+    for record in records:
+        shape = f"{count(record['tasks'], 'task')}, {count(record['edges'], 'edge')}"
+        click.echo(f"{record['dag']}: ok, {shape}, {record['digest']}")
+    click.echo(f"bundle: {count(len(bundle.files), 'file')}, {size(len(bundle.data))}, {bundle.digest}")
+
+
+@dag.command("list")
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def list_dags(file: Path, as_json: bool) -> None:
+    """List the DAGs of a file and their parameters."""
+    records = []
+    for one in dags_of(load_module(file)).values():
+        with user_errors(locate(file)[0]):
+            known = one.parameters
+        texts = [f"{name}: {one.type}" + ("" if one.required else f" = {one.default!r}") for name, one in known.items()]
+        records.append(
+            {"dag": one.id, "line": one.site.line, "parameters": texts if as_json else ", ".join(texts), "doc": one.doc}
+        )
+    print_records(records, as_json, ["dag", "line", "parameters"])
+
+
+@dag.command()
+@click.argument("target", metavar="FILE[:DAG]")
+@parameter_option
+@click.option("--svg", "svg_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into an SVG file.")
+@click.option("--png", "png_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into a PNG file.")
+@json_option
+def show(target: str, parameters: tuple[str, ...], svg_file: Path | None, png_file: Path | None, as_json: bool) -> None:
+    """Show the tasks of a DAG, layer by layer, or draw it."""
+    from clearance.cli import drawing, layout
+
+    file, name = parse_target(target)
+    graph = _build(choose(load_module(file), name), file, parse_parameters(parameters))
+    for out in (svg_file, png_file):
+        if out is not None and not out.absolute().parent.is_dir():
+            raise UsageError(f"{out}: the folder {out.absolute().parent} does not exist")
+    if svg_file is not None:
+        svg_file.write_text(drawing.svg(graph))
+    if png_file is not None:
+        drawing.png(graph, png_file)
+    if as_json:
+        print_json(graph)
+    elif svg_file is None and png_file is None:
+        column = layout.columns({node.id: node.upstream for node in graph.nodes})
+        records = [_record(node, column[node.id]) for node in sorted(graph.nodes, key=lambda node: column[node.id])]
+        print_records(records, False, ["layer", "task", "inputs", "after", "returns", "how"])
+
+
+def _record(node: Node, layer: int) -> dict[str, Any]:
+    inputs = [f"{name}={_binding(binding)}" for name, binding in node.inputs.items()]
+    inputs += [f"{name} over {_binding(binding)}" for name, binding in node.mapped.items()]
+    how = [f"gang of {node.gang}"] if node.gang > 1 else []
+    how += [f"{node.retries.times} retries"] if node.retries.times else []
+    how += [f"timeout {node.timeout:g} s"] if node.timeout else []
+    how += [] if node.isolation == "process" else [node.isolation]
+    return {
+        "layer": layer + 1,
+        "task": node.id,
+        "inputs": ", ".join(inputs),
+        "after": ", ".join(node.upstream[:4])
+        + (f" and {len(node.upstream) - 4} more" if len(node.upstream) > 4 else ""),
+        "returns": node.returns.replace("clearance.types.references.", ""),
+        "how": ", ".join(how),
+    }
+
+
+def _binding(binding: Any) -> str:
+    if isinstance(binding, Result):
+        return f"<{binding.task}>"
+    text = repr(binding.value) if isinstance(binding, Value) else "[" + ", ".join(map(_binding, binding.items)) + "]"
+    return text if len(text) <= 40 else text[:39] + "…"

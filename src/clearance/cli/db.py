@@ -1,0 +1,43 @@
+"""`clearance db migrate|check`: the database's migrations."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def db() -> None:
+    """The database: bring it up to date, or check it."""
+
+
+@db.command()
+def migrate() -> None:
+    """Apply the migrations that are missing."""
+    from clearance.run.embedded import opened
+    from clearance.settings import load
+    from clearance.store.database import Database
+
+    settings = load()
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with Database(settings.database, synchronous=settings.sqlite_synchronous) as database:
+        applied = database.migrate()
+    with opened(settings) as database:
+        version = database.version()
+    click.echo(f"applied {', '.join(map(str, applied)) or 'nothing'}; the database is at migration {version}")
+
+
+@db.command()
+def check() -> None:
+    """Check that the database fits this program, and that its rows are sound."""
+    from clearance.settings import load
+    from clearance.store.database import Database
+
+    with Database(load().database, read_only=True) as database:
+        database.check()
+        problems = database.problems()
+        version = database.version()
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise SystemExit(4)
+    click.echo(f"the database is at migration {version} and sound")

@@ -1,0 +1,195 @@
+"""A DAG as a picture: SVG by ourselves, PNG through matplotlib (`clearance[plot]`).
+
+With `states` and `seconds` it is the picture of a run: each box has the colour and the word of its state.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+from clearance.cli.layout import Box, Layout, arrange
+from clearance.cli.output import duration
+from clearance.errors import MissingExtra
+from clearance.graph.model import Graph, Node, Value
+
+# state → (edge and word, fill); pairs that differ in lightness too
+COLOURS: dict[str, tuple[str, str]] = {
+    "": ("#475569", "#f8fafc"),
+    "success": ("#15803d", "#dcfce7"),
+    "running": ("#1d4ed8", "#dbeafe"),
+    "failed": ("#b91c1c", "#fee2e2"),
+    "upstream_failed": ("#9a3412", "#ffedd5"),
+    "up_for_retry": ("#a16207", "#fef9c3"),
+    "awaiting_clearance": ("#6d28d9", "#ede9fe"),
+    "queued": ("#0e7490", "#cffafe"),
+    "deferred": ("#7e22ce", "#f3e8ff"),
+    "preempted": ("#a21caf", "#fae8ff"),
+    "skipped": ("#64748b", "#f1f5f9"),
+    "cancelled": ("#44403c", "#e7e5e4"),
+}
+_FONT = "ui-sans-serif, system-ui, 'Segoe UI', Helvetica, Arial, sans-serif"
+_LETTER = 7.6
+_SMALL_LETTER = 6.2
+_HEIGHT = 46.0
+_LONGEST = 36
+_MOST_PIXELS = 30_000  # a side; matplotlib's limit is 2**16
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _copies(node: Node) -> str:
+    """Returns ` ×3` for a mapped node whose lists are known, ` ×n` where only the run will know."""
+    if not node.mapped:
+        return ""
+    for binding in node.mapped.values():
+        items = binding.value if isinstance(binding, Value) else getattr(binding, "items", None)
+        if items is not None:
+            return f" ×{len(items)}"
+    return " ×n"
+
+
+def _lines(node: Node, states: Mapping[str, str], seconds: Mapping[str, float]) -> tuple[str, str]:
+    title = _short(node.id) + _copies(node)
+    parts = [states[node.id].replace("_", " ")] if states.get(node.id) else []
+    if node.id in seconds:
+        parts.append(duration(seconds[node.id]))
+    if not parts and node.returns:
+        parts.append("→ " + _short(node.returns.replace("clearance.types.references.", "")))
+    if node.gang > 1:
+        parts.append(f"gang of {node.gang}")
+    return title, " · ".join(parts)
+
+
+def _place(graph: Graph, states: Mapping[str, str], seconds: Mapping[str, float]) -> Layout:
+    sizes = {}
+    for node in graph.nodes:
+        title, below = _lines(node, states, seconds)
+        sizes[node.id] = (max(len(title) * _LETTER, len(below) * _SMALL_LETTER, 60.0) + 28, _HEIGHT)
+    return arrange({node.id: node.upstream for node in graph.nodes}, sizes)
+
+
+def svg(graph: Graph, states: Mapping[str, str] | None = None, seconds: Mapping[str, float] | None = None) -> str:
+    """Returns the DAG as an SVG document.
+
+    Args:
+        graph: what to draw.
+        states: task state by node id, for the picture of a run.
+        seconds: how long each node took.
+    """
+    states, seconds = states or {}, seconds or {}
+    layout = _place(graph, states, seconds)
+    width, height = layout.width, layout.height
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{_FONT}" role="img">',
+        f"<title>{escape(graph.dag)}</title>",
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto-start-reverse"><path d="M0 0.5 L8 4 L0 7.5 z" fill="#94a3b8"/></marker></defs>',
+        f'<rect width="{width:.0f}" height="{height:.0f}" rx="10" fill="#ffffff"/>',
+    ]
+    out += [
+        f'<path d="{_curve(points)}" fill="none" stroke="#94a3b8" stroke-width="1.4" marker-end="url(#arrow)"/>'
+        for points in layout.arrows.values()
+    ]
+    for node in graph.nodes:
+        out += _box_svg(node, layout.boxes[node.id], states, seconds)
+    out.append("</svg>")
+    return "\n".join(out) + "\n"
+
+
+def _box_svg(node: Node, box: Box, states: Mapping[str, str], seconds: Mapping[str, float]) -> list[str]:
+    dark, light = COLOURS.get(states.get(node.id, ""), COLOURS[""])
+    title, below = _lines(node, states, seconds)
+    shape = f'width="{box.width:.1f}" height="{box.height:.1f}" rx="8" fill="{light}" stroke="{dark}"'
+    out = [f"<g><title>{escape(node.function or node.id)}</title>"]
+    if node.mapped:
+        out.append(f'<rect x="{box.x + 4:.1f}" y="{box.y + 4:.1f}" {shape} stroke-width="1"/>')
+    out.append(f'<rect x="{box.x:.1f}" y="{box.y:.1f}" {shape} stroke-width="1.4"/>')
+    x = box.x + 14
+    baseline = box.y + (20 if below else 27)
+    out.append(
+        f'<text x="{x:.1f}" y="{baseline:.1f}" font-size="13" font-weight="600" fill="#0f172a">{escape(title)}</text>'
+    )
+    if below:
+        out.append(f'<text x="{x:.1f}" y="{box.y + 36:.1f}" font-size="11" fill="{dark}">{escape(below)}</text>')
+    out.append("</g>")
+    return out
+
+
+def _curve(points: tuple[tuple[float, float], ...]) -> str:
+    """Returns a path that leaves and enters every column level."""
+    (x, y), *rest = points
+    path = [f"M{x:.1f} {y:.1f}"]
+    for end_x, end_y in rest:
+        if abs(end_y - y) < 0.05:
+            path.append(f"L{end_x:.1f} {end_y:.1f}")
+        else:
+            half = (x + end_x) / 2
+            path.append(f"C{half:.1f} {y:.1f} {half:.1f} {end_y:.1f} {end_x:.1f} {end_y:.1f}")
+        x, y = end_x, end_y
+    return " ".join(path)
+
+
+def png(
+    graph: Graph,
+    file: Path,
+    states: Mapping[str, str] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    dots_per_inch: int = 160,
+) -> None:
+    """Writes the DAG as a PNG file; arguments as for `svg`.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+        from matplotlib.path import Path as Curve
+    except ModuleNotFoundError:
+        raise MissingExtra("matplotlib", "plot") from None
+    states, seconds = states or {}, seconds or {}
+    layout = _place(graph, states, seconds)
+    dots_per_inch = max(1, min(dots_per_inch, int(_MOST_PIXELS * 72 / max(layout.width, layout.height))))
+    figure = Figure(figsize=(layout.width / 72, layout.height / 72), dpi=dots_per_inch)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, layout.width)
+    axes.set_ylim(layout.height, 0)
+    axes.axis("off")
+    for points in layout.arrows.values():
+        corners, codes = [points[0]], [Curve.MOVETO]
+        for (x, y), (end_x, end_y) in itertools.pairwise(points):
+            half = (x + end_x) / 2
+            corners += [(half, y), (half, end_y), (end_x, end_y)]
+            codes += [Curve.CURVE4] * 3
+        axes.add_patch(
+            FancyArrowPatch(
+                path=Curve(corners, codes), arrowstyle="-|>", mutation_scale=9, color="#94a3b8", linewidth=1.2
+            )
+        )
+    for node in graph.nodes:
+        box = layout.boxes[node.id]
+        dark, light = COLOURS.get(states.get(node.id, ""), COLOURS[""])
+        title, below = _lines(node, states, seconds)
+        for shift in (4, 0) if node.mapped else (0,):
+            axes.add_patch(
+                FancyBboxPatch(
+                    (box.x + shift, box.y + shift),
+                    box.width,
+                    box.height,
+                    boxstyle="round,pad=0,rounding_size=8",
+                    facecolor=light,
+                    edgecolor=dark,
+                    linewidth=1.2,
+                )
+            )
+        axes.text(box.x + 14, box.y + (15 if below else 23), title, fontsize=9.5, weight="bold", va="center")
+        axes.text(box.x + 14, box.y + 32, below, fontsize=8, color=dark, va="center")
+    figure.savefig(file, format="png", facecolor="white")

@@ -1,0 +1,139 @@
+"""What a person sees while a run goes on: a live view on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from clearance.store.outbox import Event
+
+SHOWN = frozenset(
+    {"running", "success", "failed", "up_for_retry", "skipped", "upstream_failed", "cancelled", "deferred"}
+)
+MARKS = {"success": "✓", "failed": "✗", "upstream_failed": "✗", "cancelled": "✗", "skipped": "-", "up_for_retry": "↻"}
+STYLES = {
+    "success": "green",
+    "failed": "red",
+    "upstream_failed": "red",
+    "cancelled": "yellow",
+    "up_for_retry": "yellow",
+}
+
+
+class Progress(Protocol):
+    """Is told what happens in a run."""
+
+    def show(self, run: str, event: Event | None) -> None:
+        """Takes one event; None stands for the start of following."""
+
+    def close(self) -> None:
+        """Ends the view."""
+
+
+class Lines:
+    """One line for each change, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def show(self, run: str, event: Event | None) -> None:
+        if event is None:
+            print(f"run {run}", flush=True)
+        elif event.kind == "service":
+            print(f"{run}  service {event.payload['service']}  {event.payload['state']}", flush=True)
+        elif event.instance >= 0 and event.kind in SHOWN:
+            print(f"{run}  {event.payload['task']}  {event.kind}{self._detail(event)}", flush=True)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _detail(self, event: Event) -> str:
+        task = event.payload["task"]
+        if event.kind == "running":
+            self._since[task] = event.at
+            attempt = event.payload.get("attempt", 1)
+            return f" (attempt {attempt})" if attempt > 1 else ""
+        took = f"  {event.at - self._since[task]:.2f} s" if task in self._since else ""
+        reason = f": {event.payload['reason']}" if event.payload.get("reason") else ""
+        return took + reason
+
+
+class Live:
+    """Finished tasks scroll by; below them, what runs and how much is left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        self._console = Console()
+        self._running: dict[str, float] = {}
+        self._waiting = 0
+        self._total = 0
+        self._finished = 0
+        self._run = ""
+        self._live = RichLive(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def show(self, run: str, event: Event | None) -> None:
+        self._run = run
+        if event is None:
+            self._console.print(f"run [bold]{run}[/bold]")
+            return
+        if event.kind == "created":
+            self._total = event.payload["tasks"]
+        if event.kind == "service":
+            self._console.print(f"  service {event.payload['service']} {event.payload['state']}", markup=False)
+        if event.instance < 0 or event.kind not in SHOWN:
+            return
+        task = event.payload["task"]
+        if event.kind == "running":
+            self._running[task] = event.at
+            return
+        started = self._running.pop(task, None)
+        if event.kind == "deferred":
+            return
+        self._finished += event.kind in ("success", "failed", "skipped", "upstream_failed", "cancelled")
+        took = f" {event.at - started:.2f} s" if started else ""
+        style = STYLES.get(event.kind, "default")
+        from rich.text import Text
+
+        line = Text(f"  {MARKS.get(event.kind, ' ')} ", style=style)
+        line.append(f"{task} {event.kind}{took}", style="default")
+        if event.payload.get("reason"):
+            line.append(f": {event.payload['reason']}", style="dim")
+        self._console.print(line)
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _render(self) -> Any:
+        from rich.text import Text
+
+        now = time.time()
+        view = Text()
+        for task, since in list(self._running.items())[:12]:
+            view.append(f"  … {task} {now - since:.0f} s\n")
+        if len(self._running) > 12:
+            view.append(f"  … and {len(self._running) - 12} more\n")
+        done = f"{self._finished} of {self._total}" if self._total else str(self._finished)
+        view.append(f"{self._run}  {done} done", style="dim")
+        return view
+
+
+class Quiet:
+    """Shows nothing; for `--json`."""
+
+    def show(self, run: str, event: Event | None) -> None:
+        """Takes an event and says nothing."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def progress(json: bool = False) -> Progress:
+    """Returns the view that fits where the output goes."""
+    if json:
+        return Quiet()
+    return Live() if sys.stdout.isatty() else Lines()

@@ -1,0 +1,73 @@
+"""`clearance run FILE[:DAG]`: run a pipeline to its end, with no daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clearance.cli.output import print_json
+from clearance.cli.progress import progress
+from clearance.cli.target import parameter_option, parse_parameters, parse_target
+
+
+@click.command()
+@click.argument("target", metavar="FILE[:DAG]")
+@parameter_option
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
+@click.option("--run-id", default="", metavar="ID", help="Name the run; the same id again goes on with it.")
+@click.option("--id-file", type=click.Path(dir_okay=False, writable=True), hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
+def run(
+    target: str, parameters: tuple[str, ...], workers: int | None, run_id: str, id_file: str | None, as_json: bool
+) -> None:
+    """Run the DAG of a pipeline FILE and wait for its end.
+
+    Exit codes: 0 success, 1 the run failed, 2 wrong usage or graph, 3 refused by a desk, 4 infrastructure.
+    """
+    from dataclasses import replace
+
+    from clearance.graph.bundle import make_bundle, unpack
+    from clearance.run.embedded import run_to_end
+    from clearance.run.messages import Submit
+    from clearance.settings import load
+    from clearance.types.digest import hex_of
+
+    settings = load()
+    if workers:
+        settings = replace(settings, workers=workers)
+    file, name = parse_target(target)
+    bundle = make_bundle(file)
+    unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
+    request = Submit(bundle.digest, f"{bundle.module}:{name}", dict(parse_parameters(parameters)), run_id)
+    view = progress(as_json)
+    try:
+        id, state = run_to_end(settings, request, view.show)
+        if id_file:
+            Path(id_file).write_text(id)
+    finally:
+        view.close()
+    finish(settings, id, state, as_json)
+
+
+def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
+    """Says how a run ended, where to look next, and exits with its code."""
+    from clearance.run import views
+    from clearance.store.database import Database
+
+    with Database(settings.database, read_only=True) as database:
+        shown = views.run(database, id)
+        denied = state != "success" and views.denied(database, id)
+    if as_json:
+        print_json(shown)
+    else:
+        took = (shown["finished_at"] or shown["created_at"]) - shown["created_at"]
+        click.echo(f"run {id} {state} in {took:.2f} s")
+        for task in shown["tasks"]:
+            if task["state"] == "failed":
+                click.echo(f"  {task['task']} failed: see `clearance logs {id} {task['task']}`")
+        if state != "success":
+            click.echo(f"go on with `clearance retry {id}`; ask `clearance why {id}`")
+    if state != "success":
+        raise SystemExit(3 if denied else 1)

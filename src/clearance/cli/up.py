@@ -1,0 +1,81 @@
+"""`clearance up`: lead in the foreground, and serve the API on loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import secrets
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from clearance.errors import MissingExtra, Refused
+
+if TYPE_CHECKING:
+    from clearance.settings import Settings
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", help="Address of the API; only loopback is possible.")
+@click.option("--port", default=8470, type=click.IntRange(1, 65535), help="Port of the API.")
+@click.option("--no-api", is_flag=True, help="Lead without an API.")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
+def up(host: str, port: int, no_api: bool, workers: int | None) -> None:
+    """Lead until Ctrl-C: take submitted runs, keep services running, answer the API.
+
+    Stands by while another controller leads. Tasks and services go on when it stops; the next controller adopts them.
+    """
+    from clearance.settings import load
+
+    settings = load()
+    if workers:
+        settings = replace(settings, workers=workers)
+    _check_loopback(host)
+    if not no_api and not (importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn")):
+        raise MissingExtra("FastAPI", "web")
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    api = None if no_api else _start_api(settings, host, port)
+    try:
+        _lead(settings)
+    finally:
+        if api is not None:
+            api.terminate()
+            api.wait()
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise Refused(
+            f"{host} is a public address, and the API has neither TLS nor an identity provider: "
+            "use 127.0.0.1, and a reverse proxy or an SSH tunnel to reach it from elsewhere"
+        )
+
+
+def _start_api(settings: Settings, host: str, port: int) -> subprocess.Popen[str]:
+    import os
+
+    token = secrets.token_urlsafe(32)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clearance.web.server", host, str(port)],
+        stdin=subprocess.PIPE, text=True, start_new_session=True,
+        env=dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)},
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(f"{token}\n")
+    process.stdin.flush()
+    shown = f"[{host}]" if ":" in host else host
+    click.echo(f"API   http://{shown}:{port}/api/v1\ntoken {token}")
+    return process
+
+
+def _lead(settings: Settings) -> None:
+    from clearance.run.standing import stand_by
+
+    stand_by(settings, click.echo)

@@ -1,0 +1,189 @@
+"""What the controller signs and what it asks before it uses an input: the border between `run` and `trust`.
+
+The control plane signs, in this process, never the task's; the key and `cryptography` are loaded at the first result.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from clearance.errors import Refused, UsageError
+from clearance.run import arguments
+from clearance.run.clearance import Verdict
+from clearance.run.instance import Instance
+from clearance.settings import Settings
+from clearance.trust.environment import EnvironmentLock, environment_lock
+from clearance.types.artifact import Argument, Artifact, Listed, Stored
+from clearance.types.digest import Digest
+from clearance.types.references import Endpoint
+
+if TYPE_CHECKING:
+    from clearance.store.blobs import Blobs
+    from clearance.trust.attest import Attestor
+    from clearance.trust.policy import TrustDesk
+
+PROVENANCE, MODEL_SIGNATURE = "provenance", "model-signature"
+
+
+class Evidence:
+    """Signs results and judges inputs.
+
+    Args:
+        settings: where the key and the blobs are.
+        envelopes: returns the provenance envelopes stored for a digest.
+    """
+
+    def __init__(self, settings: Settings, envelopes: Any) -> None:
+        self._settings = settings
+        self._envelopes = envelopes
+        self._blobs: Blobs | None = None
+        self._attestor: Attestor | None = None
+        self._desk: TrustDesk | None = None
+        self._environment: EnvironmentLock | None = None
+        self._fresh: dict[Digest, bytes] = {}
+
+    def read(self, artifact: Artifact) -> bytes:
+        """Returns the serialised bytes of an artifact, verified.
+
+        Raises:
+            Corrupt: they do not have its digest.
+        """
+        if artifact.inline is not None:
+            return artifact.inline
+        return self.blobs.get_bytes(artifact.digest)
+
+    @property
+    def blobs(self) -> Blobs:
+        """The blobs of this installation."""
+        if self._blobs is None:
+            from clearance.store.blobs import open_blobs
+
+            self._blobs = open_blobs(self._settings.blobs)
+        return self._blobs
+
+    @property
+    def attestor(self) -> Attestor:
+        """The signer of this installation."""
+        if self._attestor is None:
+            from clearance.trust.attest import Attestor
+
+            self._attestor = Attestor(self._settings.home)
+        return self._attestor
+
+    def environment(self) -> EnvironmentLock:
+        """Returns the lock of the installed distributions, read once."""
+        if self._environment is None:
+            self._environment = environment_lock()
+        return self._environment
+
+    def attest(
+        self, instance: Instance, artifact: Artifact, started: float, finished: float
+    ) -> list[tuple[Digest, str, bytes]]:
+        """Signs what an instance returned.
+
+        Returns:
+            Subject, kind and envelope of each attestation: provenance, and for a model its signature.
+        """
+        from clearance.trust.provenance import Facts
+
+        run, spec = instance.run, instance.spec
+        facts = Facts(
+            run=run.id, dag=run.graph.dag, task=spec.id, instance=instance.position, attempt=instance.attempt,
+            number=instance.attempts, function=spec.function, bundle=Digest(run.bundle), dag_version=Digest(run.version),
+            environment=Digest(run.environment), parameters=run.graph.parameters,
+            inputs={name: found.digest for name, found in named_inputs(arguments.of(instance)).items()},
+            isolation=spec.isolation, started=_rfc3339(started), finished=_rfc3339(finished),
+        )  # fmt: skip
+        envelope = self.attestor.attest(artifact, facts)
+        self._remember(artifact.digest, envelope)
+        signed = [(artifact.digest, PROVENANCE, envelope)]
+        if artifact.serializer == "model":
+            from clearance.store import tree
+
+            bundle = self.attestor.sign_model(f"{run.graph.dag}/{instance.label}", tree.decode(self.read(artifact)))
+            signed.append((artifact.digest, MODEL_SIGNATURE, bundle))
+        return signed
+
+    def judge(self, instance: Instance, given: dict[str, Argument]) -> Verdict:
+        """Applies the trust desk's rules to the inputs of an instance."""
+        named = named_inputs(given)
+        if not named:
+            return Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
+        from clearance.trust.policy import Input, TrustDesk
+
+        if self._desk is None:
+            self._desk = TrustDesk(self.attestor)
+        inputs = [
+            Input(name, artifact.digest, instance.spec.id, self._envelope(artifact.digest))
+            for name, artifact in named.items()
+        ]
+        verdict = self._desk.judge_inputs(inputs)
+        if verdict.allowed:
+            return Verdict("granted", f"{len(named)} signed by this installation", rule="inputs-signed")
+        return Verdict("denied", verdict.reason, rule=verdict.rule)
+
+    def service_config(self, instance: Instance, endpoint: Endpoint) -> dict[str, Any]:
+        """Returns the config of the service an endpoint asks for, with what its replica needs to prove and to be.
+
+        Raises:
+            UsageError: a name that is not accepted, or a model that is no input of the task.
+            Refused: the model has no signature of this installation over exactly its files.
+        """
+        from clearance.store import tree
+        from clearance.trust.keys import write_whole
+        from clearance.trust.policy import TrustDesk
+        from clearance.trust.provision import provision, service_config
+
+        assert endpoint.service is not None
+        found = [each for each in named_inputs(arguments.of(instance)).values() if each.digest == endpoint.model]
+        if not found:
+            raise UsageError(f"endpoint {endpoint.name!r} serves a model that is no input of {instance.spec.id!r}")
+        model = found[0]
+        signature = self._envelopes(model.digest, MODEL_SIGNATURE)
+        verdict = TrustDesk(self.attestor).judge_model(endpoint.name, tree.decode(self.read(model)), signature)
+        if not verdict.allowed or signature is None:
+            raise Refused(f"{verdict.rule}: {verdict.reason}")
+        provided = provision(endpoint.name, self._settings.home)
+        file = provided.token_file.with_name("model.sig")
+        write_whole(file, signature, 0o600)
+        return service_config(
+            endpoint.service.config, model, provided,
+            blobs=self._settings.blobs, signature=file, public_key=self.attestor.public_key_file,
+        )  # fmt: skip
+
+    def token_file(self, name: str) -> str:
+        """Returns the file that holds the bearer token of an endpoint."""
+        return str(self._settings.home / "endpoints" / name / "token")
+
+    def _envelope(self, digest: Digest) -> bytes | None:
+        found = self._fresh.get(digest)
+        if found is None:
+            stored = self._envelopes(digest, PROVENANCE)
+            if stored is None:
+                return None
+            found = self._remember(digest, stored)
+        return found
+
+    def _remember(self, digest: Digest, envelope: bytes) -> bytes:
+        if len(self._fresh) >= 10_000:
+            del self._fresh[next(iter(self._fresh))]
+        self._fresh[digest] = envelope
+        return envelope
+
+
+def named_inputs(given: dict[str, Argument]) -> dict[str, Artifact]:
+    """Returns every artifact among the arguments, as `name` or `name[3]` for a member of a list."""
+    found: dict[str, Artifact] = {}
+    waiting = list(given.items())
+    while waiting:
+        name, argument = waiting.pop()
+        if isinstance(argument, Stored):
+            found[name] = argument.artifact
+        elif isinstance(argument, Listed):
+            waiting.extend((f"{name}[{position}]", item) for position, item in enumerate(argument.items))
+    return found
+
+
+def _rfc3339(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,52 @@
+"""Standing by and leading without end: what `clearance up` does."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from clearance.errors import LeaseLost
+from clearance.run import lease
+from clearance.run.client import address
+from clearance.run.embedded import Leading, opened
+from clearance.settings import Settings
+
+TRY_SECONDS = 1.0
+
+
+def stand_by(settings: Settings, say: Callable[[str], object]) -> None:
+    """Leads whenever the lease is free, until SIGINT or SIGTERM.
+
+    Args:
+        settings: which home.
+        say: is told in one line what happens.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    told = ""
+    with opened(settings) as database:
+        while not stopped.is_set():
+            taken = lease.take(database, str(address(settings.home)), time.time())
+            if not isinstance(taken, int):
+                if told != taken.holder:
+                    told = taken.holder
+                    say(f"standing by: process {told.split(':')[1]} leads")
+                stopped.wait(TRY_SECONDS)
+                continue
+            leading = Leading(settings, database, taken)
+            try:
+                with leading as loop:
+                    say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
+                    loop.handle_signals()
+                    loop.run(lambda: bool(loop.signals))
+                    leading.keep = leading.controller.busy
+                if leading.keep:
+                    say("stopped; tasks and services go on: `clearance up` adopts them")
+                return
+            except LeaseLost as error:
+                say(str(error))
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, lambda *_: stopped.set())

@@ -1,0 +1,101 @@
+"""The attestor: signs what came out of tasks with the installation's key, and verifies it again.
+
+The key, and cryptography with it, is loaded at the first signature or verification.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clearance.trust import provenance, statement
+from clearance.trust.provenance import Facts, Provenance
+from clearance.types.artifact import Artifact
+from clearance.types.digest import Digest
+
+if TYPE_CHECKING:
+    from clearance.store.tree import Manifest
+    from clearance.trust.keys import PublicKey, SigningKey
+    from clearance.trust.oms import SignedModel
+
+
+class Attestor:
+    """Signs and verifies with the key of one installation.
+
+    Args:
+        home: of the installation; its key lies in `home/trust` and is made at first use.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = Path(home)
+
+    @cached_property
+    def _key(self) -> SigningKey:
+        from clearance.trust.keys import installation_key
+
+        return installation_key(self._home)
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that verifies."""
+        return self._key.public
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256 of the public key's DER, in hexadecimal."""
+        return self._key.public.id
+
+    @property
+    def public_key_file(self) -> Path:
+        """Path of the public key (PEM), for other tools; made when missing."""
+        from clearance.trust.keys import public_key_file
+
+        _ = self._key
+        return public_key_file(self._home)
+
+    def attest(self, artifact: Artifact | Digest, facts: Facts) -> bytes:
+        """Returns a DSSE envelope with the SLSA provenance of an artifact.
+
+        Raises:
+            Refused: others may read the key.
+        """
+        from clearance.trust import dsse
+
+        digest = artifact.digest if isinstance(artifact, Artifact) else artifact
+        subject = provenance.subject_of(facts, digest)
+        payload = statement.encode((subject,), provenance.PREDICATE, provenance.provenance(facts))
+        return dsse.sign(payload, [self._key])
+
+    def verify(self, envelope: bytes, digest: Digest) -> Provenance:
+        """Returns what a provenance envelope says of an artifact.
+
+        Raises:
+            Refused: changed, signed by another key, or about another artifact.
+        """
+        from clearance.trust import dsse
+
+        payload = dsse.verify(envelope, [self._key.public])
+        subjects, predicate = statement.decode(payload, provenance.PREDICATE, Provenance)
+        statement.require_subject(subjects, digest)
+        return predicate
+
+    def sign_model(self, name: str, manifest: Manifest) -> bytes:
+        """Returns an OpenSSF Model Signing bundle over the files of a model; no file is read.
+
+        Raises:
+            Refused: the model has no files, or others may read the key.
+        """
+        from clearance.trust import oms
+
+        return oms.sign(name, oms.files_of(manifest), self._key)
+
+    def verify_model(self, bundle: bytes, manifest: Manifest) -> SignedModel:
+        """Checks that a bundle of this installation signs exactly these files.
+
+        Raises:
+            Refused: as `oms.verify_files` says.
+        """
+        from clearance.trust import oms
+
+        return oms.verify_files(bundle, self._key.public, oms.files_of(manifest))

@@ -1,0 +1,117 @@
+"""The REST API of an installation, for people's tools on this machine.
+
+Every route under `/api/v1` asks for the bearer token that `clearance up` prints; errors are problem+json (RFC 9457).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+import clearance
+from clearance.errors import ClearanceError, UsageError
+from clearance.run import lease, rows, views
+from clearance.run.client import Client
+from clearance.run.messages import Answer, Cancel, Resume, StopService
+from clearance.run.messages import Request as Command
+from clearance.settings import Settings
+from clearance.store.database import Database
+
+STATUS = {2: 400, 3: 403, 1: 409}
+
+
+def create_app(settings: Settings, token: str) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        settings: which home.
+        token: what a caller must bear; only its digest is kept.
+    """
+    expected = hashlib.sha256(token.encode()).digest()
+
+    def authenticated(authorization: Annotated[str, Header()] = "") -> None:
+        scheme, _, given = authorization.partition(" ")
+        same = hmac.compare_digest(hashlib.sha256(given.strip().encode()).digest(), expected)
+        if scheme.lower() != "bearer" or not same:
+            raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
+
+    app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None)
+    router = APIRouter(prefix="/api/v1", dependencies=[Depends(authenticated)])
+
+    def reading(read: Callable[[Database], Any]) -> Any:
+        with Database(settings.database, read_only=True) as database:
+            return read(database)
+
+    def tell(command: Command) -> Any:
+        held = reading(lambda database: lease.holder(database, time.time()))
+        if held is None:
+            raise HTTPException(503, "no controller leads at this moment", {"Retry-After": "1"})
+        with Client(held.address) as client:
+            reply = client.ask(command)
+        return reply.value if isinstance(reply, Answer) else None
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok", "version": clearance.__version__}
+
+    @router.get("/runs")
+    def list_runs(dag: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 50) -> Any:
+        return reading(lambda database: views.runs(database, dag, limit))
+
+    @router.get("/run")
+    def show_run(id: str) -> Any:
+        return reading(lambda database: views.run(database, id))
+
+    @router.get("/why")
+    def why(run: str, task: str = "") -> Any:
+        return reading(lambda database: views.why(database, run, task))
+
+    @router.get("/services")
+    def services() -> Any:
+        found = reading(rows.services)
+        return [{"name": row.name, "state": row.state, "message": row.message, "starts": row.epoch} for row in found]
+
+    @router.post("/cancel", status_code=202)
+    def cancel(run: str) -> dict[str, bool]:
+        return {"changed": bool(tell(Cancel(run)))}
+
+    @router.post("/retry", status_code=202)
+    def retry(run: str, task: str = "") -> dict[str, bool]:
+        return {"changed": bool(tell(Resume(run, [task] if task else None)))}
+
+    @router.post("/services/stop", status_code=202)
+    def stop_service(name: str) -> dict[str, bool]:
+        return {"changed": bool(tell(StopService(name)))}
+
+    app.include_router(router)
+
+    @app.exception_handler(ClearanceError)
+    def refused(_: Request, error: ClearanceError) -> JSONResponse:
+        missing = isinstance(error, UsageError) and str(error).startswith("no run")
+        return _problem(404 if missing else STATUS.get(error.exit_code, 500), str(error))
+
+    @app.exception_handler(StarletteHTTPException)
+    def http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return _problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        shown = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return _problem(422, shown)
+
+    return app
+
+
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    from http import HTTPStatus
+
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, media_type="application/problem+json")

@@ -109,7 +109,10 @@ def has_children() -> bool:
 
 
 def end_children(spare: frozenset[int] = frozenset()) -> int:
-    """Kills every child but `spare`, and what they leave behind, until none is left. Returns how many were killed."""
+    """Kills every child but `spare`, and what they leave behind, until none is left. Returns how many were killed.
+
+    A child that runs as another user (a setuid program) cannot be killed and is let be.
+    """
     count = 0
     while orphans := [pid for pid in children() if pid not in spare]:
         for pid in orphans:
@@ -117,6 +120,9 @@ def end_children(spare: frozenset[int] = frozenset()) -> int:
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
             except (ProcessLookupError, ChildProcessError):
+                continue
+            except PermissionError:
+                spare |= {pid}
                 continue
             count += 1
     return count

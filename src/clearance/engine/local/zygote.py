@@ -362,7 +362,10 @@ class Zygote:
                 mark = processes.marker_of(pid, b"CLEARANCE_ATTEMPT")
                 if group in known or (mark != leader.key and not self._is_lost(mark)):
                     continue
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:  # a setuid program: it cannot be ended, and must not hold the attempt up
+                continue
             pidfd = os.pidfd_open(pid)
             leader.waiting[pidfd] = pid
             self._watched[pidfd] = leader

@@ -24,7 +24,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of a task, or one replica of a service.
 
     Attributes:
-        attempt: unique key of characters `[a-z0-9.-]`; safe as a file name. It ends in the fencing epoch.
+        attempt: unique key of characters `[a-z0-9.-]`; safe as a file name. It ends in the fencing epoch, after a
+            dot or a dash: a launch with the same name and a higher epoch kills the older attempt first, of which
+            nothing is said any more.
         kind: `attempt` ends; `service` runs until it is told to stop.
         bundle: digest of the source bundle, unpacked at `home/bundles/<hex>`; empty for a service whose
             entry point needs no pipeline code.
@@ -95,7 +97,7 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
 
     Attributes:
         attempt: key of the launch.
-        pids: one a rank.
+        pids: one a rank; in a snapshot none while they are being made, and a `Started` follows.
         births: start time of each pid in clock ticks since boot (`/proc/PID/stat` field 22): pid and
             birth together name a process for ever.
         node: where.
@@ -168,7 +170,7 @@ class Engine(Protocol):
     """What the controller needs of an engine. One thread calls it."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable when `observe` has something to return."""
+        """A descriptor that is readable when `observe` has something to return; another one after `adopt`."""
 
     def adopt(self, epoch: int) -> Snapshot:
         """Takes over, fencing out any controller with a lower epoch.
@@ -194,7 +196,11 @@ class Engine(Protocol):
         """Ends attempts; the event says `outcome` (`cancelled` or `evicted`)."""
 
     def observe(self) -> list[Event]:
-        """Returns what has happened since the last call; never blocks."""
+        """Returns what has happened since the last call; never blocks.
+
+        Raises:
+            LeaseLost: a controller with a higher epoch took over.
+        """
 
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Says that these results are committed: the engine may forget them and delete their spool files."""

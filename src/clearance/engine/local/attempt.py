@@ -5,7 +5,6 @@ Rules:
 1. Nothing is imported here that the zygote could have imported before: a fresh process costs its fork, and little else.
 2. The spool record is on disk before the process ends (or a worker answers): success and failure alike.
 3. The process ends with `os._exit`: 0 after a success, 1 after a failure; no `atexit`, no destructors.
-4. What runs here is ended whole: a worker also ends whatever its task left behind.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 import msgspec
@@ -29,6 +27,7 @@ from clearance.engine.base import Defined, Failure, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
+from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
@@ -46,12 +45,16 @@ class Place(msgspec.Struct, frozen=True):
         blobs: place of the blobs.
         bundle: digest of the source bundle; empty for none.
         preload: modules beyond the bundle's.
+        umask: of the controller that started the supervisor; attempts get it back.
+        descriptors: soft limit of open files, likewise.
     """
 
     home: str
     blobs: str
     bundle: str = ""
     preload: tuple[str, ...] = ()
+    umask: int = 0o077
+    descriptors: int = 1024
 
     @property
     def code(self) -> str:
@@ -84,17 +87,21 @@ def resolve(entry: str) -> Target:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise EngineError(f"module {module_name!r} has no {name!r}: a task must be defined at its top level") from None
-    function = found
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        hints = {}
-    target = Target(found, hints)
+            raise EngineError(f"{module_name!r} has no {name!r}: a task must be defined at its top level") from None
+    target = Target(found, _hints_of(found))
     _targets[entry] = target
     return target
+
+
+def _hints_of(found: Any) -> dict[str, Any]:
+    """Returns evaluated annotations: those a `graph.Task` has judged already, else what the function says."""
+    signature = getattr(found, "signature", None)
+    if isinstance(annotations := getattr(signature, "annotations", None), dict):
+        return {**annotations, "return": getattr(signature, "returns", Any)}
+    try:
+        return typing.get_type_hints(found)
+    except (NameError, TypeError, AttributeError):
+        return {}
 
 
 def _argument(argument: Argument, annotation: Any, name: str, blobs: Blobs, directory: Path) -> Any:
@@ -121,19 +128,9 @@ def _literal(value: Any, annotation: Any, name: str) -> Any:
     if annotation is Any or annotation is None or (annotation in _SIMPLE and type(value) is annotation):
         return value
     try:
-        return msgspec.convert(value, annotation, dec_hook=_convert)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"argument {name!r} is {value!r:.80}: {error}") from None
-    except TypeError:  # msgspec has no conversion to this annotation: the value goes as it is
-        return value
-
-
-def _convert(kind: type, value: Any) -> Any:
-    if isinstance(value, kind):
-        return value
-    if issubclass(kind, Path) and isinstance(value, str):
-        return kind(value)
-    raise NotImplementedError
+        return value_of(value, annotation)
+    except NoConstant as error:
+        raise UsageError(f"argument {name!r}: {error}") from None
 
 
 def _blobs_of(url: str) -> Blobs:
@@ -148,7 +145,8 @@ def open_place(place: Place) -> None:
     _blobs_of(place.blobs)
 
 
-def _call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | None:
+def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | None:
+    """Loads the arguments, calls the function, and stores what rank 0 returns; None for a `None`."""
     for module in place.preload:
         if module not in sys.modules:
             importlib.import_module(module)
@@ -162,7 +160,8 @@ def _call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact |
     result = target.call(**values)
     if rank or result is None:
         return None
-    return serializers.dump(result, target.hints.get("return", Any), blobs, where)
+    artifact: Artifact | None = serializers.dump(result, target.hints.get("return", Any), blobs, where)
+    return artifact
 
 
 def failure_from(error: BaseException, rank: int) -> Failure:
@@ -196,12 +195,11 @@ def _traceback(error: BaseException) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (
-        filename.startswith(_OURS) and not filename.startswith(_USERS)
-    )
+    return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Writes out what Python still holds of standard output and error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -209,7 +207,8 @@ def _flush() -> None:
             continue
 
 
-def _limit(launch: Launch) -> None:
+def limit(launch: Launch) -> None:
+    """Sets the soft limit of data memory, where the launch asks for one."""
     if launch.memory:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         wanted = launch.memory if hard == resource.RLIM_INFINITY else min(launch.memory, hard)
@@ -217,7 +216,7 @@ def _limit(launch: Launch) -> None:
 
 
 def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
-    """Returns what an attempt's environment has beyond the zygote's: its marker, its grace, and the gang's rendezvous."""
+    """Returns what an attempt's environment has beyond the zygote's: its mark, its grace, the gang's rendezvous."""
     own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
     if launch.gang > 1:
         size = str(launch.gang)
@@ -234,9 +233,10 @@ def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
     return own
 
 
-def _facts(
+def facts_of(
     launch: Launch, rank: int, place: Place, directory: str, ready: Callable[[dict[str, Any]], None] | None
 ) -> Facts:
+    """Returns what `context` will answer."""
     return Facts(
         attempt=launch.attempt,
         run=launch.run,
@@ -266,25 +266,25 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
     record: ipc.Spooled
     try:
         try:
-            home = os.path.join(place.home, "attempts", launch.attempt)
+            home = f"{place.home}/attempts/{launch.attempt}"
             directory = f"{home}/{rank}"
-            try:
-                os.mkdir(directory, 0o700)
-            except FileNotFoundError:
+            if launch.gang == 1:
+                os.mkdir(home, 0o700)
+            else:
                 os.makedirs(home, 0o700, exist_ok=True)
-                os.mkdir(directory, 0o700)
+            os.mkdir(directory, 0o700)
             os.chdir(directory)
             os.environ.update(environment_of(launch, rank, fork.port))
-            _limit(launch)
+            limit(launch)
             ready = (lambda info: _tell(report, launch.attempt, info)) if report >= 0 else None
-            context._enter(_facts(launch, rank, place, directory, ready))
+            context._enter(facts_of(launch, rank, place, directory, ready))
             if trouble is not None:
                 raise trouble
-            result = _call(launch, rank, place, directory)
+            result = call(launch, rank, place, directory)
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
             record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
-        _flush()
+        flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
         os._exit(1 if record.failure else 0)
     except BaseException as error:
@@ -300,21 +300,19 @@ def _tell(report: int, attempt: str, info: dict[str, Any]) -> None:
         data = data[os.write(report, data) :]
 
 
-def run_definition(launch: Launch, report: int, trouble: BaseException | None) -> NoReturn:
-    """Builds the graph that `launch.entry` names, and writes one `Defined` to `report`."""
+def run_definition(launch: Launch, report: int) -> NoReturn:
+    """Builds the graph that `launch.entry` names, and writes one `Defined` (request `launch.task`) to `report`."""
     answer: Defined
     try:
         try:
-            if trouble is not None:
-                raise trouble
             from clearance.graph import loading
 
             module, _, name = launch.entry.partition(":")
             parameters = {key: value.value for key, value in launch.arguments.items() if isinstance(value, Literal)}
-            answer = Defined(launch.run, loading.define(module, name, parameters))
+            answer = Defined(launch.task, loading.define(module, name, parameters))
         except BaseException as error:
-            answer = Defined(launch.run, error=describe(error))
-        _flush()
+            answer = Defined(launch.task, error=describe(error))
+        flush()
         data = ipc.encode(answer)
         while data:
             data = data[os.write(report, data) :]
@@ -324,20 +322,8 @@ def run_definition(launch: Launch, report: int, trouble: BaseException | None) -
 
 
 def describe(error: BaseException) -> str:
-    """Returns type, message and `file:line` of an exception of a pipeline's code, in one line or two."""
-    if isinstance(error, GraphError):
-        return str(error)
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
-    where = ""
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not _is_ours(filename) and not filename.startswith("<"):
-            where = f" ({filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    message = f"sys.exit({error.code!r})" if isinstance(error, SystemExit) else str(error)
-    return f"{type(error).__name__}: {message}{where}"
+    """Returns what a pipeline's code has wrong; `loading.define` has named type and line already."""
+    return str(error) if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
 
 
 def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> None:
@@ -349,99 +335,18 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
         os.makedirs(directory, 0o700, exist_ok=True)
         os.chdir(directory)
         os.environ.update(environment_of(launch, fork.rank, fork.port))
-        context._enter(_facts(launch, fork.rank, place, directory, None))
+        context._enter(facts_of(launch, fork.rank, place, directory, None))
         if trouble is not None:
             raise trouble
-        record = ipc.Spooled(launch.attempt, result=_call(launch, 0, place, directory))
+        record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
         record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
     context._enter(None)
     os.chdir(place.home)
     os.environ.clear()
     os.environ.update(before)
-    _flush()
+    flush()
     spool.write(f"{place.home}/spool/{launch.attempt}.{fork.rank}", record)
-
-
-class Worker:
-    """A warm process that runs one attempt after another.
-
-    Its working directory is one for all its attempts and is emptied after each that left something in it, so
-    that an attempt which writes no file costs no file.
-
-    Args:
-        name: `worker-N`, unique in this supervisor's life.
-        connection: socket to the supervisor.
-        place: where things are.
-        trouble: why the zygote could not import what was asked of it.
-    """
-
-    def __init__(self, name: str, connection: socket.socket, place: Place, trouble: BaseException | None) -> None:
-        self._channel = ipc.Packets(connection, ipc.Run)
-        self._place = place
-        self._trouble = trouble
-        self._directory = f"{place.home}/attempts/{name}"
-        os.makedirs(self._directory, 0o700, exist_ok=True)
-        os.chdir(self._directory)
-        self._clean = os.stat(self._directory).st_mtime_ns
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._log = os.open(f"{place.home}/spool/{name}.log", flags, 0o600)
-        self._cpu = time_used()
-
-    def serve(self) -> NoReturn:
-        """Runs attempts until the supervisor closes the socket."""
-        try:
-            processes.adopt_orphans()
-            while (packet := self._channel.take()) is not None:
-                for message in packet[0]:
-                    self._run(message.launch)
-        except BaseException as error:
-            os.write(2, f"clearance: a worker ends: {type(error).__name__}: {error}\n".encode())
-            os._exit(70)
-        finally:
-            os._exit(0)
-
-    def _run(self, launch: Launch) -> None:
-        before = dict(os.environ) if launch.environment else None
-        environment = os.environ
-        environment["CLEARANCE_ATTEMPT"] = launch.attempt
-        environment["CLEARANCE_GRACE"] = f"{launch.grace:g}"
-        result: Artifact | None = None
-        failure: Failure | None = None
-        try:
-            if before is not None:
-                environment.update(launch.environment)
-            _limit(launch)
-            context._enter(_facts(launch, 0, self._place, self._directory, None))
-            if self._trouble is not None:
-                raise self._trouble
-            result = _call(launch, 0, self._place, self._directory)
-        except BaseException as error:
-            failure = failure_from(error, 0)
-        context._enter(None)
-        if processes.has_children():
-            processes.end_children()
-        _flush()
-        used = time_used()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
-        self._cpu = used
-        spool.append(self._log, record)
-        if before is not None:
-            environment.clear()
-            environment.update(before)
-        if launch.memory:
-            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-        self._tidy()
-        self._channel.put(record)
-        self._channel.flush()
-
-    def _tidy(self) -> None:
-        os.chdir(self._directory)
-        if os.stat(self._directory).st_mtime_ns != self._clean:
-            remove_inside(self._directory)
-            self._clean = os.stat(self._directory).st_mtime_ns
 
 
 def time_used() -> float:
@@ -450,31 +355,24 @@ def time_used() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def remove_inside(directory: str) -> None:
-    """Empties a directory; what cannot be removed (a read-only folder) is made writable first."""
-    with os.scandir(directory) as entries:
-        found = list(entries)
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            os.chmod(entry.path, 0o700)
-            remove_inside(entry.path)
-            os.rmdir(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
-def become(output: int, error: int, parent: int) -> None:
-    """Makes a new process what an attempt is: its own session, dying with its zygote, its output in the pipes."""
+def detach(parent: int, place: Place) -> None:
+    """Makes a new process what an attempt is: its own session and group, dying with its zygote, limits as usual."""
     os.setsid()
     processes.die_with_parent()
     if os.getppid() != parent:
         os._exit(70)
-    if output >= 0:
-        os.dup2(output, 1)
-        os.dup2(error, 2)
-        os.close(output)
-        os.close(error)
+    os.umask(place.umask)
+    processes.limit_descriptors(place.descriptors)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def attach(output: int, error: int) -> None:
+    """Makes these two pipes standard output and standard error."""
+    os.dup2(output, 1)
+    os.dup2(error, 2)
+    os.close(output)
+    os.close(error)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -519,29 +417,45 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
     sys.path[:] = work.path
     if work.worker:
         connection, output, error = descriptors
-        become(output, error, work.parent)
+        detach(work.parent, work.place)
+        attach(output, error)
         trouble = import_all(work.place, "")
+        from clearance.engine.local.worker import Worker
+
         Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
     assert work.fork is not None
-    start(work.fork, work.place, descriptors, work.parent, None)
+    detach(work.parent, work.place)
+    start(work.fork, work.place, descriptors, None)
 
 
-def start(
-    fork: ipc.Fork, place: Place, descriptors: list[int], parent: int, trouble: BaseException | None
-) -> NoReturn:
+def start(fork: ipc.Fork, place: Place, descriptors: list[int], trouble: BaseException | None) -> NoReturn:
     """Runs what a `Fork` asks for, in the process made for it.
 
     Args:
         fork: what to run.
         place: where things are.
         descriptors: as `ipc.Fork` says.
-        parent: pid of the zygote.
         trouble: why the zygote could not import what was asked of it; raised in place of the call.
     """
     if fork.launch.kind == "define":
-        become(-1, -1, parent)
-        run_definition(fork.launch, descriptors[0], trouble)
+        run_definition(fork.launch, descriptors[0])
     output, error, *report = descriptors
-    become(output, error, parent)
+    attach(output, error)
     run_fresh(fork, place, report[0] if report else -1, trouble)
 
+
+def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
+    """Waits for the one attempt that this process will run; what it needs is touched before, not while that runs."""
+    detach(parent, place)
+    channel = ipc.Packets(connection, ipc.Fork)
+    sample = Launch(attempt="none.0", entry="none:none")
+    facts_of(sample, 0, place, place.home, None)
+    serializers.dump(0, int, _blobs_of(place.blobs), Path(place.home))
+    msgspec.msgpack.decode(ipc.encode([ipc.Fork(sample)]), type=list[ipc.Fork])
+    spool.read(os.path.join(place.home, "spool", "none"))
+    packet = channel.take()
+    if packet is None or not packet[0]:
+        os._exit(0)
+    connection.close()
+    (fork,), descriptors = packet
+    start(fork, place, descriptors, None)

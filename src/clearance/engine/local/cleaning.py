@@ -7,7 +7,9 @@ them that still live under the same birth: only a dead supervisor's processes ca
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 
 from clearance.engine.base import Finished
@@ -41,10 +43,15 @@ class Cleaner:
     def recover(self) -> list[Finish]:
         """Kills what a dead supervisor left running, and returns the results that it left in the spool."""
         with open(self._journal, closefd=False) as file:
-            for line in file.read().splitlines():
-                pid, _, birth = line.partition(" ")
-                if pid.isdigit() and birth.isdigit() and processes.signal_group(int(pid), int(birth), signal.SIGKILL):
-                    _wait_for(int(pid), int(birth))
+            lines = file.read().splitlines()
+        for line in lines:
+            pid, _, birth = line.partition(" ")
+            if pid.isdigit() and birth.isdigit() and processes.signal_group(int(pid), int(birth), signal.SIGKILL):
+                _wait_for(int(pid))
+        if lines:  # an orderly end empties the journal
+            while marked := processes.marked(b"CLEARANCE_HOME=" + os.fsencode(self._home)):
+                for orphan in marked:
+                    _wait_for(orphan, kill=True)
         os.ftruncate(self._journal, 0)
         found, rest = spool.recover(self._spool)
         for name in rest:
@@ -65,7 +72,8 @@ class Cleaner:
         """Notes that a process exists."""
         if self._journalled > _JOURNAL_LIMIT:
             self._compact()
-        self._journalled += os.write(self._journal, b"%d %d\n" % (pid, birth))
+        with contextlib.suppress(OSError):  # a full disk: the mark in the environment is left to find it by
+            self._journalled += os.write(self._journal, b"%d %d\n" % (pid, birth))
 
     def _compact(self) -> None:
         """Rewrites the journal with the processes that live."""
@@ -90,7 +98,8 @@ class Cleaner:
         """Removes what is kept of a result."""
         key = item.event.attempt
         if item.worker:
-            self._noted += os.write(self._acknowledged, key.encode() + b"\n")
+            with contextlib.suppress(OSError):  # a full disk: a later supervisor tells this result once more
+                self._noted += os.write(self._acknowledged, key.encode() + b"\n")
         else:
             for rank in range(item.gang):
                 _unlink(f"{self._spool}/{key}.{rank}")
@@ -106,11 +115,15 @@ class Cleaner:
             for rank in range(gang):
                 os.rmdir(f"{path}/{rank}")
             os.rmdir(path)
-        except FileNotFoundError:
             return
+        except FileNotFoundError:
+            if not os.path.isdir(path):
+                return
         except OSError:
-            self._discarded += 1
-            os.rename(path, f"{self._home}/trash/{name}-{os.getpid()}-{self._discarded}")
+            pass
+        self._discarded += 1
+        with contextlib.suppress(OSError):
+            os.rename(path, f"{self._home}/trash/{name[:200]}-{os.getpid()}-{self._discarded}")
             self._empty_trash()
 
     def _empty_trash(self) -> None:
@@ -176,18 +189,19 @@ def _unlink(path: str) -> None:
         return
 
 
-def _wait_for(pid: int, birth: int) -> None:
-    """Waits until a process that is no child of ours and was killed is gone, at most ten seconds."""
-    import select
-
+def _wait_for(pid: int, kill: bool = False) -> None:
+    """Waits until a process that is no child of ours is gone, at most ten seconds; with `kill`, kills it first."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if processes.birth_of(pid) == birth:
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            poll.poll(10_000)
+        if kill:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.poll(10_000)
+    except ProcessLookupError:
+        return
     finally:
         os.close(fd)

@@ -27,6 +27,7 @@ PACKET = 32768
 DESCRIPTORS = 240
 FRAME_LIMIT = 1 << 30
 _LENGTH = struct.Struct(">I")
+_CHUNK = 32768  # a buffer beyond malloc's threshold (128 KiB) costs a mapping and its page faults at each read
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -75,7 +76,6 @@ class Define(msgspec.Struct, frozen=True, tag="define"):
     bundle: str
     target: str
     parameters: dict[str, Any]
-    timeout: float
 
 
 class Close(msgspec.Struct, frozen=True, tag="close"):
@@ -103,7 +103,10 @@ Reply = Adopted | Fenced | Defined | Started | Ready | Finished | EngineLost
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):
-    """To a zygote: one process of an attempt. Descriptors: output, error, for a service a report; `define`: only that."""
+    """To a zygote: one process of an attempt.
+
+    Descriptors: output, error, and for a service a report; for a definition the report alone.
+    """
 
     launch: Launch
     rank: int = 0
@@ -126,7 +129,10 @@ Request = Fork | StartWorker | Branch
 
 
 class Forked(msgspec.Struct, frozen=True, tag="forked"):
-    """From a zygote: the process for this attempt (or worker) and rank exists. `note` is for its log."""
+    """From a zygote: the process for this attempt (or worker) and rank exists.
+
+    `note` is for its log. With pid 0 it could not be made, and `note` says why. Without a key it is the zygote itself.
+    """
 
     key: str
     rank: int
@@ -222,7 +228,7 @@ class Stream:
             EngineError: what came is not a message of the protocol.
         """
         try:
-            chunk = self.connection.recv(262144, flags)
+            chunk = self.connection.recv(_CHUNK, flags)
         except BlockingIOError:
             return []
         except OSError:
@@ -230,22 +236,27 @@ class Stream:
         if not chunk:
             return None
         inbox = self._inbox
-        inbox += chunk
         messages: list[Any] = []
+        if not inbox and len(chunk) >= 4 and _LENGTH.unpack_from(chunk)[0] == len(chunk) - 4:  # one whole frame
+            return self._decode(memoryview(chunk)[4:])
+        inbox += chunk
         position = 0
-        try:
-            while len(inbox) - position >= 4:
-                (length,) = _LENGTH.unpack_from(inbox, position)
-                if length > FRAME_LIMIT:
-                    raise EngineError(f"a frame of {length} bytes is over the limit of {FRAME_LIMIT}")
-                if len(inbox) - position - 4 < length:
-                    break
-                messages += self._decoder.decode(bytes(inbox[position + 4 : position + 4 + length]))
-                position += 4 + length
-        except msgspec.MsgspecError as error:
-            raise EngineError(f"the local engine's socket carried what is no message: {error}") from None
+        while len(inbox) - position >= 4:
+            (length,) = _LENGTH.unpack_from(inbox, position)
+            if length > FRAME_LIMIT:
+                raise EngineError(f"a frame of {length} bytes is over the limit of {FRAME_LIMIT}")
+            if len(inbox) - position - 4 < length:
+                break
+            messages += self._decode(bytes(inbox[position + 4 : position + 4 + length]))
+            position += 4 + length
         del inbox[:position]
         return messages
+
+    def _decode(self, body: bytes | memoryview) -> list[Any]:
+        try:
+            return self._decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise EngineError(f"the local engine's socket carried what is no message: {error}") from None
 
 
 class Packets:

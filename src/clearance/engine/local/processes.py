@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 
 _PDEATHSIG = 1
@@ -30,6 +31,14 @@ def adopt_orphans() -> None:
 def set_name(name: str) -> None:
     """Sets the name that `ps` and `top` show, at most 15 bytes."""
     _libc.prctl(_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def limit_descriptors(soft: int = 0) -> int:
+    """Sets the soft limit of open files, 0 meaning as many as are allowed; returns what it was."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != before:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft or 1 << 20, hard), hard))
+    return before
 
 
 def birth_of(pid: int) -> int:
@@ -100,7 +109,10 @@ def has_children() -> bool:
 
 
 def end_children(spare: frozenset[int] = frozenset()) -> int:
-    """Kills every child but `spare`, and what they leave behind, until none is left. Returns how many were killed."""
+    """Kills every child but `spare`, and what they leave behind, until none is left. Returns how many were killed.
+
+    A child that runs as another user (a setuid program) cannot be killed and is let be.
+    """
     count = 0
     while orphans := [pid for pid in children() if pid not in spare]:
         for pid in orphans:
@@ -109,8 +121,26 @@ def end_children(spare: frozenset[int] = frozenset()) -> int:
                 os.waitpid(pid, 0)
             except (ProcessLookupError, ChildProcessError):
                 continue
+            except PermissionError:
+                spare |= {pid}
+                continue
             count += 1
     return count
+
+
+def marked(entry: bytes) -> list[int]:
+    """Returns the pids of attempts' processes that were executed with this environment entry; not our own."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    entries = file.read().split(b"\0")
+            except OSError:
+                continue
+            if entry in entries and any(one.startswith(b"CLEARANCE_ATTEMPT=") for one in entries):
+                found.append(int(name))
+    return found
 
 
 def marker_of(pid: int, name: bytes) -> bytes | None:

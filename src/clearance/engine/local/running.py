@@ -1,4 +1,4 @@
-"""What the supervisor remembers of one attempt, of one worker, and of one pipe it reads."""
+"""What the supervisor remembers: of an attempt, a worker, a zygote, a pipe that it reads, and of a result."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from clearance.engine.base import Finished, Launch
+from clearance.engine.local import processes
 from clearance.engine.local.ipc import Packets, Spooled
 
 if TYPE_CHECKING:
     from clearance.engine.local.frames import Log
-    from clearance.engine.local.supervisor import ZygoteHandle
     from clearance.engine.local.verdict import End
 
 _EPOCH = re.compile(r"(.+)[.-]([0-9]{1,18})\Z")
@@ -71,7 +71,6 @@ class Running:
         predecessor: the older attempt that must be gone before this one begins.
         concluded: it is over.
         report: bytes of the report that are not yet whole messages.
-        requester: who asked for the definition.
         log: its frames.
         started: `Started` was emitted.
     """
@@ -87,7 +86,6 @@ class Running:
         "ranks",
         "reason",
         "report",
-        "requester",
         "started",
         "successor",
         "superseded",
@@ -109,7 +107,6 @@ class Running:
         self.predecessor: Running | None = None
         self.concluded = False
         self.report = bytearray()
-        self.requester: object = None
         self.log: Log | None = None
         self.started = False
 
@@ -125,10 +122,11 @@ class Worker:
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
         outputs: its pipes.
+        rested: it was idle at the last look at the idle ones.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "zygote")
+    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "rested", "zygote")
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -138,7 +136,25 @@ class Worker:
         self.birth = 0
         self.current: Running | None = None
         self.outputs: list[Output] = []
+        self.rested = False
         self.early: list[Spooled] = []
+
+
+class ZygoteHandle:
+    """A zygote as the supervisor sees it: its channel, and what it is to run or runs."""
+
+    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload", "used")
+
+    def __init__(self, channel: Packets, bundle: str, preload: tuple[str, ...], pid: int) -> None:
+        self.channel = channel
+        self.bundle = bundle
+        self.preload = preload
+        self.pid = pid
+        self.birth = processes.birth_of(pid) if pid else 0
+        self.pending: dict[tuple[str, int], Running | Worker] = {}
+        self.members: dict[int, tuple[Running, int] | Worker] = {}
+        self.idle: list[Worker] = []
+        self.used = 0.0  # when it last came to be idle; counted from the next look at it
 
 
 class Finish:

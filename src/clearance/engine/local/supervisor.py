@@ -16,6 +16,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import heapq
 import os
@@ -32,29 +33,15 @@ import msgspec
 from clearance.engine.base import Defined, Launch, Ready, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.cleaning import Cleaner
-from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, epoch_of
+from clearance.engine.local.running import Finish, Output, Rank, Running, Worker, ZygoteHandle, epoch_of
 from clearance.engine.local.verdict import End, judge
 from clearance.errors import EngineError
 from clearance.types.artifact import Literal
 
 IDLE = 60.0
+ZYGOTE_IDLE = 600.0
+DEFINITION = 60.0
 REMEMBERED = 4096
-
-
-class ZygoteHandle:
-    """A zygote as the supervisor sees it: its channel, and what it is to run or runs."""
-
-    __slots__ = ("birth", "bundle", "channel", "idle", "members", "pending", "pid", "preload")
-
-    def __init__(self, channel: ipc.Packets, bundle: str, preload: tuple[str, ...], pid: int) -> None:
-        self.channel = channel
-        self.bundle = bundle
-        self.preload = preload
-        self.pid = pid
-        self.birth = processes.birth_of(pid) if pid else 0
-        self.pending: dict[tuple[str, int], Running | Worker] = {}
-        self.members: dict[int, tuple[Running, int] | Worker] = {}
-        self.idle: list[Worker] = []
 
 
 class Controller:
@@ -73,10 +60,14 @@ class Supervisor:
     Args:
         home: `CLEARANCE_HOME`; exists.
         first: an accepted connection to the controller that started us.
+        umask: what attempts get.
+        descriptors: soft limit of open files that attempts get.
     """
 
-    def __init__(self, home: str, first: socket.socket) -> None:
+    def __init__(self, home: str, first: socket.socket, umask: int, descriptors: int) -> None:
         self.home = home
+        self._umask = umask
+        self._descriptors = descriptors
         self.blobs = os.path.join(home, "blobs")
         self._node = socket.gethostname()
         self._epoll = select.epoll()
@@ -96,6 +87,7 @@ class Supervisor:
         self._counter = 0
         self._workers = 0
         self._stopping = False
+        self._trim_at = time.monotonic() + IDLE
         self._idle_since = 0.0
         self._epoch = self._read_epoch()
         self._cleaner = Cleaner(home)
@@ -111,10 +103,8 @@ class Supervisor:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.setblocking(False)
         os.chdir(self.home)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink("supervisor.sock")
-        except FileNotFoundError:
-            pass
         listener.bind("supervisor.sock")
         os.chmod("supervisor.sock", 0o600)
         listener.listen(64)
@@ -142,6 +132,8 @@ class Supervisor:
                     handler(mask)
             if self._deadlines:
                 self._expire()
+            if self._trim_at <= time.monotonic():
+                self._trim()
             if self._dirty:
                 self._flush_packets()
             if self._events:
@@ -156,7 +148,28 @@ class Supervisor:
                 self._idle_since = time.monotonic()
             end = self._idle_since + IDLE
             deadline = min(deadline, end) if deadline else end
+        elif self._zygotes:
+            deadline = min(deadline, self._trim_at) if deadline else self._trim_at
         return max(0.0, deadline - time.monotonic()) + 0.0005 if deadline else -1
+
+    def _trim(self) -> None:
+        """Lets warm workers go that were idle for a whole round, and zygotes that were for `ZYGOTE_IDLE` seconds."""
+        now = time.monotonic()
+        self._trim_at = now + IDLE
+        for zygote in list(self._zygotes.values()):
+            while zygote.idle and zygote.idle[0].rested:
+                worker = zygote.idle.pop(0)
+                self._unwatch(worker.channel.connection.fileno())
+                worker.channel.connection.close()  # it ends at the end of file, and its zygote tells
+            for worker in zygote.idle:
+                worker.rested = True
+            branches = any(key[0] == zygote.bundle and key[1] for key in self._zygotes) and not zygote.preload
+            if zygote.members or zygote.pending or branches:
+                zygote.used = 0.0
+            elif not zygote.used:
+                zygote.used = now
+            elif now - zygote.used >= ZYGOTE_IDLE and zygote.pid:
+                self._zygote_died(zygote)
 
     def _maybe_end(self) -> None:
         if self._stopping or (self._idle_since and time.monotonic() >= self._idle_since + IDLE):
@@ -239,9 +252,7 @@ class Supervisor:
             self._obey(controller, message)
 
     def _obey(self, controller: Controller, message: ipc.Command) -> None:
-        if isinstance(message, ipc.Define):
-            self._define(controller, message)
-        elif isinstance(message, ipc.Configure):
+        if isinstance(message, ipc.Configure):
             self.blobs = message.blobs
         elif isinstance(message, ipc.Adopt):
             self._adopt(controller, message.epoch)
@@ -256,6 +267,8 @@ class Supervisor:
                     self._stop(running, message.outcome, f"{message.outcome} on request", message.grace)
         elif isinstance(message, ipc.Acknowledge):
             self._acknowledge(message.attempts)
+        elif isinstance(message, ipc.Define):
+            self._define(message)
         elif isinstance(message, ipc.Prepare):
             for preload in message.preloads or ((),):
                 self._zygote(message.bundle, preload)
@@ -277,7 +290,7 @@ class Supervisor:
             return
         if epoch > self._epoch:
             self._epoch = epoch
-            with open(os.path.join(self.home, "epoch"), "w") as file:
+            with contextlib.suppress(OSError), open(os.path.join(self.home, "epoch"), "w") as file:
                 file.write(str(epoch))
         if self._leader is not None and self._leader is not controller:
             self._send(self._leader, [ipc.Fenced(epoch)])
@@ -336,10 +349,23 @@ class Supervisor:
 
     def _begin(self, running: Running) -> None:
         launch = running.launch
-        if launch.bundle and not os.path.isdir(self._code(launch.bundle)):
+        zygote = self._zygotes.get((launch.bundle, launch.preload))
+        if zygote is None and launch.bundle and not os.path.isdir(self._code(launch.bundle)):
             self._refuse(running, "failure", f"the bundle {launch.bundle} is not unpacked in {self.home}/bundles")
             return
-        zygote = self._zygote(launch.bundle, launch.preload)
+        try:
+            self._place(running, zygote or self._zygote(launch.bundle, launch.preload))
+        except OSError as error:  # no descriptors or no processes left; what was begun is told by the zygote
+            if running.zygote is None or not running.ranks:
+                for rank in running.ranks:
+                    self._drain(rank.outputs)
+                self._refuse(running, "failure", f"its process cannot be made: {error.strerror}")
+            else:
+                self._stop(running, "failure", f"its processes cannot all be made: {error.strerror}", 0.0)
+
+    def _place(self, running: Running, zygote: ZygoteHandle) -> None:
+        """Asks a zygote or a worker for the processes of an attempt."""
+        launch = running.launch
         running.zygote = zygote
         if launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt":
             self._lend(running, zygote)
@@ -375,6 +401,7 @@ class Supervisor:
         launch = running.launch
         if zygote.idle:
             worker = zygote.idle.pop()
+            worker.rested = False
             self._events.append(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
             running.started = True
         else:
@@ -419,7 +446,8 @@ class Supervisor:
             os.closerange(keep + 1, 1 << 20)
             from clearance.engine.local import attempt, zygote
 
-            zygote.begin(connection, attempt.Place(self.home, self.blobs, bundle))
+            place = attempt.Place(self.home, self.blobs, bundle, (), self._umask, self._descriptors)
+            zygote.begin(connection, place)
         except BaseException as error:
             _say(f"a zygote cannot start: {type(error).__name__}: {error}")
         finally:
@@ -537,6 +565,9 @@ class Supervisor:
         subject = zygote.pending.pop((message.key, message.rank), None)
         if subject is None:
             return
+        if not message.pid:
+            self._unforked(subject, message)
+            return
         self._cleaner.journal(message.pid, message.birth)
         if isinstance(subject, Worker):
             subject.pid, subject.birth = message.pid, message.birth
@@ -563,6 +594,16 @@ class Supervisor:
         if early and isinstance(subject, Worker):
             self._settle(subject, early)
 
+    def _unforked(self, subject: Running | Worker, message: ipc.Forked) -> None:
+        """A process could not be made."""
+        if isinstance(subject, Worker):
+            if subject.current is not None:
+                subject.current.reason = message.note
+            self._worker_died(subject, -1, 0.0, 0)
+            return
+        subject.reason = subject.reason or message.note
+        self._rank_ended(subject, message.rank, End(-1, None))
+
     def _started(self, running: Running) -> Started:
         if running.worker is not None:
             pids: tuple[int, ...] = (running.worker.pid,)
@@ -582,11 +623,15 @@ class Supervisor:
             self._worker_died(member, message.status, message.cpu_seconds, message.peak_memory)
             return
         running, number = member
-        rank = running.ranks[number]
-        self._drain(rank.outputs)
         key = running.launch.attempt
         record = None if running.launch.kind == "define" else spool.read(f"{self.home}/spool/{key}.{number}")
-        rank.end = End(message.status, record, message.cpu_seconds, message.peak_memory)
+        self._rank_ended(running, number, End(message.status, record, message.cpu_seconds, message.peak_memory))
+
+    def _rank_ended(self, running: Running, number: int, end: End) -> None:
+        rank = running.ranks[number]
+        self._drain(rank.outputs)
+        rank.end = end
+        record = end.record
         failed = record is None or record.failure is not None
         if failed and running.first_failed < 0:
             running.first_failed = number
@@ -673,12 +718,7 @@ class Supervisor:
                 self._worker_died(subject, -1, 0.0, 0)
             else:
                 subject.reason = subject.reason or reason
-                rank = subject.ranks[number]
-                self._drain(rank.outputs)
-                rank.end = End(-1, None)
-                subject.first_failed = max(subject.first_failed, 0)
-                if all(other.end is not None for other in subject.ranks):
-                    self._conclude(subject)
+                self._rank_ended(subject, number, End(-1, None))
 
     # Ending.
 
@@ -773,46 +813,36 @@ class Supervisor:
 
     # Definitions.
 
-    def _define(self, controller: Controller, message: ipc.Define) -> None:
-        if message.bundle and not os.path.isdir(self._code(message.bundle)):
-            error = f"the bundle {message.bundle} is not unpacked in {self.home}/bundles"
-            self._send(controller, [Defined(message.request, error=error)])
-            return
+    def _define(self, message: ipc.Define) -> None:
         self._counter += 1
-        arguments = {name: Literal(value) for name, value in message.parameters.items()}
         launch = Launch(
-            attempt=f"define-{os.getpid()}.{self._counter}",
+            attempt=f"define-{self._counter}",
             kind="define",
             bundle=message.bundle,
             entry=message.target,
-            run=message.request,
-            arguments=dict(arguments),
-            timeout=message.timeout,
+            arguments={name: Literal(value) for name, value in message.parameters.items()},
+            timeout=DEFINITION,
             grace=0.0,
+            task=message.request,
         )
-        running = Running(launch)
-        running.requester = controller
-        self._running[launch.attempt] = running
-        if launch.timeout > 0:
-            self._deadline(time.monotonic() + launch.timeout, running, "timeout")
+        running = self._running[launch.attempt] = Running(launch)
+        self._deadline(time.monotonic() + DEFINITION, running, "timeout")
         self._begin(running)
 
     def _defined(self, running: Running) -> None:
-        controller = running.requester
+        launch = running.launch
         try:
             answer = msgspec.msgpack.decode(bytes(running.report), type=Defined)
         except msgspec.MsgspecError:
             end = running.ranks[0].end if running.ranks else None
-            what = running.launch.entry
             if running.outcome == "timeout":
-                error = f"{what} is not defined after {running.launch.timeout:g} s: does its code wait for something?"
+                error = f"is not defined after {launch.timeout:g} s: does the code wait for something?"
             elif end is not None and end.status >= 0:
-                error = f"{what}: its process was {processes.describe_status(end.status)[1]}"
+                error = f"cannot be defined: its process {processes.describe_status(end.status)[1]}"
             else:
-                error = f"{what}: {running.reason}"
-            answer = Defined(running.launch.run, error=error)
-        if isinstance(controller, Controller) and controller.stream.connection.fileno() >= 0:
-            self._send(controller, [answer])
+                error = f"cannot be defined: {running.reason}"
+            answer = Defined(launch.task, error=f"{launch.entry} {error}")
+        self._events.append(answer)
 
 
 def _free_port() -> int:
@@ -823,11 +853,8 @@ def _free_port() -> int:
 
 
 def _append(path: str, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+    with contextlib.suppress(OSError), open(path, "ab", 0) as file:
+        file.write(data)
 
 
 def _say(text: str) -> None:
@@ -838,7 +865,7 @@ def _say(text: str) -> None:
 def main() -> NoReturn:
     """Entry point: `supervisor HOME`, with the first controller's connection as descriptor 3."""
     home = sys.argv[1]
-    os.umask(0o077)
+    umask = os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import resource
@@ -851,13 +878,14 @@ def main() -> NoReturn:
     first = socket.socket(fileno=3)
     first.set_inheritable(False)
     try:
-        Supervisor(home, first).run()
+        Supervisor(home, first, umask, processes.limit_descriptors()).run()
     except BaseException as error:
         import traceback
 
         _say("".join(traceback.format_exception(error)))
     finally:
         os._exit(70)
+
 
 if __name__ == "__main__":
     main()

@@ -7,11 +7,14 @@ Rules:
    ends, the zygote kills the rest of its group, then every orphan of that attempt, and only then says `Exited`.
    An orphan belongs to the attempt whose group or `CLEARANCE_ATTEMPT` it carries; one that carries neither
    (forked, not executed, and in a session of its own) is ended as soon as no attempt runs beside it.
-3. When the supervisor is gone (end of file on the socket), the zygote kills all that it started and ends.
+3. One process is forked ahead (the spare): it waits for an attempt, runs that one, and is never used again. A fork
+   and its page faults are so off the way of a chain of steps. A spare that was forked before an import is thrown away.
+4. When the supervisor is gone (end of file on the socket), the zygote kills all that it started and ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -20,8 +23,11 @@ import socket
 import sys
 from typing import NoReturn
 
+import msgspec
+
 from clearance.engine.base import Launch
 from clearance.engine.local import attempt, ipc, processes
+from clearance.engine.local.worker import Worker
 from clearance.errors import EngineError
 
 _SPAWNED = (
@@ -46,6 +52,17 @@ class _Leader:
         self.waiting: dict[int, int] = {}  # pidfd → pid of what the attempt left behind
 
 
+class _Spare:
+    """A process that was forked ahead and waits for its attempt."""
+
+    __slots__ = ("birth", "channel", "pid")
+
+    def __init__(self, pid: int, channel: ipc.Packets) -> None:
+        self.pid = pid
+        self.birth = processes.birth_of(pid)
+        self.channel = channel
+
+
 class Zygote:
     """See the module.
 
@@ -64,6 +81,8 @@ class Zygote:
         self._watched: dict[int, _Leader] = {}  # by pidfd: of the leader, or of what it left behind
         self._branches: set[int] = set()
         self._entries: set[str] = set()
+        self._spare: _Spare | None = None
+        self._used = False
         self._said = False
         processes.adopt_orphans()
         processes.set_name("clearance:zygot")
@@ -100,6 +119,50 @@ class Zygote:
                 self._channel.flush()
             except OSError:
                 self._end()
+            if self._used and self._spare is None:
+                self._used = False
+                self._fork_ahead()
+
+    def _fork_ahead(self) -> None:
+        if processes.threads() > 1:
+            return
+        ours, theirs = ipc.pair()
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # no spare, then: the next attempt says why there can be no process
+        if pid == 0:
+            try:
+                ours.close()
+                self._forget()
+                attempt.wait(theirs, self.place, self._pid)
+            finally:
+                os._exit(70)
+        theirs.close()
+        self._spare = _Spare(pid, ipc.Packets(ours, ipc.Fork))
+
+    def _take_spare(self, fork: ipc.Fork, descriptors: list[int]) -> _Spare | None:
+        """Hands the spare this attempt; None when there is none, or it has died."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.channel.put(fork, [os.dup(descriptor) for descriptor in descriptors])
+            try:
+                sent = spare.channel.flush()
+            except OSError:
+                sent = False
+            spare.channel.discard()
+            if not sent:
+                os.kill(spare.pid, signal.SIGKILL)
+                os.waitpid(spare.pid, 0)
+                spare = None
+        return spare
+
+    def _drop_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.channel.discard()
+            os.kill(spare.pid, signal.SIGKILL)
+            os.waitpid(spare.pid, 0)
 
     def _handle(self, message: ipc.Request, descriptors: list[int]) -> None:
         """Does one request; its descriptors are at the end of the list, the first one last."""
@@ -111,10 +174,10 @@ class Zygote:
             if launch.isolation == "inline" and launch.kind == "attempt":
                 self._inline(message, mine, trouble)
                 return
-            self._start(launch.attempt, message, "", mine, trouble)
+            self._try_start(launch.attempt, message, "", mine, trouble)
         elif isinstance(message, ipc.StartWorker):
             mine = [descriptors.pop() for _ in range(3)]
-            self._start(message.name, None, message.name, mine, self._trouble)
+            self._try_start(message.name, None, message.name, mine, self._trouble)
         else:
             self._branch(message, descriptors.pop())
 
@@ -126,6 +189,7 @@ class Zygote:
             return None
         if launch.kind == "define":
             entry = entry.partition(":")[0]
+        self._drop_spare()
         trouble = attempt.import_all(self.place, entry)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -134,11 +198,29 @@ class Zygote:
             self._freeze()
         return trouble
 
+    def _try_start(
+        self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+    ) -> None:
+        try:
+            self._start(key, fork, worker, descriptors, trouble)
+        except OSError as error:
+            reason = f"its process cannot be made: {error.strerror}"
+            self._channel.put(ipc.Forked(key, fork.rank if fork else 0, 0, 0, reason))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
     def _start(
         self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
     ) -> None:
         note = ""
-        if (count := processes.threads()) > 1:
+        spare = None
+        if fork is not None and fork.launch.kind == "attempt" and trouble is None:
+            self._used = True
+            spare = self._take_spare(fork, descriptors)
+        if spare is not None:
+            pid = spare.pid
+        elif (count := processes.threads()) > 1:
             pid = self._spawn(attempt.Job(self.place, self._pid, tuple(sys.path), fork, worker), descriptors)
             if not self._said:
                 self._said = True
@@ -150,13 +232,12 @@ class Zygote:
             pid = os.fork()
             if pid == 0:
                 self._child(fork, worker, descriptors, trouble)
-        for descriptor in descriptors:
-            os.close(descriptor)
         leader = _Leader(pid, os.pidfd_open(pid), key, bool(worker))
         self._leaders[pid] = leader
         self._watch(leader)
         rank = fork.rank if fork else 0
-        self._channel.put(ipc.Forked(key, rank, pid, processes.birth_of(pid), note))
+        birth = spare.birth if spare else processes.birth_of(pid)
+        self._channel.put(ipc.Forked(key, rank, pid, birth, note))
 
     def _watch(self, leader: _Leader) -> None:
         self._watched[leader.pidfd] = leader
@@ -166,14 +247,14 @@ class Zygote:
         self, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
     ) -> NoReturn:
         try:
-            parent = self._pid
             self._forget()
+            attempt.detach(self._pid, self.place)
             if worker:
-                attempt.become(descriptors[1], descriptors[2], parent)
+                attempt.attach(descriptors[1], descriptors[2])
                 processes.set_name("clearance:worke")
-                attempt.Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
+                Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
             assert fork is not None
-            attempt.start(fork, self.place, descriptors, parent, trouble)
+            attempt.start(fork, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())
         finally:
@@ -185,6 +266,8 @@ class Zygote:
         self._epoll.close()
         for fd in self._watched:
             os.close(fd)
+        if self._spare is not None:
+            self._spare.channel.connection.close()
 
     def _spawn(self, job: attempt.Job, descriptors: list[int]) -> int:
         memory = os.memfd_create("job")
@@ -192,7 +275,7 @@ class Zygote:
         keep = [memory, *descriptors]
         for descriptor in keep:
             os.set_inheritable(descriptor, True)
-        command = [sys.executable, "-c", _SPAWNED, *map(str, keep)]
+        command = [sys.executable, "-P", "-c", _SPAWNED, *map(str, keep)]
         try:
             return os.posix_spawn(sys.executable, command, os.environ)
         finally:
@@ -219,12 +302,12 @@ class Zygote:
 
     def _branch(self, message: ipc.Branch, descriptor: int) -> None:
         """Forks a zygote that holds more. With threads about it imports the bundle afresh, in a new interpreter."""
-        place = attempt.Place(self.place.home, self.place.blobs, self.place.bundle, message.preload)
+        place = msgspec.structs.replace(self.place, preload=message.preload)
         if processes.threads() > 1:
             os.set_inheritable(descriptor, True)
             code = "import sys; from clearance.engine.local.zygote import spawned; spawned(*sys.argv[1:])"
-            arguments = [str(descriptor), place.home, place.blobs, place.bundle, *place.preload]
-            pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code, *arguments], os.environ)
+            arguments = [str(descriptor), msgspec.json.encode(place).decode()]
+            pid = os.posix_spawn(sys.executable, [sys.executable, "-P", "-c", code, *arguments], os.environ)
         else:
             pid = os.fork()
             if pid == 0:
@@ -240,11 +323,10 @@ class Zygote:
     def _ended(self, leader: _Leader, fd: int) -> None:
         """A leader, or something it left behind, has ended: goes on until nothing of the attempt is left."""
         if fd == leader.pidfd:
+            leader.pidfd = -1  # closed: the number may soon be that of an orphan's
             pid = leader.pid
-            try:  # the zombie keeps its pid, so this group is still the attempt's
-                os.killpg(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                pass
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)  # the zombie keeps its pid, so this group is still the attempt's
             _, leader.status, usage = os.wait4(pid, 0)
             leader.cpu = usage.ru_utime + usage.ru_stime
             leader.peak = usage.ru_maxrss * 1024
@@ -261,7 +343,10 @@ class Zygote:
     def _sweep(self, leader: _Leader) -> bool:
         """Kills the orphans of an attempt whose leader has ended; True when there are some to wait for."""
         known = self._leaders
-        orphans = [pid for pid in processes.children() if pid not in known and pid not in self._branches]
+        spare = self._spare.pid if self._spare else 0
+        orphans = [
+            pid for pid in processes.children() if pid not in known and pid not in self._branches and pid != spare
+        ]
         if not orphans:
             return False
         others = {pid for held in self._watched.values() for pid in held.waiting.values()}
@@ -277,7 +362,10 @@ class Zygote:
                 mark = processes.marker_of(pid, b"CLEARANCE_ATTEMPT")
                 if group in known or (mark != leader.key and not self._is_lost(mark)):
                     continue
-            os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:  # a setuid program: it cannot be ended, and must not hold the attempt up
+                continue
             pidfd = os.pidfd_open(pid)
             leader.waiting[pidfd] = pid
             self._watched[pidfd] = leader
@@ -312,11 +400,11 @@ def begin(connection: socket.socket, place: attempt.Place) -> NoReturn:
     Zygote(connection, place).run()
 
 
-def spawned(descriptor: str, home: str, blobs: str, bundle: str, *preload: str) -> NoReturn:
-    """Entry point of a zygote in an interpreter of its own."""
+def spawned(descriptor: str, place: str) -> NoReturn:
+    """Entry point of a zygote in an interpreter of its own; the place as JSON."""
     try:
         connection = socket.socket(fileno=int(descriptor))
         connection.set_inheritable(False)
-        begin(connection, attempt.Place(home, blobs, bundle, preload))
+        begin(connection, msgspec.json.decode(place, type=attempt.Place))
     finally:
         os._exit(70)

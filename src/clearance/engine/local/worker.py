@@ -1,0 +1,116 @@
+"""A worker: a warm process that runs one attempt after another, for tasks that are short beside a fork.
+
+Rules:
+
+1. The record of an attempt is in the worker's spool log before the supervisor is answered.
+2. What an attempt leaves behind ends with it: processes, files in the working directory, the environment it was given.
+   What it leaves in memory stays: that is what a warm process is for.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from typing import NoReturn
+
+from clearance.engine.base import Failure, Launch
+from clearance.engine.context import context
+from clearance.engine.local import attempt, ipc, processes, spool
+from clearance.types.artifact import Artifact
+
+
+class Worker:
+    """A warm process that runs one attempt after another.
+
+    Its working directory is one for all its attempts and is emptied after each that left something in it, so
+    that an attempt which writes no file costs no file.
+
+    Args:
+        name: `worker-N`, unique in this supervisor's life.
+        connection: socket to the supervisor.
+        place: where things are.
+        trouble: why the zygote could not import what was asked of it.
+    """
+
+    def __init__(
+        self, name: str, connection: socket.socket, place: attempt.Place, trouble: BaseException | None
+    ) -> None:
+        self._channel = ipc.Packets(connection, ipc.Run)
+        self._place = place
+        self._trouble = trouble
+        self._directory = f"{place.home}/attempts/{name}"
+        os.makedirs(self._directory, 0o700, exist_ok=True)
+        os.chdir(self._directory)
+        self._clean = os.stat(self._directory).st_mtime_ns
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._log = os.open(f"{place.home}/spool/{name}.log", flags, 0o600)
+        self._cpu = attempt.time_used()
+
+    def serve(self) -> NoReturn:
+        """Runs attempts until the supervisor closes the socket."""
+        try:
+            processes.adopt_orphans()
+            while (packet := self._channel.take()) is not None:
+                for message in packet[0]:
+                    self._run(message.launch)
+        except BaseException as error:
+            os.write(2, f"clearance: a worker ends: {type(error).__name__}: {error}\n".encode())
+            os._exit(70)
+        finally:
+            os._exit(0)
+
+    def _run(self, launch: Launch) -> None:
+        before = dict(os.environ) if launch.environment else None
+        environment = os.environ
+        environment["CLEARANCE_ATTEMPT"] = launch.attempt
+        environment["CLEARANCE_GRACE"] = f"{launch.grace:g}"
+        result: Artifact | None = None
+        failure: Failure | None = None
+        try:
+            if before is not None:
+                environment.update(launch.environment)
+            attempt.limit(launch)
+            context._enter(attempt.facts_of(launch, 0, self._place, self._directory, None))
+            if self._trouble is not None:
+                raise self._trouble
+            result = attempt.call(launch, 0, self._place, self._directory)
+        except BaseException as error:
+            failure = attempt.failure_from(error, 0)
+        context._enter(None)
+        if processes.has_children():
+            processes.end_children()
+        attempt.flush()
+        used = attempt.time_used()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
+        self._cpu = used
+        spool.append(self._log, record)
+        self._channel.put(record)
+        self._channel.flush()
+        if before is not None:
+            environment.clear()
+            environment.update(before)
+        if launch.memory:
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        os.chdir(self._directory)
+        if os.stat(self._directory).st_mtime_ns != self._clean:
+            remove_inside(self._directory)
+            self._clean = os.stat(self._directory).st_mtime_ns
+
+
+def remove_inside(directory: str) -> None:
+    """Empties a directory; what cannot be removed (a read-only folder) is made writable first."""
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            os.chmod(entry.path, 0o700)
+            remove_inside(entry.path)
+            os.rmdir(entry.path)
+        else:
+            os.unlink(entry.path)

@@ -41,6 +41,7 @@ class LocalEngine:
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
+        self._owes = False
         self._child = 0
 
     def fileno(self) -> int:
@@ -187,13 +188,21 @@ class LocalEngine:
         self._say(ipc.Cancel(tuple(attempts), grace, outcome))
 
     def acknowledge(self, attempts: Sequence[str]) -> None:
-        """Says that these results are committed: the engine forgets them."""
+        """Says that these results are committed: the engine forgets them.
+
+        It is sent with whatever is said next, or at the next `observe`: a launch never waits behind it.
+        """
         if attempts:
-            self._say(ipc.Acknowledge(tuple(attempts)))
+            self._connected().put([ipc.Acknowledge(tuple(attempts))])
+            self._owes = True
 
     def _say(self, message: msgspec.Struct) -> None:
         stream = self._connected()
         stream.put([message])
+        self._flush(stream)
+
+    def _flush(self, stream: ipc.Stream) -> None:
+        self._owes = False
         try:
             stream.flush()
         except OSError:
@@ -207,6 +216,8 @@ class LocalEngine:
         """
         if self._stream is None or self._lost:
             return []
+        if self._owes:
+            self._flush(self._stream)
         if self._fenced is None:
             messages = self._stream.take()
             if messages is None:

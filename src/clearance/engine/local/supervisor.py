@@ -39,6 +39,7 @@ from clearance.errors import EngineError
 from clearance.types.artifact import Literal
 
 IDLE = 60.0
+PATIENCE = 0.002
 ZYGOTE_IDLE = 600.0
 DEFINITION = 60.0
 REMEMBERED = 4096
@@ -82,6 +83,7 @@ class Supervisor:
         self._forgotten: dict[str, None] = {}
         self._ready: dict[str, Ready] = {}
         self._events: list[msgspec.Struct] = []
+        self._patience = 0.0
         self._dirty: dict[int, ipc.Packets] = {}
         self._deadlines: list[tuple[float, int, Running, str]] = []
         self._counter = 0
@@ -136,7 +138,7 @@ class Supervisor:
                 self._trim()
             if self._dirty:
                 self._flush_packets()
-            if self._events:
+            if self._events and not self._patient():
                 self._flush_events()
             if (self._stopping or not self._controllers) and not self._running:
                 self._maybe_end()
@@ -150,7 +152,17 @@ class Supervisor:
             deadline = min(deadline, end) if deadline else end
         elif self._zygotes:
             deadline = min(deadline, self._trim_at) if deadline else self._trim_at
+        if self._events:
+            deadline = min(deadline, self._patience) if deadline else self._patience
         return max(0.0, deadline - time.monotonic()) + 0.0005 if deadline else -1
+
+    def _patient(self) -> bool:
+        """True while nothing but starts of warm workers waits to be told, and that not for long.
+
+        A short task is over by then: start and end reach the controller together, and cost it one turn.
+        """
+        started = all(type(event) is Started for event in self._events)
+        return started and time.monotonic() < self._patience
 
     def _trim(self) -> None:
         """Lets warm workers go that were idle for a whole round, and zygotes that were for `ZYGOTE_IDLE` seconds."""
@@ -402,6 +414,8 @@ class Supervisor:
         if zygote.idle:
             worker = zygote.idle.pop()
             worker.rested = False
+            if not self._events:
+                self._patience = time.monotonic() + PATIENCE
             self._events.append(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
             running.started = True
         else:
@@ -588,6 +602,7 @@ class Supervisor:
         started = self._started(running)
         if started.pids and running.launch.kind != "define":
             running.started = True
+            self._patience = 0.0
             self._events.append(started)
         if running.outcome:
             self._signal(running, signal.SIGKILL if running.killed else signal.SIGTERM)

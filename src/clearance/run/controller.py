@@ -300,7 +300,8 @@ class Controller:
             if isinstance(event, Finished):
                 self._done.append(event.attempt)
             if instance is None or instance.attempt != event.attempt:
-                self._fence(event, now)
+                if isinstance(event, Finished):
+                    self._fence(event, now)
             elif isinstance(event, Started):
                 self._on_started(instance, event, now)
             elif isinstance(event, Finished):

@@ -92,6 +92,7 @@ class Supervisor:
         self._trim_at = time.monotonic() + IDLE
         self._idle_since = 0.0
         self._epoch = self._read_epoch()
+        self._direct = ""
         self._cleaner = Cleaner(home)
         for item in self._cleaner.recover():
             self._finished[item.event.attempt] = item
@@ -267,7 +268,7 @@ class Supervisor:
         if isinstance(message, ipc.Configure):
             self.blobs = message.blobs
         elif isinstance(message, ipc.Adopt):
-            self._adopt(controller, message.epoch)
+            self._adopt(controller, message.epoch, message.direct)
         elif controller is not self._leader:
             self._send(controller, [ipc.Fenced(self._epoch)])
         elif isinstance(message, ipc.LaunchAll):
@@ -296,7 +297,7 @@ class Supervisor:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _adopt(self, controller: Controller, epoch: int) -> None:
+    def _adopt(self, controller: Controller, epoch: int, direct: str) -> None:
         if epoch < self._epoch:
             self._send(controller, [ipc.Fenced(self._epoch)])
             return
@@ -309,6 +310,7 @@ class Supervisor:
             if self._leader is not None:
                 self._drop(self._leader)
         self._leader = controller
+        self._direct = direct
         self._events.clear()
         snapshot = Snapshot(
             tuple(self._started(running) for running in self._running.values() if running.launch.kind != "define"),
@@ -322,14 +324,19 @@ class Supervisor:
         if self._leader is not None:
             self._send(self._leader, events)
 
+    def _forget(self, attempt: str, item: Finish) -> None:
+        self._cleaner.forget(item)
+        self._forgotten[attempt] = None
+        if len(self._forgotten) > REMEMBERED:
+            del self._forgotten[next(iter(self._forgotten))]
+
     def _acknowledge(self, attempts: tuple[str, ...]) -> None:
         for attempt in attempts:
             item = self._finished.pop(attempt, None)
             if item is not None:
-                self._cleaner.forget(item)
-                self._forgotten[attempt] = None
-                if len(self._forgotten) > REMEMBERED:
-                    del self._forgotten[next(iter(self._forgotten))]
+                self._forget(attempt, item)
+            elif running := self._running.get(attempt):
+                running.acknowledged = True
         if not self._finished:
             self._cleaner.settle(busy=bool(self._running))
 
@@ -430,7 +437,7 @@ class Supervisor:
             self._dirty[id(zygote)] = zygote.channel
         worker.current = running
         running.worker = worker
-        worker.channel.put(ipc.Run(launch))
+        worker.channel.put(ipc.Run(launch, self._direct, self._node))
         self._dirty[id(worker)] = worker.channel
 
     def _zygote(self, bundle: str, preload: tuple[str, ...]) -> ZygoteHandle:
@@ -676,6 +683,7 @@ class Supervisor:
             if running is None or record.attempt != running.launch.attempt:
                 continue
             worker.current = None
+            running.told = record.told
             self._finish_worker(running, End(0, record, record.cpu_seconds, record.peak_memory))
             if running.outcome:  # it was given notice, and may be about to die of it
                 processes.signal_group(worker.pid, worker.birth, signal.SIGKILL)
@@ -817,8 +825,14 @@ class Supervisor:
             alone = launch.gang == 1 and ends[0].record is not None and event.outcome in ("success", "failure")
             if not alone:
                 item.written = self._cleaner.write_end(event)
-            self._finished[key] = item
-            self._events.append(event)
+            if running.acknowledged:
+                self._forget(key, item)
+            else:
+                self._finished[key] = item
+            if not running.told:
+                self._events.append(event)
+            elif running.started and self._events:
+                self._events = [each for each in self._events if getattr(each, "attempt", "") != key]
         if (successor := running.successor) is not None and not successor.concluded:
             before = running.predecessor
             if before is not None and not before.concluded:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+
 from support.postgresql import schema
 from support.runs import Home, wait_for
 
-PIPELINE = '''
+PIPELINE = """
 import os, time
 from pathlib import Path
 from clearance import dag, task
@@ -35,7 +36,7 @@ def total(xs: list[int]) -> int:
 @dag
 def mapped(n: int = 3):
     total(slow.map(x=numbers(n)))
-'''
+"""
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.runs import SOURCE, Home
 
-SCRIPT = '''
+SCRIPT = """
 from pathlib import Path
 from clearance import Tree, context, dag, task
 
@@ -40,7 +40,7 @@ if __name__ == "__main__":
         broken.run()
     except RunFailed as error:
         print("RunFailed", error)
-'''
+"""
 
 
 def test_a_script_runs_its_dag_and_reads_the_results(home: Home, tmp_path: Path):

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.runs import Home, wait_for
 
-PIPELINE = '''
+PIPELINE = """
 import os, time
 from pathlib import Path
 from clearance import dag, task
@@ -28,7 +29,7 @@ def wait() -> int:
     return 7
 
 one = dag("one", wait)
-'''
+"""
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from clearance.run.clearance import Desks, Verdict
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.lease import SECONDS as LEASE_SECONDS
-from clearance.run.machine import Changes, Machine
+from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
 from clearance.settings import Settings
 from clearance.store.database import Batch, Database
@@ -252,7 +252,7 @@ class Controller:
                     self._open[instance.attempt] = row
                 self._readopt(instance, running, finished, now)
             if not run.unfinished:
-                self.machine.changes.ended.append((run, recovery.outcome(run)))
+                self.machine.changes.ended.append((run, outcome(run)))
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
         self.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
         known = {*self._attempts, *self.services.attempts}

@@ -151,7 +151,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
 
 def opened(settings: Settings) -> Database:
     """Opens the database for writing and brings it up to date."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.make_home()
     database = Database(settings.database, synchronous=settings.sqlite_synchronous)
     try:
         database.migrate()

@@ -29,6 +29,18 @@ def rate() -> float: ...
 def add(xs: list[int]) -> int: ...
 
 
+@task
+def flagged(flag=False) -> int: ...
+
+
+@task
+def untyped(): ...
+
+
+@task
+def typed(count: int = 3) -> int: ...
+
+
 def nodes(*items, **options):
     return {node.id: node for node in dag("d", *items, **options).graph().nodes}
 
@@ -50,8 +62,13 @@ def test_none_fills_nothing():
     assert nodes([nothing, data] >> train)["train"].inputs == {"images": Result("data")}
 
 
-def test_a_parameter_with_a_default_is_never_filled_by_order():
-    assert nodes([data, rate] >> train)["train"].inputs == {"images": Result("data")}
+def test_the_first_free_parameter_that_accepts_it_is_filled_even_if_it_has_a_default():
+    assert nodes([data, rate] >> train)["train"].inputs == {"images": Result("data"), "lr": Result("rate")}
+
+
+def test_a_default_is_not_lost_to_a_guess():
+    assert nodes(number >> flagged)["flagged"].inputs == {}
+    assert nodes(untyped >> typed)["typed"].inputs == {}
 
 
 def test_fan_out_and_fan_in_wait_for_all():

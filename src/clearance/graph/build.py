@@ -3,9 +3,9 @@
 Pure: declarations in, a `Graph` or a `GraphError` out. Rules:
 
 1. Ids are safe and unique; every upstream exists; there is no cycle.
-2. An upstream that no binding names (`a >> b`) fills the first required parameter of `b` that is still free
-   and accepts what `a` returns; where there is none, it says order only. A parameter that has a default
-   is never filled by `>>`, only by name.
+2. An upstream that no binding names (`a >> b`) fills the first parameter of `b` that is still free and whose
+   annotation accepts what `a` returns; where there is none, it says order only. Where one side is not annotated,
+   which accepts everything, only a required parameter is filled: a default is not lost to a guess.
 3. Every required parameter is filled, and every filled parameter accepts what fills it.
 4. Nodes leave in a topological order that follows from the order of declaration alone. Nothing recurses.
 """
@@ -62,10 +62,6 @@ class Declaration:
         """The annotation of what downstream receives: a list where the node is mapped."""
         returns = self.signature.returns
         return list[returns] if self.mapped else returns  # type: ignore[valid-type]
-
-    def free(self) -> list[str]:
-        """Returns the required parameters that nothing fills yet."""
-        return [name for name in self.signature.required if name not in self.inputs and name not in self.mapped]
 
 
 def references(binding: Binding) -> Iterable[str]:
@@ -183,12 +179,13 @@ def filled(declaration: Declaration, known: dict[str, Declaration]) -> dict[str,
     Raises:
         GraphError: a required parameter that nothing fills.
     """
-    free = declaration.free()
+    annotations = declaration.signature.annotations
+    required = set(declaration.signature.required)
+    free = [name for name in annotations if name not in declaration.inputs and name not in declaration.mapped]
     if not free:
         return declaration.inputs
     inputs = dict(declaration.inputs)
     bound = {name for binding in (*inputs.values(), *declaration.mapped.values()) for name in references(binding)}
-    annotations = declaration.signature.annotations
     idle: list[str] = []
     for upstream in declaration.upstream:
         if upstream in bound:
@@ -196,14 +193,23 @@ def filled(declaration: Declaration, known: dict[str, Declaration]) -> dict[str,
         result = known[upstream].result
         if result is None or result is type(None):
             continue
-        name = next((name for name in free if accepts(annotations[name], result)), None)
+        guess = anything(result)
+        name = next(
+            (
+                name
+                for name in free
+                if (name in required or not (guess or anything(annotations[name])))
+                and accepts(annotations[name], result)
+            ),
+            None,
+        )
         if name is None:
             idle.append(upstream)
         else:
             inputs[name] = Result(upstream)
             free.remove(name)
-    if free:
-        raise _missing(declaration, free[0], idle, known)
+    if missing := [name for name in free if name in required]:
+        raise _missing(declaration, missing[0], idle, known)
     return inputs
 
 

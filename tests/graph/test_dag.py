@@ -297,4 +297,4 @@ def test_run_goes_through_the_port(monkeypatch):
     monkeypatch.setattr(home, "runner", lambda: lambda one, **how: seen.update(how, dag=one) or "done")
     assert search.run(limit=5, run_id="r1") == "done"
     assert seen == {"dag": search, "parameters": {"limit": 5}, "run_id": "r1"}
-    assert runner.HOME == "clearance.run.embedded"
+    assert runner.HOME == "clearance.run.python"

@@ -32,8 +32,8 @@ install: .stamps/install
 	@touch $@
 
 demo: .stamps/install
-	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/clearance dag show examples/hello.py
-	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/clearance run examples/hello.py
+	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/clearance dag show examples/digits.py
+	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/python examples/digits.py
 
 test: .stamps/install
 	$(BIN)/python -m pytest $(if $(ROOM),tests/$(ROOM),)

@@ -32,7 +32,6 @@ install: .stamps/install
 	@touch $@
 
 demo: .stamps/install
-	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/clearance dag show examples/digits.py
 	CLEARANCE_HOME=$(CURDIR)/.demo $(BIN)/python examples/digits.py
 
 test: .stamps/install

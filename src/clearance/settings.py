@@ -53,6 +53,10 @@ class Settings:
         if not 0 <= self.grace <= 3600:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
 
+    def make_home(self) -> None:
+        """Makes the home, for its owner alone, if it is not there."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @property
     def database(self) -> str:
         """The database URL in force."""

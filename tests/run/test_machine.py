@@ -268,3 +268,27 @@ def test_stored_results_of_a_mapped_task_are_mapped_one_by_one():
         made.finish(each, TaskState.SUCCESS, json_artifact(b"%d" % each.position))
     second = ready(made)
     assert [type(each.mapped["y"]) for each in second] == [Stored, Stored]
+
+
+def test_a_timeout_is_tried_again_when_the_policy_names_it_or_everything():
+    for names, state in (
+        (("builtins.Exception",), TaskState.UP_FOR_RETRY),
+        (("builtins.TimeoutError",), TaskState.UP_FOR_RETRY),
+        (("builtins.ValueError",), TaskState.FAILED),
+    ):
+        made, run = machine(), active(node("a", retries=RetryPolicy(times=1, on=names)))
+        made.begin(run)
+        (instance,) = ready(made)
+        launch(made, instance)
+        made.fail(instance, Failure("timeout", "took too long"), 0.0, RNG)
+        assert instance.state is state
+
+
+def test_a_run_in_which_anything_was_cancelled_is_cancelled_even_if_nobody_remembers_why():
+    made, run = machine(), active(node("a"), node("b"))
+    made.begin(run)
+    first, second = ready(made)
+    made.finish(first, TaskState.CANCELLED)
+    launch(made, second)
+    made.finish(second, TaskState.SUCCESS)
+    assert [state for _, state in made.take().ended] == [RunState.CANCELLED]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.runs import Home
 
-PIPELINE = '''
+PIPELINE = """
 from pathlib import Path
 from clearance import Endpoint, Model, context, dag, task
 
@@ -48,7 +49,7 @@ def serve_badly(model: Model) -> Endpoint:
 
 good = dag("good", train >> serve)
 bad = dag("bad", train >> serve_badly)
-'''
+"""
 
 
 @pytest.fixture
@@ -187,12 +188,12 @@ def test_a_model_whose_signature_is_missing_is_refused_by_name(home: Home, pipel
     assert "[model-signed]" in home.command("why", "good/1", "serve")
 
 
-HELD_SERVE = '''def serve(model: Model) -> Endpoint:
+HELD_SERVE = """def serve(model: Model) -> Endpoint:
     import os, time
     here = Path(os.environ["TEST_FOLDER"])
     (here / "serving").touch()
     while not (here / "go").exists():
-        time.sleep(0.01)'''
+        time.sleep(0.01)"""
 
 
 def test_a_model_file_that_was_changed_on_disk_is_refused_by_the_replica(home: Home, pipeline: str, tmp_path: Path):

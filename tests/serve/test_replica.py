@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
-from support.serving import House, Replica
 
 from clearance.serve.replica import tls_context
+from support.serving import House, Replica
 
 PROBLEM = "application/problem+json"
 

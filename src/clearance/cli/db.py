@@ -18,7 +18,7 @@ def migrate() -> None:
     from clearance.store.database import Database
 
     settings = load()
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.make_home()
     with Database(settings.database, synchronous=settings.sqlite_synchronous) as database:
         applied = database.migrate()
     with opened(settings) as database:

@@ -25,8 +25,8 @@ STYLES = {
 class Progress(Protocol):
     """Is told what happens in a run."""
 
-    def show(self, run: str, event: Event | None) -> None:
-        """Takes one event; None stands for the start of following."""
+    def show(self, run: str, events: list[Event]) -> None:
+        """Takes what happened, oldest first; nothing at all stands for the start of following."""
 
     def close(self) -> None:
         """Ends the view."""
@@ -38,13 +38,15 @@ class Lines:
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
 
-    def show(self, run: str, event: Event | None) -> None:
-        if event is None:
-            print(f"run {run}", flush=True)
-        elif event.kind == "service":
-            print(f"{run}  service {event.payload['service']}  {event.payload['state']}", flush=True)
-        elif event.instance >= 0 and event.kind in SHOWN:
-            print(f"{run}  {event.payload['task']}  {event.kind}{self._detail(event)}", flush=True)
+    def show(self, run: str, events: list[Event]) -> None:
+        lines = [] if events else [f"run {run}"]
+        for event in events:
+            if event.kind == "service":
+                lines.append(f"{run}  service {event.payload['service']}  {event.payload['state']}")
+            elif event.instance >= 0 and event.kind in SHOWN:
+                lines.append(f"{run}  {event.payload['task']}  {event.kind}{self._detail(event)}")
+        if lines:
+            print("\n".join(lines), flush=True)
 
     def close(self) -> None:
         """Nothing to end."""
@@ -76,11 +78,14 @@ class Live:
         self._live = RichLive(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
         self._live.start()
 
-    def show(self, run: str, event: Event | None) -> None:
+    def show(self, run: str, events: list[Event]) -> None:
         self._run = run
-        if event is None:
+        if not events:
             self._console.print(f"run [bold]{run}[/bold]")
-            return
+        for event in events:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if event.kind == "created":
             self._total = event.payload["tasks"]
         if event.kind == "service":
@@ -125,8 +130,8 @@ class Live:
 class Quiet:
     """Shows nothing; for `--json`."""
 
-    def show(self, run: str, event: Event | None) -> None:
-        """Takes an event and says nothing."""
+    def show(self, run: str, events: list[Event]) -> None:
+        """Takes events and says nothing."""
 
     def close(self) -> None:
         """Nothing to end."""

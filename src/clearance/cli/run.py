@@ -39,6 +39,7 @@ def run(
         settings = replace(settings, workers=workers)
     file, name = parse_target(target)
     bundle = make_bundle(file)
+    settings.make_home()
     unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
     request = Submit(bundle.digest, f"{bundle.module}:{name}", dict(parse_parameters(parameters)), run_id)
     view = progress(as_json)

@@ -36,7 +36,7 @@ def up(host: str, port: int, no_api: bool, workers: int | None) -> None:
     _check_loopback(host)
     if not no_api and not (importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn")):
         raise MissingExtra("FastAPI", "web")
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.make_home()
     api = None if no_api else _start_api(settings, host, port)
     try:
         _lead(settings)

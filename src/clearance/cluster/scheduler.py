@@ -29,6 +29,7 @@ class Scheduler:
         self._asks: dict[str, Ask] = {}
         self._held: dict[str, Placement] = {}
         self._arrivals = 0
+        self._shapes: dict[tuple[object, ...], bool] = {}
 
     def add_node(self, name: str, capacity: dict[str, int]) -> None:
         """Adds a node, or changes the capacity of one; what it holds stays.
@@ -37,6 +38,7 @@ class Scheduler:
             name: of the node.
             capacity: by resource name, in the units of `Ask.resources`.
         """
+        self._shapes.clear()
         used = {key: amount - self._free[name][key] for key, amount in self._capacity.get(name, {}).items()}
         self._capacity[name] = dict(capacity)
         self._free[name] = {key: amount - used.get(key, 0) for key, amount in capacity.items()}
@@ -54,7 +56,7 @@ class Scheduler:
             raise ClearanceError(f"capacity was asked twice for {ask.id!r}: release the first ask before the second")
         if ask.members < 1:
             raise ClearanceError(f"{ask.label or ask.id}: a gang of {ask.members} members: ask for at least 1")
-        if _place(ask, {name: dict(free) for name, free in self._capacity.items()}) is None:
+        if not self._possible(ask):
             return Decision(ask.id, "denied", self._impossible(ask))
         self._asks[ask.id] = ask
         self._arrivals += 1
@@ -115,6 +117,15 @@ class Scheduler:
         names = ", ".join(self._asks[holder].label or holder for holder in holders[:5])
         more = f" and {len(holders) - 5} more" if len(holders) > 5 else ""
         return Decision(id, "held", f"{self._short(ask)}; held by {names or 'nobody'}{more}", blockers=holders)
+
+    def _possible(self, ask: Ask) -> bool:
+        """True when the ask fits into the empty nodes."""
+        shape = (ask.members, *sorted(ask.resources.items()))
+        known = self._shapes.get(shape)
+        if known is None:
+            empty = {name: dict(capacity) for name, capacity in self._capacity.items()}
+            known = self._shapes[shape] = _place(ask, empty) is not None
+        return known
 
     def _head(self) -> Ask | None:
         waiting = (entry for entry in self._waiting if entry[2] in self._asks and entry[2] not in self._held)

@@ -28,7 +28,7 @@ from clearance.run.clearance import Desks, Verdict
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.lease import SECONDS as LEASE_SECONDS
-from clearance.run.machine import Changes, Machine
+from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
 from clearance.settings import Settings
 from clearance.store.database import Batch, Database
@@ -39,7 +39,7 @@ from clearance.types.states import RunState, TaskState
 
 ORDER = (
     "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
-    "instance_note", "run_change", "attempt_add", "attempt_started", "attempt_finished", "artifact_add",
+    "run_change", "attempt_put", "artifact_add",
     "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
@@ -104,7 +104,8 @@ class Controller:
         self.services = Services(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
-        self._started: dict[str, float] = {}
+        self._open: dict[str, rows.AttemptRow] = {}
+        self._changed: dict[str, rows.AttemptRow] = {}
         self._retries: list[tuple[float, int, Instance]] = []
         self._batch = Batch(ORDER)
         self._events: list[Happened] = []
@@ -245,10 +246,13 @@ class Controller:
         finished = {event.attempt: event for event in snapshot.finished}
         for run in recovery.unfinished_runs(self.database, self.evidence.read):
             self.runs[run.id] = run
+            attempts = {(row.number, row.epoch): row for row in rows.attempt_rows(self.database, run.number)}
             for instance in run.instances():
+                if row := attempts.get((instance.number, instance.epoch)):
+                    self._open[instance.attempt] = row
                 self._readopt(instance, running, finished, now)
             if not run.unfinished:
-                self.machine.changes.ended.append((run, recovery.outcome(run)))
+                self.machine.changes.ended.append((run, outcome(run)))
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
         self.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
         known = {*self._attempts, *self.services.attempts}
@@ -296,7 +300,8 @@ class Controller:
             if isinstance(event, Finished):
                 self._done.append(event.attempt)
             if instance is None or instance.attempt != event.attempt:
-                self._fence(event, now)
+                if isinstance(event, Finished):
+                    self._fence(event, now)
             elif isinstance(event, Started):
                 self._on_started(instance, event, now)
             elif isinstance(event, Finished):
@@ -305,25 +310,24 @@ class Controller:
     def _on_started(self, instance: Instance, event: Started, now: float) -> None:
         if instance.state is not TaskState.QUEUED:
             return
-        self._started[event.attempt] = now
-        processes = rows.json_text([event.pids, event.births])
-        self._batch.guard(
-            "attempt_started", event.node, processes, now, instance.run.number, instance.number, instance.epoch
-        )
+        row = self._open.get(event.attempt)
+        if row is None:
+            row = self._open[event.attempt] = _attempt_row(instance)
+        row.node, row.started_at = event.node, now
+        row.processes = rows.json_text([event.pids, event.births])
+        self._changed[event.attempt] = row
         self.machine.move(instance, TaskState.RUNNING)
 
     def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
         key = event.attempt
         del self._attempts[key]
         self.desks.release(instance)
-        started = self._started.pop(key, now)
         failure = event.failure
-        usage = event.usage
-        text = _failures.encode(failure).decode() if failure else ""
-        self._batch.guard(
-            "attempt_finished", event.outcome, now, text, usage.cpu_seconds, usage.peak_memory,
-            instance.run.number, instance.number, instance.epoch,
-        )  # fmt: skip
+        row = self._changed[key] = self._open.pop(key, None) or _attempt_row(instance)
+        row.outcome, row.finished_at = event.outcome, now
+        row.failure = _failures.encode(failure).decode() if failure else ""
+        row.cpu_seconds, row.peak_memory = event.usage.cpu_seconds, event.usage.peak_memory
+        started = row.started_at or now
         if event.outcome == "success":
             self._succeed(instance, event.result, started, now)
         elif event.outcome == "cancelled" or (instance.run.cancelling and event.outcome == "evicted"):
@@ -413,7 +417,6 @@ class Controller:
         spec, run = instance.spec, instance.run
         key = instance.attempt
         self._attempts[key] = instance
-        self._batch.add("attempt_add", run.number, instance.number, instance.epoch)
         self._launches.append(
             Launch(
                 attempt=key,
@@ -441,20 +444,23 @@ class Controller:
             self._insert(instance, now)
         opened = {*changes.opened}
         for follower, failed, skipped in changes.counted:
-            if follower not in opened:
+            if follower not in opened and follower not in changes.dirty:
                 batch.guard("instance_count", failed, skipped, follower.run.number, follower.number)
-        for row in opened:
+        for row in opened - changes.dirty.keys():
             batch.add("instance_open", row.pending, row.failed, row.skipped, row.run.number, row.number)
         for instance, state in changes.dirty.items():
             stored, epoch = instance.stored
             batch.guard(
-                "instance_change", state, instance.epoch, instance.attempts, instance.due_at, now, instance.clearance,
+                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch, instance.attempts, instance.due_at, now, instance.clearance,
                 instance.run.number, instance.number, stored, epoch,
             )  # fmt: skip
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
             if reason := changes.reasons.get(instance):
                 payload["reason"] = reason
             self._tell(now, instance.run, instance, state, payload)
+        for attempt in self._changed.values():
+            batch.add("attempt_put", *msgspec.structs.astuple(attempt))
+        self._changed.clear()
         for run, final in changes.ended:
             batch.guard("run_change", final, now, run.number, RunState.RUNNING)
             self._tell(now, run, None, final, {})
@@ -542,9 +548,8 @@ class Controller:
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
-                self._batch.add(
-                    "attempt_finished", "lost", now, "", 0.0, 0, instance.run.number, instance.number, instance.epoch
-                )
+                row = self._changed[key] = self._open.pop(key, None) or _attempt_row(instance)
+                row.outcome, row.finished_at = "lost", now
                 self.machine.again(instance)
         elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):
             if state is TaskState.PREEMPTED:
@@ -572,3 +577,7 @@ class Controller:
             if self.desks.ask_of(instance).id == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask
+
+
+def _attempt_row(instance: Instance) -> rows.AttemptRow:
+    return rows.AttemptRow(instance.run.number, instance.number, instance.epoch)

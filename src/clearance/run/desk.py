@@ -127,21 +127,24 @@ class FrontDesk:
         database = self._controller.database
         if active is None:
             row = recovery.known(database, request.run)
-            for event in outbox.after(database, row.number, request.since):
-                send(Told(event))
+            send(Told(outbox.after(database, row.number, request.since)))
             return Ended(request.run, row.state)
-        for event in outbox.after(database, active.number, request.since):
-            send(Told(event))
+        if past := outbox.after(database, active.number, request.since):
+            send(Told(past))
         self._followers.setdefault(active.number, []).append((request.run, send))
         return None
 
     def _tell(self, events: list[outbox.Event]) -> None:
+        if not self._followers:
+            return
+        told: dict[int, list[outbox.Event]] = {}
         for event in events:
-            followers = self._followers.get(event.run)
-            if not followers:
-                continue
-            for _, send in followers:
-                send(Told(event))
-            if event.instance == -1 and event.kind in FINAL:
-                for run, send in self._followers.pop(event.run):
-                    send(Ended(run, event.kind))
+            if event.run in self._followers:
+                told.setdefault(event.run, []).append(event)
+        for number, some in told.items():
+            for _, send in self._followers[number]:
+                send(Told(some))
+            last = some[-1]
+            if last.instance == -1 and last.kind in FINAL:
+                for run, send in self._followers.pop(number):
+                    send(Ended(run, last.kind))

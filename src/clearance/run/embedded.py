@@ -7,6 +7,7 @@ of somebody else) is handed to a background controller, which ends itself when n
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from clearance.store.database import LEASE, Database
 from clearance.store.outbox import Event
 from clearance.types.principal import local_principal
 
-Show = Callable[[str, Event | None], None]
+Show = Callable[[str, list[Event]], None]
 
 
 class Interrupted(ClearanceError):
@@ -52,6 +53,7 @@ class Leading:
         self.keep = False
 
     def __enter__(self) -> Loop:
+        gc.set_threshold(50_000, 20, 100)  # many small objects that live for one turn, and few cycles
         self._engine = LocalEngine(self._settings)
         self._loop: Loop | None = None
         try:
@@ -89,11 +91,12 @@ class _Progress:
             case Accepted():
                 self.run = reply.run
                 self.request = Follow(reply.run, self._since)
-                self._show(reply.run, None)
+                self._show(reply.run, [])
                 return self.request
             case Told():
-                self._since = reply.event.at
-                self._show(self.run, reply.event)
+                if reply.events:
+                    self._since = reply.events[-1].at
+                    self._show(self.run, reply.events)
             case Ended():
                 self.state = reply.state
             case Refusal():
@@ -118,7 +121,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
     Args:
         settings: which home, and how many workers.
         request: `Submit`, or `Follow` for a run that exists.
-        show: is told each event of the run, and once the run id with None.
+        show: is told the events of the run as they come, and the run id with none of them at first.
 
     Returns:
         The id of the run and the state it ended in.
@@ -148,7 +151,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
 
 def opened(settings: Settings) -> Database:
     """Opens the database for writing and brings it up to date."""
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.make_home()
     database = Database(settings.database, synchronous=settings.sqlite_synchronous)
     try:
         database.migrate()

@@ -86,6 +86,7 @@ class ActiveRun:
     total: int = 0
     unfinished: int = 0
     failures: int = 0
+    cancelled: int = 0
     cancelling: bool = False
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from clearance.engine.base import Failure
-from clearance.errors import ClearanceError, GraphError
+from clearance.errors import ClearanceError
 from clearance.graph.model import RetryPolicy
 from clearance.run import arguments
 from clearance.run.instance import ActiveRun, Instance
@@ -25,6 +25,7 @@ from clearance.types.artifact import Artifact
 from clearance.types.states import TRANSITIONS, RunState, TaskState
 
 LOST_LIMIT = 10
+_ALIKE = {"timeout": ("builtins.TimeoutError", "builtins.OSError")}
 BAD = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
 
 
@@ -159,6 +160,7 @@ class Machine:
             if instance.state.finished:
                 run.unfinished += 1
                 run.failures -= instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+                run.cancelled -= instance.state is TaskState.CANCELLED
                 instance.attempts = 0
                 self.move(instance, TaskState.SCHEDULED)
         for instance in cleared:
@@ -209,7 +211,7 @@ class Machine:
         run = instance.run
         try:
             rows = arguments.elements(instance, self._read)
-        except GraphError as error:
+        except ClearanceError as error:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
             self.changes.reasons[instance] = str(error)
             self._close(instance, TaskState.FAILED, waiting)
@@ -236,6 +238,7 @@ class Machine:
         run.unfinished -= 1
         bad = instance.state in BAD
         run.failures += instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+        run.cancelled += instance.state is TaskState.CANCELLED
         skipped = instance.state is TaskState.SKIPPED
         if instance.position >= 0:
             followers = [run.nodes[instance.node]]
@@ -255,15 +258,18 @@ class Machine:
         return free
 
     def _end(self, run: ActiveRun) -> None:
-        if run.cancelling:
-            state = RunState.CANCELLED
-        else:
-            state = RunState.FAILED if run.failures else RunState.SUCCESS
-        self.changes.ended.append((run, state))
+        self.changes.ended.append((run, outcome(run)))
 
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
         return instance.position < 0 and instance.node in instance.run.expanded
+
+
+def outcome(run: ActiveRun) -> RunState:
+    """Returns the state of a run of which every instance has finished."""
+    if run.cancelled:
+        return RunState.CANCELLED
+    return RunState.FAILED if run.failures else RunState.SUCCESS
 
 
 def delay(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
@@ -273,4 +279,6 @@ def delay(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
 
 
 def _retried(policy: RetryPolicy, failure: Failure) -> bool:
-    return not policy.on or bool(set(policy.on) & {failure.kind, *failure.bases})
+    """True for an exception that the policy names; `Exception` names every failure, `TimeoutError` a timeout too."""
+    names = {failure.kind, *failure.bases, "builtins.Exception", *_ALIKE.get(failure.kind, ())}
+    return not policy.on or bool(set(policy.on) & names)

@@ -74,9 +74,9 @@ class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
 
 
 class Told(msgspec.Struct, frozen=True, tag="told"):
-    """Something happened in a followed run."""
+    """This happened in a followed run, oldest first."""
 
-    event: Event
+    events: list[Event]
 
 
 class Ended(msgspec.Struct, frozen=True, tag="ended"):

@@ -89,6 +89,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
         if instance.state.finished:
             run.unfinished -= 1
             run.failures += instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+            run.cancelled += instance.state is TaskState.CANCELLED
     for node, spec in enumerate(run.graph.nodes):
         if (spec.mapped and run.nodes[node].state is TaskState.DEFERRED) or node in run.expanded:
             group = run.expanded.setdefault(node, [])
@@ -96,11 +97,6 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
             for instance, mapped in zip(group, arguments.elements(run.nodes[node], read), strict=True):
                 instance.mapped = mapped
     return run
-
-
-def outcome(run: ActiveRun) -> RunState:
-    """Returns the state of a run of which every instance has finished."""
-    return RunState.FAILED if run.failures else RunState.SUCCESS
 
 
 def placement(instance: Instance) -> Placement:

@@ -52,19 +52,20 @@ class InstanceRow(msgspec.Struct, frozen=True):
         return self.task if self.position < 0 else f"{self.task}[{self.position}]"
 
 
-class AttemptRow(msgspec.Struct, frozen=True):
-    """One attempt as it is stored; `processes` and `failure` are JSON text or empty."""
+class AttemptRow(msgspec.Struct):
+    """One attempt as it is stored; `processes` and `failure` are JSON text or empty, `outcome` is empty while it runs."""
 
+    run: int
     number: int
     epoch: int
-    outcome: str
-    node: str
-    processes: str
-    started_at: float | None
-    finished_at: float | None
-    failure: str
-    cpu_seconds: float
-    peak_memory: int
+    outcome: str = ""
+    node: str = ""
+    processes: str = ""
+    started_at: float | None = None
+    finished_at: float | None = None
+    failure: str = ""
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
 
 
 class ServiceRow(msgspec.Struct):

@@ -165,6 +165,8 @@ class _Needs:
 
 def _lift(kind: type, value: Any) -> Any:
     """Reads a number back as the NumPy scalar type that an annotation asks for (a decoder's hook)."""
+    if kind is object:  # says as much as Any
+        return value
     if isinstance(kind, type) and _is_numpy_scalar(kind):
         return kind(value)
     raise TypeError(f"{_text(kind)} is not plain data")

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import resource
 import signal
@@ -196,6 +197,13 @@ def _traceback(error: BaseException) -> str:
 
 def _is_ours(filename: str) -> bool:
     return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
+
+
+def write_lines() -> None:
+    """Makes standard output and error write whole lines at once, so that those of a gang's ranks do not mix."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def flush() -> None:
@@ -395,6 +403,7 @@ class Job(msgspec.Struct, frozen=True):
 
 def import_all(place: Place, entry: str) -> BaseException | None:
     """Imports the preload set and the module of `entry`; returns what went wrong."""
+    write_lines()
     try:
         for module in place.preload:
             importlib.import_module(module)

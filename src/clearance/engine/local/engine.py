@@ -19,12 +19,13 @@ from typing import Any
 import msgspec
 
 import clearance
-from clearance.engine.base import EngineLost, Event, Launch, Node, Snapshot
-from clearance.engine.local import ipc, spool
+from clearance.engine.base import EngineLost, Event, Finished, Launch, Node, Snapshot, Started
+from clearance.engine.local import ipc, processes, spool
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
 
 _ANSWER = 60.0
+_direct_decoder = msgspec.msgpack.Decoder(list[Started | Finished])
 _SUPERVISOR = "from clearance.engine.local import supervisor; supervisor.main()"  # -m would cost 5 ms of runpy
 
 
@@ -41,6 +42,7 @@ class LocalEngine:
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
+        self._owes = False
         self._child = 0
 
     def fileno(self) -> int:
@@ -49,7 +51,8 @@ class LocalEngine:
         Raises:
             EngineError: `adopt` was not called yet.
         """
-        return self._connected().connection.fileno()
+        self._connected()
+        return self._epoll.fileno()
 
     def _connected(self) -> ipc.Stream:
         if self._stream is None:
@@ -63,9 +66,7 @@ class LocalEngine:
             LeaseLost: a controller with a higher epoch was here already.
             EngineError: the supervisor does not start or does not answer.
         """
-        if self._stream is not None:
-            self._stream.connection.close()
-            self._stream = None
+        self._disconnect()
         os.makedirs(self._home, 0o700, exist_ok=True)
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -74,7 +75,7 @@ class LocalEngine:
             if connection is None:
                 connection = self._start()
             stream = ipc.Stream(connection, ipc.Reply)
-            stream.put([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch)])
+            stream.put([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, self._listen(epoch))])
             answer = self._ask(stream, _ANSWER)
         finally:
             os.close(lock)
@@ -85,6 +86,9 @@ class LocalEngine:
             connection.close()
             raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
         self._stream = stream
+        self._epoll = select.epoll()
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        self._epoll.register(self._direct.fileno(), select.EPOLLIN)
         self._lost = False
         self._fenced = None
         return answer.snapshot
@@ -95,16 +99,30 @@ class LocalEngine:
 
     def _connect(self) -> socket.socket | None:
         """Returns a connection to the supervisor of this home; None when there is none."""
-        directory = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:  # through the descriptor, because a socket's path may have 107 bytes at most
-            connection.connect(f"/proc/self/fd/{directory}/supervisor.sock")
+        try:
+            processes.connect_in(self._home, "supervisor.sock", connection)
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             return None
-        finally:
-            os.close(directory)
         return connection
+
+    def _listen(self, epoch: int) -> str:
+        """Opens the socket at which warm workers tell of successes; returns its name in the home."""
+        name = f"direct-{epoch}.sock"
+        self._direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._direct.setblocking(False)
+        directory = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        mask = os.umask(0o177)
+        try:
+            for old in os.listdir(directory):
+                if old.startswith("direct-"):
+                    os.unlink(old, dir_fd=directory)
+            self._direct.bind(f"/proc/self/fd/{directory}/{name}")
+        finally:
+            os.umask(mask)
+            os.close(directory)
+        return name
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -187,13 +205,21 @@ class LocalEngine:
         self._say(ipc.Cancel(tuple(attempts), grace, outcome))
 
     def acknowledge(self, attempts: Sequence[str]) -> None:
-        """Says that these results are committed: the engine forgets them."""
+        """Says that these results are committed: the engine forgets them.
+
+        It is sent with whatever is said next, or at the next `observe`: a launch never waits behind it.
+        """
         if attempts:
-            self._say(ipc.Acknowledge(tuple(attempts)))
+            self._connected().put([ipc.Acknowledge(tuple(attempts))])
+            self._owes = True
 
     def _say(self, message: msgspec.Struct) -> None:
         stream = self._connected()
         stream.put([message])
+        self._flush(stream)
+
+    def _flush(self, stream: ipc.Stream) -> None:
+        self._owes = False
         try:
             stream.flush()
         except OSError:
@@ -207,8 +233,10 @@ class LocalEngine:
         """
         if self._stream is None or self._lost:
             return []
+        if self._owes:
+            self._flush(self._stream)
         if self._fenced is None:
-            messages = self._stream.take()
+            messages = self._told()
             if messages is None:
                 self._lost = True
                 return [EngineLost(f"the supervisor is gone: see {self._log_file}")]
@@ -223,6 +251,35 @@ class LocalEngine:
                 return events
         raise LeaseLost(f"a controller with epoch {self._fenced} leads {self._home} now")
 
+    def _told(self) -> list[Any] | None:
+        """Returns what the supervisor and the warm workers have said; None when the supervisor is gone."""
+        assert self._stream is not None
+        messages: list[Any] = []
+        for ready, _ in self._epoll.poll(0):
+            if ready == self._direct.fileno():
+                messages += self._told_directly()
+                continue
+            told = self._stream.take()
+            if told is None:
+                return messages or None
+            messages += told
+        return messages
+
+    def _told_directly(self) -> list[Any]:
+        messages: list[Any] = []
+        try:
+            while True:
+                messages += _direct_decoder.decode(self._direct.recv(2 * ipc.PACKET))
+        except (BlockingIOError, msgspec.MsgspecError):
+            return messages
+
+    def _disconnect(self) -> None:
+        if self._stream is not None:
+            self._stream.connection.close()
+            self._direct.close()
+            self._epoll.close()
+            self._stream = None
+
     def nodes(self) -> list[Node]:
         """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
         cpus = self._settings.workers * 1000 or _cpu_millis()
@@ -235,7 +292,7 @@ class LocalEngine:
 
     def close(self, stop: bool) -> None:
         """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""
-        stream, self._stream = self._stream, None
+        stream = self._stream
         if stream is None:
             return
         try:
@@ -246,7 +303,7 @@ class LocalEngine:
                     pass
         except (OSError, EngineError):
             pass
-        stream.connection.close()
+        self._disconnect()
         if self._child:  # a supervisor that we started is our child; one that goes on is init's when we are gone
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child, 0 if stop else os.WNOHANG)

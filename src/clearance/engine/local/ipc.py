@@ -37,9 +37,10 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
 
 
 class Adopt(msgspec.Struct, frozen=True, tag="adopt"):
-    """A controller with this epoch takes over."""
+    """A controller with this epoch takes over. Warm workers tell it of successes at the datagram socket `direct`."""
 
     epoch: int
+    direct: str
 
 
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
@@ -151,9 +152,11 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """To a worker: call this."""
+    """To a worker: call this. `direct` is the socket of the controller that leads, by its name in the home."""
 
     launch: Launch
+    direct: str
+    node: str
 
 
 class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
@@ -167,6 +170,7 @@ class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
         failure: why it did not return.
         cpu_seconds: what a worker used for this attempt.
         peak_memory: a worker's peak resident bytes.
+        told: the worker has told the controller itself.
     """
 
     attempt: str
@@ -176,6 +180,7 @@ class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
     failure: Failure | None = None
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+    told: bool = False
 
 
 encoder = msgspec.msgpack.Encoder()

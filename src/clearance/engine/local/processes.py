@@ -10,6 +10,7 @@ import ctypes
 import os
 import resource
 import signal
+import socket
 
 _PDEATHSIG = 1
 _SET_NAME = 15
@@ -39,6 +40,19 @@ def limit_descriptors(soft: int = 0) -> int:
     if soft != before:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft or 1 << 20, hard), hard))
     return before
+
+
+def connect_in(directory: str, name: str, connection: socket.socket) -> None:
+    """Connects to a socket in a directory through the directory's descriptor, since a path may have 107 bytes at most.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
 
 
 def birth_of(pid: int) -> int:

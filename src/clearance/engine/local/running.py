@@ -73,9 +73,12 @@ class Running:
         report: bytes of the report that are not yet whole messages.
         log: its frames.
         started: `Started` was emitted.
+        told: its worker has told the controller how it ended.
+        acknowledged: the controller has committed that already.
     """
 
     __slots__ = (
+        "acknowledged",
         "concluded",
         "first_failed",
         "killed",
@@ -89,6 +92,7 @@ class Running:
         "started",
         "successor",
         "superseded",
+        "told",
         "worker",
         "zygote",
     )
@@ -109,6 +113,8 @@ class Running:
         self.report = bytearray()
         self.log: Log | None = None
         self.started = False
+        self.told = False
+        self.acknowledged = False
 
 
 class Worker:

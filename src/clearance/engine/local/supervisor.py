@@ -39,6 +39,7 @@ from clearance.errors import EngineError
 from clearance.types.artifact import Literal
 
 IDLE = 60.0
+PATIENCE = 0.002
 ZYGOTE_IDLE = 600.0
 DEFINITION = 60.0
 REMEMBERED = 4096
@@ -82,6 +83,7 @@ class Supervisor:
         self._forgotten: dict[str, None] = {}
         self._ready: dict[str, Ready] = {}
         self._events: list[msgspec.Struct] = []
+        self._patience = 0.0
         self._dirty: dict[int, ipc.Packets] = {}
         self._deadlines: list[tuple[float, int, Running, str]] = []
         self._counter = 0
@@ -90,6 +92,7 @@ class Supervisor:
         self._trim_at = time.monotonic() + IDLE
         self._idle_since = 0.0
         self._epoch = self._read_epoch()
+        self._direct = ""
         self._cleaner = Cleaner(home)
         for item in self._cleaner.recover():
             self._finished[item.event.attempt] = item
@@ -136,7 +139,7 @@ class Supervisor:
                 self._trim()
             if self._dirty:
                 self._flush_packets()
-            if self._events:
+            if self._events and not self._patient():
                 self._flush_events()
             if (self._stopping or not self._controllers) and not self._running:
                 self._maybe_end()
@@ -150,7 +153,17 @@ class Supervisor:
             deadline = min(deadline, end) if deadline else end
         elif self._zygotes:
             deadline = min(deadline, self._trim_at) if deadline else self._trim_at
+        if self._events:
+            deadline = min(deadline, self._patience) if deadline else self._patience
         return max(0.0, deadline - time.monotonic()) + 0.0005 if deadline else -1
+
+    def _patient(self) -> bool:
+        """True while nothing but starts of warm workers waits to be told, and that not for long.
+
+        A short task is over by then: start and end reach the controller together, and cost it one turn.
+        """
+        started = all(type(event) is Started for event in self._events)
+        return started and time.monotonic() < self._patience
 
     def _trim(self) -> None:
         """Lets warm workers go that were idle for a whole round, and zygotes that were for `ZYGOTE_IDLE` seconds."""
@@ -255,7 +268,7 @@ class Supervisor:
         if isinstance(message, ipc.Configure):
             self.blobs = message.blobs
         elif isinstance(message, ipc.Adopt):
-            self._adopt(controller, message.epoch)
+            self._adopt(controller, message.epoch, message.direct)
         elif controller is not self._leader:
             self._send(controller, [ipc.Fenced(self._epoch)])
         elif isinstance(message, ipc.LaunchAll):
@@ -284,7 +297,7 @@ class Supervisor:
         except (FileNotFoundError, ValueError):
             return 0
 
-    def _adopt(self, controller: Controller, epoch: int) -> None:
+    def _adopt(self, controller: Controller, epoch: int, direct: str) -> None:
         if epoch < self._epoch:
             self._send(controller, [ipc.Fenced(self._epoch)])
             return
@@ -297,6 +310,7 @@ class Supervisor:
             if self._leader is not None:
                 self._drop(self._leader)
         self._leader = controller
+        self._direct = direct
         self._events.clear()
         snapshot = Snapshot(
             tuple(self._started(running) for running in self._running.values() if running.launch.kind != "define"),
@@ -310,14 +324,19 @@ class Supervisor:
         if self._leader is not None:
             self._send(self._leader, events)
 
+    def _forget(self, attempt: str, item: Finish) -> None:
+        self._cleaner.forget(item)
+        self._forgotten[attempt] = None
+        if len(self._forgotten) > REMEMBERED:
+            del self._forgotten[next(iter(self._forgotten))]
+
     def _acknowledge(self, attempts: tuple[str, ...]) -> None:
         for attempt in attempts:
             item = self._finished.pop(attempt, None)
             if item is not None:
-                self._cleaner.forget(item)
-                self._forgotten[attempt] = None
-                if len(self._forgotten) > REMEMBERED:
-                    del self._forgotten[next(iter(self._forgotten))]
+                self._forget(attempt, item)
+            elif running := self._running.get(attempt):
+                running.acknowledged = True
         if not self._finished:
             self._cleaner.settle(busy=bool(self._running))
 
@@ -402,6 +421,8 @@ class Supervisor:
         if zygote.idle:
             worker = zygote.idle.pop()
             worker.rested = False
+            if not self._events:
+                self._patience = time.monotonic() + PATIENCE
             self._events.append(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
             running.started = True
         else:
@@ -416,7 +437,7 @@ class Supervisor:
             self._dirty[id(zygote)] = zygote.channel
         worker.current = running
         running.worker = worker
-        worker.channel.put(ipc.Run(launch))
+        worker.channel.put(ipc.Run(launch, self._direct, self._node))
         self._dirty[id(worker)] = worker.channel
 
     def _zygote(self, bundle: str, preload: tuple[str, ...]) -> ZygoteHandle:
@@ -588,6 +609,7 @@ class Supervisor:
         started = self._started(running)
         if started.pids and running.launch.kind != "define":
             running.started = True
+            self._patience = 0.0
             self._events.append(started)
         if running.outcome:
             self._signal(running, signal.SIGKILL if running.killed else signal.SIGTERM)
@@ -661,6 +683,7 @@ class Supervisor:
             if running is None or record.attempt != running.launch.attempt:
                 continue
             worker.current = None
+            running.told = record.told
             self._finish_worker(running, End(0, record, record.cpu_seconds, record.peak_memory))
             if running.outcome:  # it was given notice, and may be about to die of it
                 processes.signal_group(worker.pid, worker.birth, signal.SIGKILL)
@@ -802,8 +825,14 @@ class Supervisor:
             alone = launch.gang == 1 and ends[0].record is not None and event.outcome in ("success", "failure")
             if not alone:
                 item.written = self._cleaner.write_end(event)
-            self._finished[key] = item
-            self._events.append(event)
+            if running.acknowledged:
+                self._forget(key, item)
+            else:
+                self._finished[key] = item
+            if not running.told:
+                self._events.append(event)
+            elif running.started and self._events:
+                self._events = [each for each in self._events if getattr(each, "attempt", "") != key]
         if (successor := running.successor) is not None and not successor.concluded:
             before = running.predecessor
             if before is not None and not before.concluded:

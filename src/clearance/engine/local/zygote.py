@@ -63,6 +63,24 @@ class _Spare:
         self.channel = channel
 
 
+_THREADS = "OPENBLAS_NUM_THREADS"
+
+
+def _import(place: attempt.Place, entry: str) -> BaseException | None:
+    """Imports for good what attempts will need; returns what went wrong.
+
+    OpenBLAS (numpy's) starts its threads when it is loaded, and a process with threads must not be forked. Unless
+    somebody chose their number, one is enough here: BLAS then runs in the thread that calls it.
+    """
+    chosen = _THREADS in os.environ
+    os.environ.setdefault(_THREADS, "1")
+    try:
+        return attempt.import_all(place, entry)
+    finally:
+        if not chosen:
+            del os.environ[_THREADS]
+
+
 class Zygote:
     """See the module.
 
@@ -87,7 +105,7 @@ class Zygote:
         processes.adopt_orphans()
         processes.set_name("clearance:zygot")
         attempt.open_place(place)
-        self._trouble = attempt.import_all(place, "")
+        self._trouble = _import(place, "")
         self._freeze()
         self._channel.put(ipc.Forked("", 0, self._pid, processes.birth_of(self._pid)))
         self._channel.flush()
@@ -190,7 +208,7 @@ class Zygote:
         if launch.kind == "define":
             entry = entry.partition(":")[0]
         self._drop_spare()
-        trouble = attempt.import_all(self.place, entry)
+        trouble = _import(self.place, entry)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if trouble is None:

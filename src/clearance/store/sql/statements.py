@@ -44,19 +44,17 @@ STATEMENTS: dict[str, str] = {
     " changed_at, clearance FROM instance WHERE run = ? ORDER BY number",
     "instance_count": "UPDATE instance SET pending = pending - 1, failed = failed + ?, skipped = skipped + ?"
     " WHERE run = ? AND number = ? AND pending > 0",
-    "instance_change": "UPDATE instance SET state = ?, epoch = ?, attempts = ?, due_at = ?, changed_at = ?,"
-    " clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
+    "instance_change": "UPDATE instance SET state = ?, pending = ?, failed = ?, skipped = ?, epoch = ?, attempts = ?,"
+    " due_at = ?, changed_at = ?, clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
     "instance_open": "UPDATE instance SET pending = ?, failed = ?, skipped = ? WHERE run = ? AND number = ?",
-    "instance_note": "UPDATE instance SET clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
     # Attempts.
-    "attempt_add": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, failure, cpu_seconds,"
-    " peak_memory) VALUES (?, ?, ?, '', '', '', '', 0, 0)",
-    "attempt_started": "UPDATE attempt SET node = ?, processes = ?, started_at = ?"
-    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
-    "attempt_finished": "UPDATE attempt SET outcome = ?, finished_at = ?, failure = ?, cpu_seconds = ?, peak_memory = ?"
-    " WHERE run = ? AND number = ? AND epoch = ? AND outcome = ''",
-    "attempts": "SELECT number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
+    "attempt_put": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
+    " cpu_seconds, peak_memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (run, number, epoch) DO UPDATE SET outcome = excluded.outcome, node = excluded.node,"
+    " processes = excluded.processes, started_at = excluded.started_at, finished_at = excluded.finished_at,"
+    " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
+    "attempts": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"

@@ -73,8 +73,8 @@ def test_following_a_log_prints_what_comes_and_ends_with_the_task(home: Home, pi
     assert follower.stdout is not None
     assert follower.stdout.readline() == "first\n"
     (tmp_path / "go").touch()
-    rest, _ = follower.communicate(timeout=30)
-    assert rest.split() == ["aside", "last"]
+    assert [line.strip() for line in follower.stdout] == ["aside", "last"]
+    assert follower.wait(30) == 0
     assert run.wait(30) == 0
 
 

@@ -60,7 +60,7 @@ def up(home: Home, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], http
 
 
 def test_runs_are_submitted_to_it_and_seen_and_cancelled_over_http(home: Home, up, tmp_path: Path):
-    process, client = up
+    _, client = up
     follower = home.start("run", str(tmp_path / "pipeline.py"))
     wait_for(tmp_path / "started")
     assert [run["state"] for run in client.get("/runs").json()] == ["running"]

@@ -18,27 +18,23 @@ def logs(run: str, task: str, follow: bool, attempt: int | None) -> None:
     """Print what a TASK of a RUN wrote to standard output and standard error."""
     from clearance.cli.runs import reading
     from clearance.errors import UsageError
-    from clearance.run import rows, views
+    from clearance.run import views
     from clearance.settings import load
 
     with reading() as database:
         row, instance = views.find(database, run, task)
-        tries = [each for each in rows.attempt_rows(database, row.number) if each.number == instance.number]
-        if not tries:
+        epochs = views.epochs(database, row, instance)
+        if not epochs:
             raise UsageError(f"{run} {task} is {instance.state} and has not been started")
-        if attempt is not None and attempt > len(tries):
-            raise UsageError(f"{run} {task} has had {len(tries)} attempts")
-        chosen = tries[attempt - 1] if attempt else tries[-1]
+        if attempt is not None and attempt > len(epochs):
+            raise UsageError(f"{run} {task} has had {len(epochs)} attempts")
+        epoch = epochs[attempt - 1] if attempt else epochs[-1]
 
         def live() -> bool:
-            now = [
-                each
-                for each in rows.attempt_rows(database, row.number)
-                if (each.number, each.epoch) == (chosen.number, chosen.epoch)
-            ]
-            return not now[0].outcome
+            now = views.find(database, run, task)[1]
+            return now.epoch == epoch and now.state in ("queued", "running")
 
-        print_log(load().home, f"{row.key}.{chosen.number}.{chosen.epoch}", follow, live)
+        print_log(load().home, f"{row.key}.{instance.number}.{epoch}", follow, live)
 
 
 def print_log(home: Path, attempt: str, follow: bool, live: Callable[[], bool]) -> None:

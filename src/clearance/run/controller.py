@@ -323,7 +323,7 @@ class Controller:
         del self._attempts[key]
         self.desks.release(instance)
         failure = event.failure
-        row = self._changed[key] = self._open.pop(key, None) or _attempt_row(instance)
+        row = self._changed[key] = self._row_of(key, instance)
         row.outcome, row.finished_at = event.outcome, now
         row.failure = _failures.encode(failure).decode() if failure else ""
         row.cpu_seconds, row.peak_memory = event.usage.cpu_seconds, event.usage.peak_memory
@@ -451,7 +451,8 @@ class Controller:
         for instance, state in changes.dirty.items():
             stored, epoch = instance.stored
             batch.guard(
-                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch, instance.attempts, instance.due_at, now, instance.clearance,
+                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch,
+                instance.attempts, instance.due_at, now, instance.clearance,
                 instance.run.number, instance.number, stored, epoch,
             )  # fmt: skip
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
@@ -518,6 +519,10 @@ class Controller:
         self._seqs[event.run] = last + 1
         return msgspec.structs.replace(event, seq=last + 1)
 
+    def _row_of(self, key: str, instance: Instance) -> rows.AttemptRow:
+        """Takes the row of an attempt that is over out of those that are open."""
+        return self._open.pop(key) if key in self._open else _attempt_row(instance)
+
     def _insert(self, instance: Instance, now: float) -> None:
         self._batch.add(
             "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
@@ -548,7 +553,7 @@ class Controller:
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
-                row = self._changed[key] = self._open.pop(key, None) or _attempt_row(instance)
+                row = self._changed[key] = self._row_of(key, instance)
                 row.outcome, row.finished_at = "lost", now
                 self.machine.again(instance)
         elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):

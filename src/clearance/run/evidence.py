@@ -90,7 +90,8 @@ class Evidence:
         run, spec = instance.run, instance.spec
         facts = Facts(
             run=run.id, dag=run.graph.dag, task=spec.id, instance=instance.position, attempt=instance.attempt,
-            number=instance.attempts, function=spec.function, bundle=Digest(run.bundle), dag_version=Digest(run.version),
+            number=instance.attempts, function=spec.function,
+            bundle=Digest(run.bundle), dag_version=Digest(run.version),
             environment=Digest(run.environment), parameters=run.graph.parameters,
             inputs={name: found.digest for name, found in named_inputs(arguments.of(instance)).items()},
             isolation=spec.isolation, started=_rfc3339(started), finished=_rfc3339(finished),

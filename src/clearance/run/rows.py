@@ -53,7 +53,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
 
 
 class AttemptRow(msgspec.Struct):
-    """One attempt as it is stored; `processes` and `failure` are JSON text or empty, `outcome` is empty while it runs."""
+    """One attempt as it is stored; `processes` and `failure` are JSON text, `outcome` is empty while it runs."""
 
     run: int
     number: int

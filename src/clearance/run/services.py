@@ -1,11 +1,12 @@
-"""Services: what must be kept running. Desired rows are reconciled with what is seen; nothing here knows what runs inside.
+"""Services: what must be kept running. Desired rows are reconciled with what is seen.
 
-Rules:
+Nothing here knows what runs inside a service. Rules:
 
 1. A task that returned an endpoint with a service stays `deferred` until the service is healthy; it holds no process.
 2. A service asks both desks for clearance as an attempt does, and is launched by the same engine.
-3. A replica that refuses (a model that is not as signed, a wrong configuration) fails for good. One that ends, or does not answer its health check three times, is started again after a backoff that
-   doubles from 0.5 to 30 seconds; five starts in a row that never became healthy are a failure for good.
+3. A replica that refuses (a model that is not as signed, a wrong configuration) fails for good. One that ends, or
+   does not answer its health check three times, is started again after a backoff that doubles from 0.5 to 30
+   seconds; five starts in a row that never became healthy are a failure for good.
 4. Stopping drains: a notice, the grace period, then the end. A service outlives the run that made it.
 5. A restart asks for the same port again, so that clients need not be told.
 """
@@ -212,7 +213,7 @@ class Services:
                 task=row.name,
                 number=row.epoch,
                 checkpoint=key.split(".")[0],
-            )  # fmt: skip
+            )
         )
 
     def reconcile(self, now: float) -> None:

@@ -67,10 +67,10 @@ def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
     return [_decision(row, each) for each in chosen]
 
 
-def newest_attempt(database: Database, run: int, number: int) -> rows.AttemptRow | None:
-    """Returns the newest attempt of an instance."""
-    found = [attempt for attempt in rows.attempt_rows(database, run) if attempt.number == number]
-    return found[-1] if found else None
+def epochs(database: Database, run: rows.RunRow, instance: rows.InstanceRow) -> list[int]:
+    """Returns the epochs of every attempt of an instance, oldest first; one just launched is among them."""
+    found = {row.epoch for row in rows.attempt_rows(database, run.number) if row.number == instance.number}
+    return sorted(found | ({instance.epoch} if instance.epoch else set()))
 
 
 def denied(database: Database, id: str) -> bool:

@@ -1,7 +1,8 @@
 """The one argument of a replica: `{"config": …}`, as JSON.
 
 `deploy` fills in what the task knows (`name`, `predictor`, `model`, `body_limit`, `concurrency`);
-`trust.provision.service_config` adds what the controller knows. The bearer token itself is never in it, only its SHA-256.
+`trust.provision.service_config` adds what the controller knows. The bearer token itself is never in it, only its
+SHA-256.
 """
 
 from __future__ import annotations

@@ -28,14 +28,13 @@ STATEMENTS: dict[str, str] = {
     "run_add": "INSERT INTO run (number, key, id, dag, version, state, parameters, principal, environment, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "run_highest": "SELECT coalesce(max(number), 0) FROM run",
-    "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",
-    "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",
+    "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",  # noqa: S608
+    "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
     "run_latest": "SELECT id FROM run WHERE dag = ? ORDER BY number DESC LIMIT 1",
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
-    "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",
-    "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",
-    "runs_list_dag": "SELECT number, key, id, dag, version, state, parameters, principal, environment, created_at,"
-    " finished_at FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",
+    "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",  # noqa: S608
+    "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",  # noqa: S608
+    "runs_list_dag": f"SELECT {_RUN} FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",  # noqa: S608
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
     # Instances: the state machine.
     "instance_add": "INSERT INTO instance (run, number, node, task, position, state, pending, failed, skipped, epoch,"
@@ -49,8 +48,8 @@ STATEMENTS: dict[str, str] = {
     "instance_open": "UPDATE instance SET pending = ?, failed = ?, skipped = ? WHERE run = ? AND number = ?",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
     # Attempts.
-    "attempt_put": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
-    " cpu_seconds, peak_memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "attempt_put": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, started_at, finished_at,"
+    " failure, cpu_seconds, peak_memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number, epoch) DO UPDATE SET outcome = excluded.outcome, node = excluded.node,"
     " processes = excluded.processes, started_at = excluded.started_at, finished_at = excluded.finished_at,"
     " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",

@@ -46,7 +46,10 @@ def show(run: str, task: str, as_json: bool) -> None:
 @click.argument("task")
 @json_option
 def verify(run: str, task: str, as_json: bool) -> None:
-    """Verify bytes and signatures of what TASK of RUN returned; exit code 3 when they do not hold."""
+    """Verify what TASK of RUN returned: its bytes and signatures.
+
+    Exit code 3 when one of them does not hold.
+    """
     from clearance.run import inspection
     from clearance.settings import load
 
@@ -66,7 +69,11 @@ def verify(run: str, task: str, as_json: bool) -> None:
 @click.argument("task")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; default: standard output.")
 def get(run: str, task: str, output: Path | None) -> None:
-    """Fetch what TASK of RUN returned: plain data as JSON, a file or directory to --output."""
+    """Fetch what TASK of RUN returned.
+
+    Plain data is printed as JSON, or written to --output; a file, tree, dataset or model needs --output. Beside a model
+    its signature is written as NAME.sig.
+    """
     from clearance.errors import UsageError
     from clearance.run import inspection
     from clearance.settings import load

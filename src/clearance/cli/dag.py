@@ -31,7 +31,10 @@ def _build(one: Dag, file: Path, parameters: dict[str, str]) -> Graph:
 @parameter_option
 @json_option
 def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
-    """Check a DAG, or every DAG of a file: its types, its shape, and the bundle that would travel."""
+    """Check a DAG, or every DAG of a file.
+
+    Its types, its shape, and the source bundle that would travel; nothing is run.
+    """
     from clearance.graph.bundle import make_bundle
 
     file, name = parse_target(target)

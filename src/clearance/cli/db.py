@@ -28,7 +28,7 @@ def migrate() -> None:
 
 @db.command()
 def check() -> None:
-    """Check that the database fits this program, and that its rows are sound."""
+    """Check the database; exit code 4 when it is damaged or does not fit this program."""
     from clearance.settings import load
     from clearance.store.database import Database
 

@@ -1,16 +1,17 @@
 """A DAG as a picture: SVG by ourselves, PNG through matplotlib (`clearance[plot]`).
 
-With `states` and `seconds` it is the picture of a run: each box has the colour and the word of its state.
+With a `Course` it is the picture of a run: each box has the colour and the word of its state, and its seconds.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from clearance.cli.layout import Box, Layout, arrange
+from clearance.cli.layout import MARGIN, Box, Layout, arrange
 from clearance.cli.output import duration
 from clearance.errors import MissingExtra
 from clearance.graph.model import Graph, Node, Value
@@ -35,17 +36,37 @@ _LETTER = 7.6
 _SMALL_LETTER = 6.2
 _HEIGHT = 46.0
 _LONGEST = 36
+_CAPTION = 26.0
 _MOST_PIXELS = 30_000  # a side; matplotlib's limit is 2**16
+
+
+@dataclass(frozen=True)
+class Course:
+    """What became of a graph in a run.
+
+    Attributes:
+        states: task state by node id.
+        seconds: by node id, from its first start to its end.
+        instances: how many instances a mapped node had, by node id.
+        caption: one line above the picture.
+    """
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    instances: Mapping[str, int] = field(default_factory=dict)
+    caption: str = ""
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _copies(node: Node) -> str:
+def _copies(node: Node, course: Course) -> str:
     """Returns ` ×3` for a mapped node whose lists are known, ` ×n` where only the run will know."""
     if not node.mapped:
         return ""
+    if node.id in course.instances:
+        return f" ×{course.instances[node.id]}"
     for binding in node.mapped.values():
         items = binding.value if isinstance(binding, Value) else getattr(binding, "items", None)
         if items is not None:
@@ -53,11 +74,12 @@ def _copies(node: Node) -> str:
     return " ×n"
 
 
-def _lines(node: Node, states: Mapping[str, str], seconds: Mapping[str, float]) -> tuple[str, str]:
-    title = _short(node.id) + _copies(node)
-    parts = [states[node.id].replace("_", " ")] if states.get(node.id) else []
-    if node.id in seconds:
-        parts.append(duration(seconds[node.id]))
+def _lines(node: Node, course: Course) -> tuple[str, str]:
+    title = _short(node.id) + _copies(node, course)
+    parts = [course.states[node.id].replace("_", " ")] if course.states.get(node.id) else []
+    if node.id in course.seconds:
+        taken = course.seconds[node.id]
+        parts.append(f"{taken * 1000:.0f} ms" if taken < 1 else duration(taken))
     if not parts and node.returns:
         parts.append("→ " + _short(node.returns.replace("clearance.types.references.", "")))
     if node.gang > 1:
@@ -65,25 +87,25 @@ def _lines(node: Node, states: Mapping[str, str], seconds: Mapping[str, float]) 
     return title, " · ".join(parts)
 
 
-def _place(graph: Graph, states: Mapping[str, str], seconds: Mapping[str, float]) -> Layout:
+def _place(graph: Graph, course: Course) -> Layout:
     sizes = {}
     for node in graph.nodes:
-        title, below = _lines(node, states, seconds)
+        title, below = _lines(node, course)
         sizes[node.id] = (max(len(title) * _LETTER, len(below) * _SMALL_LETTER, 60.0) + 28, _HEIGHT)
     return arrange({node.id: node.upstream for node in graph.nodes}, sizes)
 
 
-def svg(graph: Graph, states: Mapping[str, str] | None = None, seconds: Mapping[str, float] | None = None) -> str:
+def svg(graph: Graph, course: Course | None = None) -> str:
     """Returns the DAG as an SVG document.
 
     Args:
         graph: what to draw.
-        states: task state by node id, for the picture of a run.
-        seconds: how long each node took.
+        course: what became of it, for the picture of a run.
     """
-    states, seconds = states or {}, seconds or {}
-    layout = _place(graph, states, seconds)
-    width, height = layout.width, layout.height
+    course = course or Course()
+    layout = _place(graph, course)
+    top = _CAPTION if course.caption else 0.0
+    width, height = max(layout.width, _caption_width(course)), layout.height + top
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="{_FONT}" role="img">',
@@ -92,19 +114,27 @@ def svg(graph: Graph, states: Mapping[str, str] | None = None, seconds: Mapping[
         'orient="auto-start-reverse"><path d="M0 0.5 L8 4 L0 7.5 z" fill="#94a3b8"/></marker></defs>',
         f'<rect width="{width:.0f}" height="{height:.0f}" rx="10" fill="#ffffff"/>',
     ]
+    if course.caption:
+        out.append(f'<text x="{MARGIN:.0f}" y="24" font-size="12" fill="#475569">{escape(course.caption)}</text>')
+        out.append(f'<g transform="translate(0 {top:.0f})">')
     out += [
         f'<path d="{_curve(points)}" fill="none" stroke="#94a3b8" stroke-width="1.4" marker-end="url(#arrow)"/>'
         for points in layout.arrows.values()
     ]
     for node in graph.nodes:
-        out += _box_svg(node, layout.boxes[node.id], states, seconds)
+        out += _box_svg(node, layout.boxes[node.id], course)
+    out += ["</g>"] if course.caption else []
     out.append("</svg>")
     return "\n".join(out) + "\n"
 
 
-def _box_svg(node: Node, box: Box, states: Mapping[str, str], seconds: Mapping[str, float]) -> list[str]:
-    dark, light = COLOURS.get(states.get(node.id, ""), COLOURS[""])
-    title, below = _lines(node, states, seconds)
+def _caption_width(course: Course) -> float:
+    return len(course.caption) * _SMALL_LETTER + 2 * MARGIN if course.caption else 0.0
+
+
+def _box_svg(node: Node, box: Box, course: Course) -> list[str]:
+    dark, light = COLOURS.get(course.states.get(node.id, ""), COLOURS[""])
+    title, below = _lines(node, course)
     shape = f'width="{box.width:.1f}" height="{box.height:.1f}" rx="8" fill="{light}" stroke="{dark}"'
     out = [f"<g><title>{escape(node.function or node.id)}</title>"]
     if node.mapped:
@@ -135,13 +165,7 @@ def _curve(points: tuple[tuple[float, float], ...]) -> str:
     return " ".join(path)
 
 
-def png(
-    graph: Graph,
-    file: Path,
-    states: Mapping[str, str] | None = None,
-    seconds: Mapping[str, float] | None = None,
-    dots_per_inch: int = 160,
-) -> None:
+def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: int = 160) -> None:
     """Writes the DAG as a PNG file; arguments as for `svg`.
 
     Raises:
@@ -154,15 +178,18 @@ def png(
         from matplotlib.path import Path as Curve
     except ModuleNotFoundError:
         raise MissingExtra("matplotlib", "plot") from None
-    states, seconds = states or {}, seconds or {}
-    layout = _place(graph, states, seconds)
-    dots_per_inch = max(1, min(dots_per_inch, int(_MOST_PIXELS * 72 / max(layout.width, layout.height))))
-    figure = Figure(figsize=(layout.width / 72, layout.height / 72), dpi=dots_per_inch)
+    course = course or Course()
+    layout = _place(graph, course)
+    top = _CAPTION if course.caption else 0.0
+    width, height = max(layout.width, _caption_width(course)), layout.height + top
+    dots_per_inch = max(1, min(dots_per_inch, int(_MOST_PIXELS * 72 / max(width, height))))
+    figure = Figure(figsize=(width / 72, height / 72), dpi=dots_per_inch)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, layout.width)
-    axes.set_ylim(layout.height, 0)
+    axes.set_xlim(0, width)
+    axes.set_ylim(layout.height, -top)
     axes.axis("off")
+    axes.text(MARGIN, 20 - top, course.caption, fontsize=8.5, color="#475569", va="center")
     for points in layout.arrows.values():
         corners, codes = [points[0]], [Curve.MOVETO]
         for (x, y), (end_x, end_y) in itertools.pairwise(points):
@@ -176,8 +203,8 @@ def png(
         )
     for node in graph.nodes:
         box = layout.boxes[node.id]
-        dark, light = COLOURS.get(states.get(node.id, ""), COLOURS[""])
-        title, below = _lines(node, states, seconds)
+        dark, light = COLOURS.get(course.states.get(node.id, ""), COLOURS[""])
+        title, below = _lines(node, course)
         for shift in (4, 0) if node.mapped else (0,):
             axes.add_patch(
                 FancyBboxPatch(

@@ -24,24 +24,24 @@ INTERRUPTED = 130
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("run", "Run a DAG and follow it to its end."),
-        "up": ("up", "Start the controller and serve submitted runs."),
-        "retry": ("control", "Run the failed tasks of a run again."),
-        "resume": ("control", "Go on with a run that was cancelled or interrupted."),
-        "cancel": ("control", "End a run."),
+        "up": ("up", "Lead in the foreground: run what is submitted, answer the API."),
+        "retry": ("control", "Run the failed tasks of a run again, and follow it."),
+        "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
+        "cancel": ("control", "Cancel a run that goes on."),
     },
     "Look": {
-        "runs": ("runs", "List runs, or show one."),
+        "runs": ("runs", "List runs, or show and draw one."),
         "logs": ("logs", "Print the logs of a run or task."),
-        "why": ("why", "Say why a task waits, was denied, or failed."),
-        "services": ("services", "List services, or show, scale and stop one."),
-        "artifact": ("artifact", "Show what a run produced, and fetch it."),
+        "why": ("why", "Say why a task was granted, held or denied clearance."),
+        "services": ("services", "List services, stop one, or print its logs."),
+        "artifact": ("artifact", "Show, verify and fetch what a task returned."),
     },
     "Write": {
         "init": ("init", "Make an example project."),
         "dag": ("dag", "Check, list and draw DAGs."),
     },
     "Manage": {
-        "db": ("db", "Create, upgrade and check the database."),
+        "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),
         "completion": ("completion", "Print the completion script of a shell."),
     },
@@ -99,7 +99,7 @@ def _load(module: str, name: str) -> click.Command:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 success, 1 a run failed, 2 wrong usage or graph, 3 refused, 4 infrastructure.",
+    epilog="Exit codes: 0 success, 1 run failed, 2 wrong usage or graph, 3 refused, 4 infrastructure, 130 interrupted.",
 )
 @click.version_option(clearance.__version__, message="clearance %(version)s")
 def cli() -> None:

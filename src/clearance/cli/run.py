@@ -22,7 +22,7 @@ from clearance.cli.target import parameter_option, parse_parameters, parse_targe
 def run(
     target: str, parameters: tuple[str, ...], workers: int | None, run_id: str, id_file: str | None, as_json: bool
 ) -> None:
-    """Run the DAG of a pipeline FILE and wait for its end.
+    """Run the DAG of a pipeline FILE and wait for its end; DAG may be left out where the file holds one.
 
     Exit codes: 0 success, 1 the run failed, 2 wrong usage or graph, 3 refused by a desk, 4 infrastructure.
     """
@@ -67,8 +67,9 @@ def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
         click.echo(f"run {id} {state} in {took:.2f} s")
         for task in shown["tasks"]:
             if task["state"] == "failed":
-                click.echo(f"  {task['task']} failed: see `clearance logs {id} {task['task']}`")
+                look = "logs" if task["attempts"] else "why"
+                click.echo(f"  {task['task']} failed: see `clearance {look} {id} {task['task']}`")
         if state != "success":
-            click.echo(f"go on with `clearance retry {id}`; ask `clearance why {id}`")
+            click.echo(f"tracebacks: `clearance runs show {id} --json`; go on with `clearance retry {id}`")
     if state != "success":
         raise SystemExit(3 if denied else 1)

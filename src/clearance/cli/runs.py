@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clearance.cli.output import print_json, print_table
+from clearance.cli.output import count, print_json, print_table
+from clearance.errors import UsageError
+
+if TYPE_CHECKING:
+    from clearance.cli.drawing import Course
+    from clearance.graph.model import Graph
+    from clearance.store.database import Database
 
 
 @click.group()
@@ -17,7 +24,7 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--dag", default="", help="Only runs of this DAG.")
-@click.option("--limit", default=50, type=click.IntRange(1, 10_000), help="At most this many, newest first.")
+@click.option("--limit", default=50, type=click.IntRange(1, 10_000), show_default=True, help="At most this many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_runs(dag: str, limit: int, as_json: bool) -> None:
     """List runs, newest first."""
@@ -37,15 +44,25 @@ def list_runs(dag: str, limit: int, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
+@click.option("--svg", "svg_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into an SVG file.")
+@click.option("--png", "png_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into a PNG file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(run: str, as_json: bool) -> None:
-    """Show one run with its tasks."""
+def show(run: str, svg_file: Path | None, png_file: Path | None, as_json: bool) -> None:
+    """Show one run with its tasks, or draw it: each task in the colour of its state, with its seconds."""
     from clearance.run import views
 
+    files = [file for file in (svg_file, png_file) if file is not None]
+    for file in files:
+        if not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: the folder {file.absolute().parent} does not exist")
     with reading() as database:
         found = views.run(database, run)
+        if files:
+            _draw(*_course(database, run), svg_file, png_file)
     if as_json:
         print_json(found)
+        return
+    if files:
         return
     click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}  took {took(found)}")
     click.echo(f"version {found['version'][:19]}  by {found['principal']}  parameters {found['parameters']}")
@@ -56,6 +73,47 @@ def show(run: str, as_json: bool) -> None:
             [task["task"], task["state"], str(task["attempts"]), _span(task), (task["result"] or "")[:19], failure[:80]]
         )
     print_table(["task", "state", "attempts", "took", "result", "why"], rows)
+
+
+def _course(database: Database, id: str) -> tuple[Graph, Course]:
+    """Returns the graph of a run, and what became of each node: its state, seconds and number of instances."""
+    from clearance.cli.drawing import Course
+    from clearance.graph.model import decode
+    from clearance.run import recovery, rows
+
+    run = recovery.known(database, id)
+    graph = decode(bytes(database.rows("version_get", run.version)[0][3]))
+    started: dict[int, float] = {}
+    for attempt in rows.attempt_rows(database, run.number):
+        if attempt.started_at is not None:
+            started[attempt.number] = min(started.get(attempt.number, attempt.started_at), attempt.started_at)
+    states: dict[str, str] = {}
+    begins: dict[str, float] = {}
+    ends: dict[str, float] = {}
+    instances: dict[str, int] = {}
+    for each in rows.instance_rows(database, run.number):
+        if each.position < 0:
+            states[each.task] = "" if each.state == "scheduled" else each.state
+            if each.state in ("success", "failed"):
+                ends[each.task] = each.changed_at
+        else:
+            instances[each.task] = instances.get(each.task, 0) + 1
+        if (begin := started.get(each.number)) is not None:
+            begins[each.task] = min(begins.get(each.task, begin), begin)
+    seconds = {task: end - begins[task] for task, end in ends.items() if task in begins}
+    parts = [run.id, run.state, count(len(graph.nodes), "task")]
+    if run.finished_at:
+        parts.append(f"{run.finished_at - run.created_at:.2f} s")
+    return graph, Course(states, seconds, instances, " · ".join(parts))
+
+
+def _draw(graph: Graph, course: Course, svg_file: Path | None, png_file: Path | None) -> None:
+    from clearance.cli import drawing
+
+    if svg_file is not None:
+        svg_file.write_text(drawing.svg(graph, course))
+    if png_file is not None:
+        drawing.png(graph, png_file, course)
 
 
 def reading() -> Any:

@@ -42,7 +42,7 @@ def list_services(as_json: bool) -> None:
 @services.command()
 @click.argument("name")
 def stop(name: str) -> None:
-    """Drain and stop the service NAME; returns when it has stopped."""
+    """Drain and stop service NAME, and wait until it has."""
     from clearance.run.embedded import stop_service
     from clearance.settings import load
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", help="Address of the API; only loopback is possible.")
-@click.option("--port", default=8470, type=click.IntRange(1, 65535), help="Port of the API.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API; only loopback.")
+@click.option("--port", default=8470, type=click.IntRange(1, 65535), show_default=True, help="Port of the API.")
 @click.option("--no-api", is_flag=True, help="Lead without an API.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
 def up(host: str, port: int, no_api: bool, workers: int | None) -> None:

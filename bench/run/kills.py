@@ -1,12 +1,13 @@
 """kill -9 three times at random moments in a chain of 16: how much is lost, done again, or late.
 
 Each task leaves a mark (its number and the monotonic clock) in a file when it begins, sleeps 10 ms, and returns the sum
-so far. A kill comes a random delay within a step after a random number of new marks; every fourth time (for
-`everything`) within 0.3 s of the command's start instead, when there may be no run yet. Then the command is started
+so far. A kill comes a random delay within a step after a random number of new marks; every fourth time (but for
+`controller`) within 0.3 s of the command's start instead, when there may be no run yet. Then the command is started
 again: `clearance resume`, or the same `clearance run --run-id` where no run was committed.
 
 - everything: each process of the home (found by its environment) gets SIGKILL. Then copies of the database and of the
   spool say which tasks were finished: their success was committed, or their result lay in the spool.
+- worker: the same with isolation="worker", where results lie in a warm process's log.
 - controller: only the command gets SIGKILL; the supervisor and its tasks go on.
 
 lost: tasks that were finished and began again. redone: tasks that had begun and began again. recovery: from before the
@@ -34,6 +35,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.common import PIPELINES, fresh_home, kill_everything, show
+from clearance.engine.local import spool
 
 FILE = f"{PIPELINES / 'marks.py'}:marks"
 LENGTH = 16
@@ -111,26 +113,28 @@ def finished(home: Path) -> frozenset[int] | None:
         names = {number: int(task[1:]) for number, task in database.execute("SELECT number, task FROM instance")}
         done = database.execute("SELECT number FROM instance WHERE state = 'success'").fetchall()
     numbers = {number for (number,) in done}
-    for record in (home / "spool").glob(f"{found[0][0]}.*.0"):  # RUN.INSTANCE.EPOCH.RANK: renamed here when whole
-        numbers.add(int(record.name.split(".")[1]))
+    keys = [file.name for file in (home / "spool").glob("*.0")]  # RUN.INSTANCE.EPOCH.RANK: renamed here when whole
+    keys += [record.attempt for log in (home / "spool").glob("worker-*.log") for record in spool.records(str(log))]
+    numbers.update(int(key.split(".")[1]) for key in keys if key.startswith(f"{found[0][0]}."))
     return frozenset(names[number] for number in numbers)
 
 
-def start(home: Path, marks: Path, known: bool) -> subprocess.Popen[bytes]:
+def start(home: Path, marks: Path, warm: bool, known: bool) -> subprocess.Popen[bytes]:
     """Starts the command that begins the run or goes on with it."""
-    first = ["run", FILE, "-p", f"file={marks}", "--run-id", RUN]
+    first = ["run", FILE, "-p", f"file={marks}", "-p", f"worker={str(warm).lower()}", "--run-id", RUN]
     line = [sys.executable, "-m", "clearance.cli", *(["resume", RUN] if known else first)]
     environment = dict(os.environ) | {"CLEARANCE_HOME": str(home)}
     return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def once(seed: int, everything: bool, tally: Tally) -> None:
+def once(seed: int, kind: str, tally: Tally) -> None:
     """One run that is killed three times."""
     rng = random.Random(seed)
+    everything, warm = kind != "controller", kind == "worker"
     with fresh_home() as home:
         file = home.parent / "marks"
         kills: list[Kill] = []
-        process = start(home, file, known=False)
+        process = start(home, file, warm, known=False)
         try:
             for _ in range(KILLS):
                 begun = len(read_marks(file))
@@ -142,16 +146,14 @@ def once(seed: int, everything: bool, tally: Tally) -> None:
                     while len(read_marks(file)) < wanted and process.poll() is None and time.monotonic() < end:
                         time.sleep(0.0005)
                     time.sleep(rng.uniform(0, STEP))
+                process.kill()
                 if everything:
-                    process.kill()
                     kill_everything("CLEARANCE_HOME", str(home))
-                else:
-                    process.kill()
                 process.wait()
                 at = time.monotonic()
                 done = finished(home) if everything else frozenset()
                 restarted = time.monotonic()
-                process = start(home, file, known=done is not None)
+                process = start(home, file, warm, known=done is not None)
                 kills.append(Kill(at, restarted, done or frozenset()))
             code = process.wait(PATIENCE)
             count(read_marks(file), kills, tally)
@@ -187,16 +189,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1)
     options = parser.parse_args()
     seeds = range(options.first, options.first + options.seeds)
-    for kind in ("everything", "controller"):
+    for kind in ("everything", "worker", "controller"):
         tally = Tally()
         for seed in seeds:
-            once(seed, kind == "everything", tally)
+            once(seed, kind, tally)
         show(f"run.kill.{kind}.seeds", f"{seeds[0]}..{seeds[-1]}")
         show(f"run.kill.{kind}.kills", f"{tally.kills}, of them {tally.early} before the first task began")
         show(f"run.kill.{kind}.wrong_results", len(tally.wrong), "0", not tally.wrong)
         for problem in tally.wrong:
             print(f"  {problem}")
-        if kind == "everything":
+        if kind != "controller":
             show(f"run.kill.{kind}.lost", tally.lost, "0", tally.lost == 0)
             show(f"run.kill.{kind}.redone", tally.redone)
             show(f"run.kill.{kind}.redone_most_per_kill", tally.most_redone, "<= 1", tally.most_redone <= 1)

@@ -95,6 +95,17 @@ def _pss() -> int:
     return total
 
 
+def figures(text: str) -> dict[str, float]:
+    """Reads `key: number` lines, whatever stands between them or behind the number."""
+    found = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(": ")
+        with suppress(ValueError, IndexError):
+            if colon and " " not in key:
+                found[key] = float(rest.split()[0])
+    return found
+
+
 @contextmanager
 def fresh_home() -> Iterator[Path]:
     """An empty home on the disk of the repository's user, removed afterwards."""

@@ -45,20 +45,25 @@ lint: .stamps/install
 bench: .stamps/install
 	@test -n "$(ROOM)" || { echo "say which room: make bench ROOM=run" >&2; exit 2; }
 	@test -d bench/$(ROOM) || { echo "bench/$(ROOM) does not exist" >&2; exit 2; }
-	@set -e; for file in bench/$(ROOM)/[!_]*.py; do echo "# $$file"; $(BIN)/python "$$file"; done
+	@failed=0; for file in bench/$(ROOM)/[!_]*.py; do \
+		grep -q __main__ "$$file" || continue; \
+		echo "# $$file"; $(BIN)/python "$$file" || failed=1; \
+	done; exit $$failed
 
-# One pinned virtual environment for each bench/ROOM/peers/NAME.txt.
-peers: .stamps/install
+# One pinned virtual environment, bench/.peers/NAME, for each bench/ROOM/peers/NAME.txt.
+peers:
 	@test -n "$(ROOM)" || { echo "say which room: make peers ROOM=run" >&2; exit 2; }
-	@set -e; for file in bench/$(ROOM)/peers/*.txt; do \
+	@failed=0; for file in bench/$(ROOM)/peers/*.txt; do \
 		test -f "$$file" || { echo "bench/$(ROOM) has no peers"; exit 0; }; \
-		place=bench/.peers/$(ROOM)-$$(basename "$$file" .txt); \
+		place=bench/.peers/$$(basename "$$file" .txt); \
 		if ! cmp -s "$$file" "$$place/installed.txt"; then \
-			echo "$$place"; rm -rf "$$place"; $(PYTHON) -m venv "$$place"; \
-			"$$place/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$$file"; \
-			cp "$$file" "$$place/installed.txt"; \
+			echo "$$place"; rm -rf "$$place"; \
+			$(PYTHON) -m venv "$$place" \
+			&& "$$place/bin/python" -m pip --disable-pip-version-check install --quiet --requirement "$$file" \
+			&& cp "$$file" "$$place/installed.txt" \
+			|| { echo "$$place: not installed" >&2; failed=1; }; \
 		fi; \
-	done
+	done; exit $$failed
 
 docs: .stamps/docs
 	$(BIN)/mkdocs build --strict

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import shutil
+import signal
 import sqlite3
 import statistics
 import subprocess
@@ -94,6 +95,17 @@ def _pss() -> int:
     return total
 
 
+def figures(text: str) -> dict[str, float]:
+    """Reads `key: number` lines, whatever stands between them or behind the number."""
+    found = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(": ")
+        with suppress(ValueError, IndexError):
+            if colon and " " not in key:
+                found[key] = float(rest.split()[0])
+    return found
+
+
 @contextmanager
 def fresh_home() -> Iterator[Path]:
     """An empty home on the disk of the repository's user, removed afterwards."""
@@ -102,6 +114,31 @@ def fresh_home() -> Iterator[Path]:
         yield folder / "home"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_with(variable: str, value: str) -> list[int]:
+    """Returns the processes that were started with this environment variable, children of forks included."""
+    mark = f"{variable}={value}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with suppress(OSError):
+                if mark in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
+                    found.append(int(entry))
+    return found
+
+
+def kill_everything(variable: str, value: str) -> None:
+    """Sends SIGKILL to every process that was started with this environment variable, until none is left."""
+    while pids := processes_with(variable, value):
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while True:
+            with suppress(ChildProcessError):
+                if os.waitpid(-1, os.WNOHANG) != (0, 0):
+                    continue
+            break
 
 
 def steps(home: Path) -> list[tuple[str, int, float]]:

@@ -35,6 +35,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.common import PIPELINES, fresh_home, kill_everything, show
+
 from clearance.engine.local import spool
 
 FILE = f"{PIPELINES / 'marks.py'}:marks"

@@ -1,7 +1,7 @@
 """The one settings object: read from `CLEARANCE_*`, then from `clearance.toml`, else the default.
 
 `clearance.toml` is looked for in the working directory; its keys are the field names below.
-The environment wins over the file. An unknown key or variable value is an error, never ignored.
+The environment wins over the file. An unknown key of the file, or a value that is none, is an error, never ignored.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class Settings:
             raise UsageError(f"workers is {self.workers}: use a positive number, or 0 for every CPU of this machine")
         if not 0 <= self.grace <= 3600:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
+
+    def environment(self) -> dict[str, str]:
+        """Returns the variables that give another process of this installation the same settings."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {f"CLEARANCE_{name.upper()}": str(value) for name, value in named.items() if value != ""}
 
     def make_home(self) -> None:
         """Makes the home, for its owner alone, if it is not there."""

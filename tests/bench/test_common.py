@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bench import common
 from bench.run import kills
+
+from bench import common
 
 BENCHES = sorted(path for path in (ROOT / "bench/run").glob("*.py"))
 

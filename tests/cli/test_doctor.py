@@ -30,9 +30,10 @@ def test_a_missing_extra_is_a_note_with_its_pip_line(clearance, monkeypatch):
 
 
 def test_a_key_that_others_can_read_is_a_fault(clearance, home):
-    key = home / "keys" / "signing.pem"
+    key = home / "trust" / "signing.pem"
     key.parent.mkdir(parents=True)
-    key.write_text("")
+    key.write_text("-----BEGIN PRIVATE KEY-----")
+    (home / "trust" / "authority.pem").write_text("-----BEGIN CERTIFICATE-----")
     key.chmod(0o644)
     code, checks = found(clearance)
     assert code == 4

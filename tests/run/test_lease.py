@@ -61,8 +61,12 @@ def test_a_lease_of_a_process_that_is_gone_is_free_at_once(database: Database):
     line = [sys.executable, "-c", code]
     gone = subprocess.run(line, capture_output=True, text=True, check=True, env=environment).stdout.strip()
     database.write("lease_create", LEASE)
-    database.write("lease_take", gone, "socket", 1000.0, LEASE, 0)
+    database.write("lease_take", 1, gone, "socket", 1000.0, LEASE, 0)
     assert lease.take(database, "socket", 100.0) == 2
+
+
+def test_a_new_epoch_is_beyond_what_the_home_has_seen_under_another_database(database: Database):
+    assert lease.take(database, "socket", 100.0, beyond=41) == 42
 
 
 def test_a_reused_pid_is_not_mistaken_for_the_holder():

@@ -18,7 +18,7 @@ def database(database_url: str):
     with Database(database_url) as database:
         database.migrate()
         database.write("lease_create", LEASE)
-        database.write("lease_take", "me", "socket", 100.0, LEASE, 0)
+        database.write("lease_take", 1, "me", "socket", 100.0, LEASE, 0)
         yield database
 
 
@@ -67,7 +67,7 @@ def test_a_batch_is_written_whole(database: Database):
 
 
 def test_a_writer_with_an_older_epoch_is_fenced_out_and_writes_nothing(database: Database):
-    database.write("lease_take", "other", "socket", 100.0, LEASE, 1)
+    database.write("lease_take", 2, "other", "socket", 100.0, LEASE, 1)
     batch = Batch(ORDER)
     batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
     for until in (200.0, None):
@@ -97,8 +97,8 @@ def test_a_failing_statement_leaves_the_connection_usable(database: Database):
 
 def test_only_one_of_two_takers_of_the_same_epoch_gets_the_lease(database: Database, database_url: str):
     with Database(database_url) as other:
-        assert database.write("lease_take", "a", "s", 1.0, LEASE, 1) == 1
-        assert other.write("lease_take", "b", "s", 1.0, LEASE, 1) == 0
+        assert database.write("lease_take", 2, "a", "s", 1.0, LEASE, 1) == 1
+        assert other.write("lease_take", 2, "b", "s", 1.0, LEASE, 1) == 0
 
 
 def test_an_unknown_url_is_refused_by_name():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from clearance.errors import UsageError
@@ -46,10 +48,11 @@ def _go_on(run: str, tasks: list[str] | None, as_json: bool, missing: str) -> No
 
     settings = load()
     view = progress(as_json)
+    began = time.time()
     try:
         state, changed = go_on(settings, run, tasks, view.show)
     finally:
         view.close()
     if not changed and missing and state == "success":
         raise UsageError(f"run {run!r} {missing}")
-    finish(settings, run, state, as_json)
+    finish(settings, run, state, as_json, began)

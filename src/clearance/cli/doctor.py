@@ -78,7 +78,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield _home(settings.home)
     yield _free(settings.home)
     yield _database(settings.database)
-    yield _keys(settings.home / "keys")
+    yield _keys(settings.home)
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         if missing:
@@ -150,12 +150,22 @@ def _sqlite(file: Path) -> Check:
     return Check("database", "ok", f"{file}, {size(file.stat().st_size)}")
 
 
-def _keys(folder: Path) -> Check:
-    if not folder.is_dir():
+def _is_private(file: Path) -> bool:
+    try:
+        return b"PRIVATE KEY" in file.read_bytes()[:4096]
+    except OSError:
+        return True
+
+
+def _keys(home: Path) -> Check:
+    """Private keys of the trust room and of the endpoints, and the endpoints' tokens: for their owner alone."""
+    folders = [home / "trust", home / "endpoints"]
+    found = [file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*")) if file.is_file()]
+    files = [file for file in found if file.name == "token" or _is_private(file)]
+    if not files:
         return Check("keys", "ok", "none yet")
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix != ".pub"]
     loose = [file for file in files if stat.S_IMODE(file.stat().st_mode) & 0o077]
     if loose:
-        names = ", ".join(str(file.relative_to(folder)) for file in loose[:5])
-        return Check("keys", "fault", f"readable by others: {names}", f"chmod -R go-rwx {folder}")
+        names = ", ".join(str(file.relative_to(home)) for file in loose[:5])
+        return Check("keys", "fault", f"readable by others: {names}", f"chmod -R go-rwx {home}")
     return Check("keys", "ok", f"{len(files)} private files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,26 @@ def run(
     unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
     request = Submit(bundle.digest, f"{bundle.module}:{name}", dict(parse_parameters(parameters)), run_id)
     view = progress(as_json)
+    began = time.time()
     try:
         id, state = run_to_end(settings, request, view.show)
         if id_file:
             Path(id_file).write_text(id)
     finally:
         view.close()
-    finish(settings, id, state, as_json)
+    finish(settings, id, state, as_json, began)
 
 
-def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
-    """Says how a run ended, where to look next, and exits with its code."""
+def finish(settings: Any, id: str, state: str, as_json: bool, began: float) -> None:
+    """Says how a run ended, where to look next, and exits with its code.
+
+    Args:
+        settings: which home.
+        id: of the run.
+        state: in which it ended.
+        as_json: print the run as JSON instead.
+        began: when the command began, seconds since 1970: a run that ended before was only looked at.
+    """
     from clearance.run import views
     from clearance.store.database import Database
 
@@ -64,6 +74,8 @@ def finish(settings: Any, id: str, state: str, as_json: bool) -> None:
         print_json(shown)
     else:
         took = (shown["finished_at"] or shown["created_at"]) - shown["created_at"]
+        if (shown["finished_at"] or began) < began:
+            click.echo(f"run {id} ended before: nothing to do")
         click.echo(f"run {id} {state} in {took:.2f} s")
         for task in shown["tasks"]:
             if task["state"] == "failed":

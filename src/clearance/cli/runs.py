@@ -64,11 +64,12 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, as_json: bool) 
         return
     if files:
         return
-    click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}  took {took(found)}")
+    length = f"  took {took(found)}" if found["finished_at"] else ""
+    click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}{length}")
     click.echo(f"version {found['version'][:19]}  by {found['principal']}  parameters {found['parameters']}")
     rows = []
     for task in found["tasks"]:
-        failure = task["failure"]["message"].splitlines()[0] if task["failure"] else ""
+        failure = _because(task["failure"]) if task["failure"] else ""
         rows.append(
             [task["task"], task["state"], str(task["attempts"]), _span(task), (task["result"] or "")[:19], failure[:80]]
         )
@@ -134,6 +135,13 @@ def when(at: float) -> str:
 def took(run: dict[str, Any]) -> str:
     """Returns how long a run took, or nothing while it runs."""
     return f"{run['finished_at'] - run['created_at']:.2f} s" if run["finished_at"] else ""
+
+
+def _because(failure: dict[str, Any]) -> str:
+    """Returns a failure in one line: `ValueError: boom`."""
+    kind = failure["kind"].rpartition(".")[2]
+    first = (failure["message"].splitlines() or [""])[0]
+    return f"{kind}: {first}" if first else kind
 
 
 def _span(task: dict[str, Any]) -> str:

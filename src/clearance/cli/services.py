@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from clearance.cli.output import print_json, print_table
@@ -17,19 +19,21 @@ def services() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_services(as_json: bool) -> None:
     """List every service, its state and address."""
-    import msgspec
-
     from clearance.run import rows
 
     with reading() as database:
         found = rows.services(database)
-    shown = []
-    for row in found:
-        info = msgspec.json.decode(row.info) if row.info else {}
-        shown.append(
-            {"name": row.name, "state": row.state, "url": info.get("url", ""), "starts": row.epoch,
-             "message": row.message, "changed_at": row.changed_at}
-        )  # fmt: skip
+    shown: list[dict[str, Any]] = [
+        {
+            "name": row.name,
+            "state": row.state,
+            "url": rows.address(row),
+            "starts": row.epoch,
+            "message": row.message,
+            "changed_at": row.changed_at,
+        }
+        for row in found
+    ]
     if as_json:
         print_json(shown)
         return

@@ -65,7 +65,7 @@ def _start_api(settings: Settings, host: str, port: int) -> subprocess.Popen[str
     process = subprocess.Popen(
         [sys.executable, "-m", "clearance.web.server", host, str(port)],
         stdin=subprocess.PIPE, text=True, start_new_session=True,
-        env=dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)},
+        env=dict(os.environ) | settings.environment(),
     )  # fmt: skip
     assert process.stdin is not None
     process.stdin.write(f"{token}\n")

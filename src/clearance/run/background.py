@@ -10,8 +10,7 @@ import time
 
 from clearance.errors import ClearanceError
 from clearance.run import lease
-from clearance.run.client import address
-from clearance.run.embedded import Leading, opened
+from clearance.run.embedded import Leading, opened, try_to_lead
 from clearance.settings import load
 
 
@@ -20,7 +19,7 @@ def main() -> int:
     settings = load()
     with opened(settings) as database:
         deadline = time.monotonic() + lease.SECONDS
-        while not isinstance(taken := lease.take(database, str(address(settings.home)), time.time()), int):
+        while not isinstance(taken := try_to_lead(settings, database), int):
             if time.monotonic() > deadline:
                 return 0
             time.sleep(0.02)

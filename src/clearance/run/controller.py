@@ -21,7 +21,7 @@ import msgspec
 
 from clearance.cluster import Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import UsageError
+from clearance.errors import UsageError, nearest
 from clearance.graph import model
 from clearance.run import arguments, recovery, rows
 from clearance.run.clearance import Desks, Verdict
@@ -183,7 +183,8 @@ class Controller:
         for label in tasks or ():
             instance = run.find(label)
             if instance is None:
-                raise UsageError(f"run {id!r} has no task {label!r}: see `clearance runs show {id}`")
+                near = nearest(label, [each.label for each in run.instances()])
+                raise UsageError(f"run {id!r} has no task {label!r}{near}; `clearance runs show {id}` lists them")
             if not instance.state.finished or instance.state is TaskState.SUCCESS:
                 raise UsageError(
                     f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried"
@@ -463,7 +464,7 @@ class Controller:
             batch.add("attempt_put", *msgspec.structs.astuple(attempt))
         self._changed.clear()
         for run, final in changes.ended:
-            batch.guard("run_change", final, now, run.number, RunState.RUNNING)
+            batch.guard("run_change", final, self.clock(), run.number, RunState.RUNNING)
             self._tell(now, run, None, final, {})
         self._events = [self._numbered(event) for event in self._events]
         for event in self._events:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import clearance
-from clearance.engine.local.engine import LocalEngine
+from clearance.engine.local.engine import LocalEngine, last_epoch
 from clearance.errors import ClearanceError, EngineError, LeaseLost
 from clearance.run import lease, recovery, rows
 from clearance.run.client import Client, Gone, Refusing, address
@@ -133,7 +133,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
     progress = _Progress(request, show)
     with opened(settings) as database:
         while not progress.over:
-            taken = lease.take(database, str(address(settings.home)), time.time())
+            taken = try_to_lead(settings, database)
             request = progress.resumed()
             try:
                 if isinstance(taken, int):
@@ -147,6 +147,11 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
     if progress.refusal is not None:
         raise Refusing(progress.refusal)
     return progress.run, progress.state
+
+
+def try_to_lead(settings: Settings, database: Database) -> int | lease.Held:
+    """Takes the lease if it is free; returns its epoch, or who holds it."""
+    return lease.take(database, str(address(settings.home)), time.time(), last_epoch(settings.home))
 
 
 def opened(settings: Settings) -> Database:
@@ -201,7 +206,7 @@ def _follow(held: lease.Held, request: Request, progress: _Progress) -> None:
 
 def start_background(settings: Settings) -> None:
     """Starts a controller in the background that leads while something is wanted."""
-    environment = dict(os.environ) | {"CLEARANCE_HOME": str(settings.home)}
+    environment = dict(os.environ) | settings.environment()
     root = str(Path(clearance.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))
     log = os.open(settings.home / "controller.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -223,7 +228,7 @@ def ask(settings: Settings, request: Request) -> Reply:
     """
     with opened(settings) as database:
         while True:
-            taken = lease.take(database, str(address(settings.home)), time.time())
+            taken = try_to_lead(settings, database)
             if isinstance(taken, int):
                 return _ask_here(settings, database, taken, request)
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clearance.errors import ClearanceError, StoreError
+from clearance.errors import ClearanceError, StoreError, UsageError
 from clearance.run import views
 from clearance.run.evidence import MODEL_SIGNATURE, PROVENANCE
 from clearance.settings import Settings
@@ -74,7 +74,7 @@ def fetch(settings: Settings, database: Database, run: str, task: str, output: P
     A fetched model has its signature beside it, as `NAME.sig`, in OpenSSF Model Signing format.
 
     Raises:
-        StoreError: `output` is there already.
+        UsageError: `output` is there already.
     """
     _, _, artifact = views.artifact(database, run, task)
     blobs = open_blobs(settings.blobs)
@@ -100,7 +100,7 @@ def fetch(settings: Settings, database: Database, run: str, task: str, output: P
 
 def _refuse_existing(output: Path) -> None:
     if output.exists():
-        raise StoreError(f"{output} is there already: choose another --output")
+        raise UsageError(f"{output} is there already: choose another --output")
 
 
 def _content(artifact: Artifact, blobs: Blobs) -> bytes:

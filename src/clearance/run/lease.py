@@ -53,13 +53,15 @@ def is_dead(holder: str) -> bool:
     return boot == _boot() and birth(int(pid)) != int(born)
 
 
-def take(database: Database, address: str, now: float) -> int | Held:
+def take(database: Database, address: str, now: float, beyond: int = 0) -> int | Held:
     """Takes the lease if it is free.
 
     Args:
         database: where it lies.
         address: path of the socket on which the new holder will listen.
         now: seconds since 1970.
+        beyond: the new epoch is greater than this one too: that which the engine of the home has seen, under
+            whatever database.
 
     Returns:
         The epoch when taken, else who holds it.
@@ -68,8 +70,9 @@ def take(database: Database, address: str, now: float) -> int | Held:
     epoch, holder, other, expires = database.rows("lease_read", LEASE)[0]
     if expires > now and not is_dead(holder):
         return Held(holder, other)
-    if database.write("lease_take", myself(), address, now + SECONDS, LEASE, epoch) == 1:
-        return int(epoch) + 1
+    taken = max(int(epoch), beyond) + 1
+    if database.write("lease_take", taken, myself(), address, now + SECONDS, LEASE, epoch) == 1:
+        return taken
     _, holder, other, _ = database.rows("lease_read", LEASE)[0]
     return Held(holder, other)
 

@@ -25,7 +25,7 @@ from clearance.types.artifact import Artifact
 from clearance.types.states import TRANSITIONS, RunState, TaskState
 
 LOST_LIMIT = 10
-_ALIKE = {"timeout": ("builtins.TimeoutError", "builtins.OSError")}
+_ALIKE = {"timeout": ("builtins.TimeoutError",)}
 BAD = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
 
 

@@ -116,3 +116,8 @@ def services(database: Database) -> list[ServiceRow]:
 def json_text(value: Any) -> str:
     """Returns compact JSON."""
     return msgspec.json.encode(value).decode()
+
+
+def address(row: ServiceRow) -> str:
+    """Returns the URL at which a service was last reached; empty before it was ever healthy."""
+    return str(msgspec.json.decode(row.info).get("url", "")) if row.info else ""

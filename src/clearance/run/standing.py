@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from clearance.errors import LeaseLost
-from clearance.run import lease
-from clearance.run.client import address
-from clearance.run.embedded import Leading, opened
+from clearance.run.embedded import Leading, opened, try_to_lead
 from clearance.settings import Settings
 
 TRY_SECONDS = 1.0
@@ -29,7 +26,7 @@ def stand_by(settings: Settings, say: Callable[[str], object]) -> None:
     told = ""
     with opened(settings) as database:
         while not stopped.is_set():
-            taken = lease.take(database, str(address(settings.home)), time.time())
+            taken = try_to_lead(settings, database)
             if not isinstance(taken, int):
                 if told != taken.holder:
                     told = taken.holder

@@ -37,7 +37,7 @@ def run(database: Database, id: str) -> dict[str, Any]:
     results = rows.artifacts(database, row.number)
     tasks = [
         _instance(each, attempts.get(each.number, []), results.get(each.number))
-        for each in rows.instance_rows(database, row.number)
+        for each in sorted(rows.instance_rows(database, row.number), key=lambda each: (each.node, each.position))
     ]
     return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "tasks": tasks}
 

@@ -43,7 +43,7 @@ def create_app(settings: Settings, token: str) -> FastAPI:
         if scheme.lower() != "bearer" or not same:
             raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
 
-    app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     router = APIRouter(prefix="/api/v1", dependencies=[Depends(authenticated)])
 
     def reading(read: Callable[[Database], Any]) -> Any:
@@ -77,7 +77,16 @@ def create_app(settings: Settings, token: str) -> FastAPI:
     @router.get("/services")
     def services() -> Any:
         found = reading(rows.services)
-        return [{"name": row.name, "state": row.state, "message": row.message, "starts": row.epoch} for row in found]
+        return [
+            {
+                "name": row.name,
+                "state": row.state,
+                "url": rows.address(row),
+                "message": row.message,
+                "starts": row.epoch,
+            }
+            for row in found
+        ]
 
     @router.post("/cancel", status_code=202)
     def cancel(run: str) -> dict[str, bool]:

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -307,6 +308,14 @@ class LocalEngine:
         if self._child:  # a supervisor that we started is our child; one that goes on is init's when we are gone
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child, 0 if stop else os.WNOHANG)
+
+
+def last_epoch(home: Path) -> int:
+    """Returns the highest epoch that led on this home; 0 for a new one."""
+    try:
+        return int((home / "epoch").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _cpu_millis() -> int:

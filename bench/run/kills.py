@@ -156,13 +156,12 @@ def once(seed: int, kind: str, tally: Tally) -> None:
                 restarted = time.monotonic()
                 process = start(home, file, warm, known=done is not None)
                 kills.append(Kill(at, restarted, done or frozenset()))
-            code = process.wait(PATIENCE)
-            count(read_marks(file), kills, tally)
-            if problem := wrong(home, code):
+            if problem := wrong(home, process.wait(PATIENCE)):
                 tally.wrong.append(f"seed {seed}: {problem}")
         except subprocess.TimeoutExpired:
             tally.wrong.append(f"seed {seed}: the run did not end in {PATIENCE:g} s")
         finally:
+            count(read_marks(file), kills, tally)
             process.kill()
             process.wait()
             kill_everything("CLEARANCE_HOME", str(home))

@@ -51,7 +51,9 @@ def database() -> Iterator[str]:
     try:
         import psycopg
 
-        server = psycopg.connect(os.environ.get("CLEARANCE_TEST_POSTGRESQL", SERVER), autocommit=True, connect_timeout=3)
+        server = psycopg.connect(
+            os.environ.get("CLEARANCE_TEST_POSTGRESQL", SERVER), autocommit=True, connect_timeout=3
+        )
     except ImportError:
         raise NotMeasured("psycopg is not installed") from None
     except psycopg.Error as error:

@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
 from bench.run import kills
 
 from bench import common
 
+ROOT = Path(__file__).parents[2]
 BENCHES = sorted(path for path in (ROOT / "bench/run").glob("*.py"))
 
 

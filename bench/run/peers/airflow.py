@@ -66,9 +66,7 @@ def main() -> None:
     log = (home / "output.log").open("wb")
     subprocess.run([*airflow, "db", "migrate"], env=environment, stdout=log, stderr=log, check=True, cwd=home)
     parts = [["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"]]
-    started = [
-        subprocess.Popen([*airflow, *part], env=environment, stdout=log, stderr=log, cwd=home) for part in parts
-    ]
+    started = [subprocess.Popen([*airflow, *part], env=environment, stdout=log, stderr=log, cwd=home) for part in parts]
     try:
         database = psycopg2.connect(url)
         database.autocommit = True

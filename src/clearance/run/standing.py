@@ -36,9 +36,9 @@ def stand_by(settings: Settings, say: Callable[[str], object]) -> None:
             leading = Leading(settings, database, taken)
             try:
                 with leading as loop:
-                    say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
                     loop.handle_signals()
-                    loop.run(lambda: bool(loop.signals))
+                    say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
+                    loop.run(lambda: bool(loop.signals) or stopped.is_set())
                     leading.keep = leading.controller.busy
                 if leading.keep:
                     say("stopped; tasks and services go on: `clearance up` adopts them")

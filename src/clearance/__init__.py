@@ -19,6 +19,7 @@ _HOME = {
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
+    "Skip": "clearance.errors",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
     "Model": "clearance.types.references",
@@ -31,6 +32,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
+    from clearance.errors import Skip as Skip
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import chain as chain

@@ -36,6 +36,10 @@ class Refused(ClearanceError):
     exit_code = 3
 
 
+class Skip(ClearanceError):
+    """Raised by a task that has nothing to do: it ends as skipped, and so does what depends on its success."""
+
+
 class RunFailed(ClearanceError):
     """A run ended in another state than success."""
 

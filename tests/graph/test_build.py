@@ -20,7 +20,7 @@ from clearance.graph.origin import Site
 from clearance.graph.signature import Signature
 
 FLOW = Path(__file__).parents[3] / "shared" / "data" / "flow" / "bad_graphs.json"
-ELSEWHERE = ("trigger_rule_typo", "cron_bad")  # trigger rules and schedules are not in the graph language yet
+ELSEWHERE = ("cron_bad",)  # schedules are not in the graph language yet
 REASONS = {
     "self_loop": r"task 'a' \(bad.json:1\) waits for itself: a -> a",
     "cycle_3": "a -> b -> c -> a",
@@ -30,6 +30,7 @@ REASONS = {
     "type_mismatch": r"parameter 'x' wants str, but 'a' returns int",
     "no_codec": "socket.socket has no serializer",
     "map_over_scalar": r"mapped over the result of task 'a' \(bad.json:1\), which is int and no list",
+    "trigger_rule_typo": "did you mean 'all_success'",
     "resources_unknown": "'gppu'; did you mean 'gpu'",
 }
 
@@ -56,7 +57,7 @@ def declare(tasks: list[dict[str, Any]]) -> list[Declaration]:
                 one["id"],
                 Signature(f"task {one['id']!r} (bad.json:{line})", parameters, returns),
                 site=Site("bad.json", line),
-                options=options(resources=one.get("resources")),
+                options=options(resources=one.get("resources"), trigger_rule=one.get("rule", "all_success")),
                 mapped=mapped,
                 upstream=dict.fromkeys(upstream),
             )

@@ -14,7 +14,7 @@ from support.runs import Home, wait_for
 PIPELINE = """
 import os, time
 from pathlib import Path
-from clearance import Retry, context, dag, task
+from clearance import Retry, Skip, context, dag, task
 
 HERE = Path(os.environ["TEST_FOLDER"])
 
@@ -101,6 +101,22 @@ def late() -> int:
     time.sleep(60)
 
 timed = dag("timed", late)
+
+@task
+def nothing() -> int:
+    raise Skip("there is nothing to do")
+
+@task(trigger_rule="one_failed")
+def alarm() -> str:
+    return "rang"
+
+@task(trigger_rule="all_done")
+def clean(x: int | None = None) -> str:
+    return f"cleaned {x}"
+
+skipping = dag("skipping", nothing >> two)
+alarming = dag("alarming", broken >> alarm)
+cleaning = dag("cleaning", broken >> clean)
 """
 
 
@@ -190,6 +206,18 @@ def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str
     why = home.command("why", "too_big/1", "crowd")
     assert "capacity: denied" in why
     assert "gang of 50" in why
+
+
+def test_a_task_that_skips_itself_skips_what_follows_and_the_run_succeeds(home: Home, pipeline: str):
+    home.command("run", f"{pipeline}:skipping")
+    assert home.states("skipping/1") == {"nothing": "skipped", "two": "skipped"}
+
+
+def test_trigger_rules_run_a_task_after_a_failure(home: Home, pipeline: str):
+    home.command("run", f"{pipeline}:alarming")
+    assert result(home, "alarming/1", "alarm") == "rang"
+    home.command("run", f"{pipeline}:cleaning")
+    assert result(home, "cleaning/1", "clean") == "cleaned None"
 
 
 def test_a_timeout_is_a_failure_with_its_name(home: Home, pipeline: str):

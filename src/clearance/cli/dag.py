@@ -64,6 +64,48 @@ def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"bundle: {count(len(bundle.files), 'file')}, {size(len(bundle.data))}, {bundle.digest}")
 
 
+@dag.command()
+@click.argument("target", metavar="FILE[:DAG]")
+@click.option("--fail", multiple=True, metavar="TASK", help="Let this task fail; may be repeated.")
+@click.option("--skip", multiple=True, metavar="TASK", help="Let this task skip itself; may be repeated.")
+@parameter_option
+@json_option
+def whatif(
+    target: str, fail: tuple[str, ...], skip: tuple[str, ...], parameters: tuple[str, ...], as_json: bool
+) -> None:
+    """Print the state that every task and the run would end in, through the real state machine; nothing is run.
+
+    FILE may also be a JSON file of DAGs in plain data, {"dags": [{"tasks": {ID: {"up", "rule", "outcome"}}}]}: then a
+    list of {"states", "run"} is printed, in the file's order.
+    """
+    from clearance.run.whatif import replay, what_if
+
+    if target.endswith(".json"):
+        print_json([replay(one) for one in _plain_dags(Path(target))])
+        return
+    file, name = parse_target(target)
+    graph = _build(choose(load_module(file), name), file, parse_parameters(parameters))
+    found = what_if(graph, fail, skip)
+    if as_json:
+        print_json(found)
+        return
+    print_records([{"task": task, "state": state} for task, state in found["states"].items()], False, ["task", "state"])
+    click.echo(f"run {found['run']}")
+
+
+def _plain_dags(file: Path) -> list[dict[str, Any]]:
+    import json
+
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read as JSON: {error}") from None
+    dags = found.get("dags") if isinstance(found, dict) else found
+    if not isinstance(dags, list) or not all(isinstance(one, dict) for one in dags):
+        raise UsageError(f'{file} holds no list of DAGs: write {{"dags": [{{"tasks": …}}]}}')
+    return dags
+
+
 @dag.command("list")
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option

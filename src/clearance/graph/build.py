@@ -294,5 +294,6 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         isolation=how.isolation or isolation,
         preload=how.preload,
         priority=how.priority,
+        trigger_rule=how.trigger_rule,
         expect=how.expect,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
 
 
@@ -70,6 +71,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         preload: modules imported once before forking.
         priority: higher goes first.
         expect: estimated seconds; 0 means unknown.
+        trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     preload: tuple[str, ...] = ()
     priority: int = 0
     expect: float = 0.0
+    trigger_rule: str = DEFAULT
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

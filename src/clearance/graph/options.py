@@ -10,10 +10,13 @@ from typing import Any
 from clearance.errors import GraphError, nearest
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry, seconds
+from clearance.graph.trigger import DEFAULT, check_rule
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
-NAMES = ("retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect")
+NAMES = (
+    "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
+)  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 _LONGEST_ID = 200
@@ -32,6 +35,7 @@ class Options:
     isolation: str = ""
     priority: int = 0
     expect: float = 0.0
+    trigger_rule: str = DEFAULT
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -103,6 +107,7 @@ def options(
     isolation: str | None = None,
     priority: int = 0,
     expect: float | str | None = None,
+    trigger_rule: str = DEFAULT,
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -121,4 +126,5 @@ def options(
         isolation="" if isolation is None else check_isolation(isolation),
         priority=_whole("priority", priority, -1000000, 1000000),
         expect=0.0 if expect is None else seconds(expect, "expect"),
+        trigger_rule=check_rule(trigger_rule),
     )

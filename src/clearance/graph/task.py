@@ -24,6 +24,7 @@ from clearance.graph.retry import Retry
 from clearance.graph.retry import seconds as duration
 from clearance.graph.signature import Signature, signature_of
 from clearance.graph.step import Step, bind
+from clearance.graph.trigger import DEFAULT
 from clearance.graph.wiring import Joinable
 from clearance.types.resources import Resources
 
@@ -258,6 +259,7 @@ def task(
     isolation: str | None = None,
     priority: int = 0,
     expect: float | str | None = None,
+    trigger_rule: str = DEFAULT,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -270,7 +272,8 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
         **how: `retries` (attempts after the first, or a `Retry`), `timeout` (seconds, "10m", "1h30m"),
             `resources` (`Resources` or a dict, for each process), `gang` (number of processes), `preload`
             (modules imported once before forking), `isolation` (`process`, `worker`, `inline`), `priority`
-            (higher goes first), `expect` (about how long it takes).
+            (higher goes first), `expect` (about how long it takes), `trigger_rule` (whether it runs, by how the
+            tasks before it ended: see `clearance.graph.trigger`).
 
     Returns:
         A `Task`, or a decorator that makes one.

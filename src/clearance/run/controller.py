@@ -43,6 +43,7 @@ ORDER = (
     "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
+SKIP = "clearance.errors.Skip"
 Listener = Callable[[list[Happened]], None]
 _failures = msgspec.json.Encoder()
 
@@ -335,6 +336,8 @@ class Controller:
             self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
         elif event.outcome in ("evicted", "lost"):
             self.machine.again(instance)
+        elif failure is not None and SKIP in failure.bases:
+            self.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)
         else:
             failure = failure or Failure(event.outcome, f"ended with {event.outcome}")
             self.machine.fail(instance, failure, now, self.rng)

@@ -57,6 +57,11 @@ class Instance:
         return self.run.graph.nodes[self.node]
 
     @property
+    def upstreams(self) -> int:
+        """How many tasks come before it."""
+        return len(self.spec.upstream)
+
+    @property
     def label(self) -> str:
         """How people write it: `train`, or `train[2]` when mapped."""
         return self.spec.id if self.position < 0 else f"{self.spec.id}[{self.position}]"

@@ -3,8 +3,8 @@
 Rules:
 
 1. Every change of state is in `TRANSITIONS`, else it is an error of this program.
-2. A node is decided when all its upstream nodes have finished: a failure wins over a skip, and neither depends
-   on who finished first.
+2. A node is decided by its trigger rule when all its upstream nodes have finished, or as soon as nothing that is
+   still to come can change the answer. It never depends on who finished first: a failure wins over a skip.
 3. A finish decrements the counters of its children; nobody looks at all tasks.
 4. A mapped task is its node row, which waits as `deferred` until every instance has finished.
 5. Nothing here recurses over the graph: a chain of 20,000 skipped tasks is a loop.
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
+from clearance.graph import trigger
 from clearance.graph.model import RetryPolicy
 from clearance.run import arguments
 from clearance.run.instance import ActiveRun, Instance
@@ -71,7 +72,7 @@ class Machine:
     def begin(self, run: ActiveRun) -> None:
         """Starts a run: everything without upstream is ready."""
         for instance in list(run.nodes):
-            if not instance.pending and instance.state is TaskState.SCHEDULED:
+            if instance.state is TaskState.SCHEDULED and (not instance.pending or self._may_run_early(instance)):
                 self._decide(deque([instance]))
         if not run.unfinished:
             self._end(run)
@@ -159,7 +160,7 @@ class Machine:
         for instance in cleared:
             if instance.state.finished:
                 run.unfinished += 1
-                run.failures -= instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+                run.failures -= counts_as_failure(instance)
                 run.cancelled -= instance.state is TaskState.CANCELLED
                 instance.attempts = 0
                 self.move(instance, TaskState.SCHEDULED)
@@ -184,26 +185,35 @@ class Machine:
         """Decides every instance of which nothing is pending any more, and what follows from it."""
         while waiting:
             instance = waiting.popleft()
-            if instance.state.finished:
+            if self._stands_for_others(instance):
+                if instance.state is TaskState.DEFERRED:
+                    self._close_expanded(instance, waiting)
                 continue
-            if instance.run.cancelling and not self._stands_for_others(instance):
+            if instance.state is not TaskState.SCHEDULED:
+                continue
+            succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
+            verdict = trigger.decide(instance.spec.trigger_rule, succeeded, instance.failed, instance.skipped)
+            if instance.run.cancelling:
                 self._close(instance, TaskState.CANCELLED, waiting)
-            elif instance.failed:
+            elif verdict == trigger.UPSTREAM_FAILED:
                 self._close(instance, TaskState.UPSTREAM_FAILED, waiting)
-            elif instance.skipped:
+            elif verdict == trigger.SKIPPED:
                 self._close(instance, TaskState.SKIPPED, waiting)
-            elif self._stands_for_others(instance):
-                self._close(instance, TaskState.SUCCESS, waiting)
             elif instance.spec.mapped:
                 self._expand(instance, waiting)
             else:
                 self.move(instance, TaskState.AWAITING_CLEARANCE)
                 self.changes.ready.append(instance)
 
-    def _close(self, instance: Instance, state: TaskState, waiting: deque[Instance]) -> None:
-        if self._stands_for_others(instance) and state is TaskState.UPSTREAM_FAILED:
+    def _close_expanded(self, instance: Instance, waiting: deque[Instance]) -> None:
+        """Every instance of a mapped task has finished."""
+        state = TaskState.SUCCESS
+        if instance.failed:
             state = TaskState.CANCELLED if instance.run.cancelling else TaskState.FAILED
             self.changes.reasons[instance] = f"{instance.failed} of its instances did not succeed"
+        self._close(instance, state, waiting)
+
+    def _close(self, instance: Instance, state: TaskState, waiting: deque[Instance]) -> None:
         self.move(instance, state)
         waiting.extend(self._count(instance))
 
@@ -237,7 +247,7 @@ class Machine:
         run = instance.run
         run.unfinished -= 1
         bad = instance.state in BAD
-        run.failures += instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+        run.failures += counts_as_failure(instance)
         run.cancelled += instance.state is TaskState.CANCELLED
         skipped = instance.state is TaskState.SKIPPED
         if instance.position >= 0:
@@ -251,11 +261,17 @@ class Machine:
             follower.failed += bad
             follower.skipped += skipped
             self.changes.counted.append((follower, int(bad), int(skipped)))
-            if not follower.pending:
+            if not follower.pending or self._may_run_early(follower):
                 free.append(follower)
         if not run.unfinished:
             self._end(run)
         return free
+
+    def _may_run_early(self, instance: Instance) -> bool:
+        if instance.state is not TaskState.SCHEDULED or instance.spec.mapped:
+            return False
+        succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
+        return trigger.early(instance.spec.trigger_rule, succeeded, instance.failed)
 
     def _end(self, run: ActiveRun) -> None:
         self.changes.ended.append((run, outcome(run)))
@@ -263,6 +279,12 @@ class Machine:
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
         return instance.position < 0 and instance.node in instance.run.expanded
+
+
+def counts_as_failure(instance: Instance) -> bool:
+    """True for a task that nothing depends on and that did not come to a good end: it makes its run a failure."""
+    leaf = instance.position < 0 and not instance.run.children[instance.node]
+    return leaf and instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
 
 
 def outcome(run: ActiveRun) -> RunState:

@@ -10,6 +10,7 @@ from clearance.graph import model
 from clearance.run import arguments, rows
 from clearance.run.clearance import decode
 from clearance.run.instance import ActiveRun, Instance
+from clearance.run.machine import counts_as_failure
 from clearance.store.database import Database
 from clearance.types.digest import Digest, digest_of
 from clearance.types.states import RunState, TaskState
@@ -88,7 +89,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
         instance.result = results.get(stored.number)
         if instance.state.finished:
             run.unfinished -= 1
-            run.failures += instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+            run.failures += counts_as_failure(instance)
             run.cancelled += instance.state is TaskState.CANCELLED
     for node, spec in enumerate(run.graph.nodes):
         if (spec.mapped and run.nodes[node].state is TaskState.DEFERRED) or node in run.expanded:

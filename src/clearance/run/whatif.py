@@ -1,0 +1,88 @@
+"""What if: the states a run would end in, through the real state machine, with nothing run and nothing stored."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from clearance.errors import UsageError, nearest
+from clearance.graph.model import Graph, Items, Node, Value
+from clearance.graph.trigger import check_rule
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.machine import Machine
+from clearance.types.states import TaskState
+
+OUTCOMES = {"success": TaskState.SUCCESS, "fail": TaskState.FAILED, "skip": TaskState.SKIPPED}
+
+
+def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns the state of every task and of the run, when these tasks fail or are skipped and the others succeed.
+
+    A task that is mapped over a result, whose length is not known here, stands for all its instances.
+
+    Args:
+        graph: of the DAG.
+        fail: tasks (`train`, or `train[2]` of a map over constants) that fail, if they run.
+        skip: tasks that skip themselves, if they run.
+
+    Raises:
+        UsageError: no such task, or one that both fails and skips.
+    """
+    run = ActiveRun(
+        number=0, key="whatif", id="whatif", version="", bundle="",
+        graph=msgspec.structs.replace(graph, nodes=tuple(_known_length(node) for node in graph.nodes)),
+    )  # fmt: skip
+    machine = Machine(lambda artifact: artifact.inline or b"")
+    fates = dict.fromkeys(fail, TaskState.FAILED)
+    for label in skip:
+        if fates.setdefault(label, TaskState.SKIPPED) is not TaskState.SKIPPED:
+            raise UsageError(f"task {label!r} cannot both fail and be skipped: choose one")
+    machine.begin(run)
+    final = ""
+    waiting: deque[Instance] = deque()
+    while True:
+        changes = machine.take()
+        if changes.ended:
+            final = changes.ended[-1][1]
+        waiting.extend(each for each in changes.ready if each.state is TaskState.AWAITING_CLEARANCE)
+        if not waiting:
+            break
+        instance = waiting.popleft()
+        fate = fates.get(instance.label, fates.get(instance.spec.id, TaskState.SUCCESS))
+        machine.move(instance, TaskState.QUEUED)
+        machine.move(instance, TaskState.RUNNING)
+        machine.finish(instance, fate)
+    for label in fates:
+        if run.find(label) is None:
+            near = nearest(label, [instance.label for instance in run.instances()])
+            raise UsageError(f"dag {graph.dag!r} has no task {label!r}{near}")
+    return {"states": {each.label: each.state.value for each in run.instances()}, "run": str(final)}
+
+
+def replay(dag: dict[str, Any]) -> dict[str, Any]:
+    """Returns states and run of a DAG in plain data: `{"tasks": {id: {"up", "rule", "outcome"}}}`.
+
+    Raises:
+        UsageError: a field is missing, or an outcome is none.
+        GraphError: a rule is none.
+    """
+    try:
+        nodes = [
+            Node(id=id, function=f"whatif:{id}", upstream=tuple(task["up"]), trigger_rule=check_rule(task["rule"]))
+            for id, task in dag["tasks"].items()
+        ]
+        outcomes = {id: OUTCOMES[task["outcome"]] for id, task in dag["tasks"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"a DAG for what-if lacks {error}, or it is none of {', '.join(OUTCOMES)}") from None
+    fail = [id for id, state in outcomes.items() if state is TaskState.FAILED]
+    skip = [id for id, state in outcomes.items() if state is TaskState.SKIPPED]
+    return what_if(Graph(dag="whatif", nodes=tuple(nodes)), fail, skip)
+
+
+def _known_length(node: Node) -> Node:
+    if all(isinstance(binding, Value | Items) for binding in node.mapped.values()):
+        return node
+    return msgspec.structs.replace(node, mapped={})

@@ -48,12 +48,11 @@ class NotMeasured(Exception):
 @contextmanager
 def database() -> Iterator[str]:
     """Makes an empty PostgreSQL database, yields its URL, and drops it."""
+    address = os.environ.get("CLEARANCE_TEST_POSTGRESQL", SERVER)
     try:
         import psycopg
 
-        server = psycopg.connect(
-            os.environ.get("CLEARANCE_TEST_POSTGRESQL", SERVER), autocommit=True, connect_timeout=3
-        )
+        server = psycopg.connect(address, autocommit=True, connect_timeout=3)
     except ImportError:
         raise NotMeasured("psycopg is not installed") from None
     except psycopg.Error as error:
@@ -61,8 +60,7 @@ def database() -> Iterator[str]:
     name = f"clearance_bench_{secrets.token_hex(4)}"
     server.execute(f"CREATE DATABASE {name}")
     try:
-        base, _, _ = os.environ.get("CLEARANCE_TEST_POSTGRESQL", SERVER).rpartition("/")
-        yield f"{base}/{name}"
+        yield f"{address.rpartition('/')[0]}/{name}"
     finally:
         server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         server.close()

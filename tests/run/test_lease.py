@@ -94,7 +94,7 @@ def test_a_controller_that_was_stopped_past_its_lease_writes_nothing_when_it_wak
         first._tell(now, _Run(), None, "late", {})  # type: ignore[arg-type]
         with pytest.raises(LeaseLost):
             first.turn()
-        assert other.rows("events_after", 1, 0.0) == []
+        assert other.rows("events_after", 1, 0) == []
         second.turn()
 
 

@@ -43,14 +43,15 @@ def cancel(run: str) -> None:
 def _go_on(run: str, tasks: list[str] | None, as_json: bool, missing: str) -> None:
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
-    from clearance.run.embedded import go_on
+    from clearance.run.embedded import run_to_end
+    from clearance.run.messages import Resume
     from clearance.settings import load
 
     settings = load()
     view = progress(as_json)
     began = time.time()
     try:
-        state, changed = go_on(settings, run, tasks, view.show)
+        _, state, changed = run_to_end(settings, Resume(run, tasks), view.show)
     finally:
         view.close()
     if not changed and missing and state == "success":

@@ -46,7 +46,7 @@ def run(
     view = progress(as_json)
     began = time.time()
     try:
-        id, state = run_to_end(settings, request, view.show)
+        id, state, _ = run_to_end(settings, request, view.show)
         if id_file:
             Path(id_file).write_text(id)
     finally:

@@ -233,6 +233,14 @@ class Controller:
         names = [self._label_of(blocker) for blocker in decision.blockers]
         return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
 
+    def newest_event(self, id: str) -> int:
+        """Returns the number of the newest event of a run that is committed.
+
+        Raises:
+            UsageError: no such run.
+        """
+        return self._newest(recovery.known(self.database, id).number)
+
     @property
     def busy(self) -> bool:
         """True while a run is active or a service is wanted."""
@@ -517,11 +525,13 @@ class Controller:
         self._events.append(Happened(now, run.number, number, str(kind), payload))
 
     def _numbered(self, event: Happened) -> Happened:
-        last = self._seqs.get(event.run)
-        if last is None:
-            last = int(self.database.rows("event_highest", event.run)[0][0])
-        self._seqs[event.run] = last + 1
-        return msgspec.structs.replace(event, seq=last + 1)
+        number = self._newest(event.run) + 1
+        self._seqs[event.run] = number
+        return msgspec.structs.replace(event, seq=number)
+
+    def _newest(self, run: int) -> int:
+        known = self._seqs.get(run)
+        return int(self.database.rows("event_highest", run)[0][0]) if known is None else known
 
     def _row_of(self, key: str, instance: Instance) -> rows.AttemptRow:
         """Takes the row of an attempt that is over out of those that are open."""

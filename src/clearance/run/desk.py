@@ -79,7 +79,7 @@ class FrontDesk:
         match request:
             case Submit():
                 self._serial += 1
-                token = f"define-{self._serial}"
+                token = f"define-{controller.epoch}-{self._serial}"  # unlike those of the leaders before
                 self._defining[token] = (request, send)
                 controller.engine.define(token, request.bundle, request.target, request.parameters)
                 return None
@@ -88,7 +88,9 @@ class FrontDesk:
             case Cancel():
                 return Answer(controller.cancel(request.run))
             case Resume():
-                return Answer(controller.resume(request.run, request.tasks))
+                after = controller.newest_event(request.run)
+                changed = controller.resume(request.run, request.tasks)
+                return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case StopService():
@@ -127,9 +129,9 @@ class FrontDesk:
         database = self._controller.database
         if active is None:
             row = recovery.known(database, request.run)
-            send(Told(outbox.after(database, row.number, request.since)))
+            send(Told(outbox.after(database, row.number, request.after)))
             return Ended(request.run, row.state)
-        if past := outbox.after(database, active.number, request.since):
+        if past := outbox.after(database, active.number, request.after):
             send(Told(past))
         self._followers.setdefault(active.number, []).append((request.run, send))
         return None

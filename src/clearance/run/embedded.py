@@ -14,15 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import clearance
 from clearance.engine.local.engine import LocalEngine, last_epoch
 from clearance.errors import ClearanceError, EngineError, LeaseLost
-from clearance.run import lease, recovery, rows
+from clearance.run import lease, rows
 from clearance.run.client import Client, Gone, Refusing, address
 from clearance.run.controller import Controller
 from clearance.run.loop import Loop
-from clearance.run.messages import Accepted, Answer, Ended, Follow, Refusal, Reply, Request, Resume, StopService, Told
+from clearance.run.messages import Accepted, Ended, Follow, Refusal, Reply, Request, StopService, Told
 from clearance.settings import Settings
 from clearance.store.database import LEASE, Database
 from clearance.store.outbox import Event
@@ -82,7 +83,8 @@ class _Progress:
         self.run = request.run if isinstance(request, Follow) else ""
         self.state = ""
         self.refusal: Refusal | None = None
-        self._since = request.since if isinstance(request, Follow) else 0.0
+        self._after = request.after if isinstance(request, Follow) else 0
+        self.changed = True
         self._show = show
 
     def take(self, reply: Reply) -> Request | None:
@@ -90,12 +92,14 @@ class _Progress:
         match reply:
             case Accepted():
                 self.run = reply.run
-                self.request = Follow(reply.run, self._since)
+                self.changed = reply.changed
+                self._after = reply.after
+                self.request = Follow(reply.run, self._after)
                 self._show(reply.run, [])
                 return self.request
             case Told():
                 if reply.events:
-                    self._since = reply.events[-1].at
+                    self._after = reply.events[-1].seq
                     self._show(self.run, reply.events)
             case Ended():
                 self.state = reply.state
@@ -106,7 +110,7 @@ class _Progress:
     def resumed(self) -> Request:
         """Returns what to ask of whoever leads now."""
         if isinstance(self.request, Follow):
-            self.request = Follow(self.run, self._since)
+            self.request = Follow(self.run, self._after)
         return self.request
 
     @property
@@ -115,16 +119,21 @@ class _Progress:
         return bool(self.state) or self.refusal is not None
 
 
-def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, str]:
+class End(NamedTuple):
+    """How a followed run ended: its id, its state, and whether the request changed anything."""
+
+    run: str
+    state: str
+    changed: bool
+
+
+def run_to_end(settings: Settings, request: Request, show: Show) -> End:
     """Runs or follows until the run has ended.
 
     Args:
         settings: which home, and how many workers.
-        request: `Submit`, or `Follow` for a run that exists.
+        request: `Submit` for a new run; `Resume` or `Follow` for one that exists.
         show: is told the events of the run as they come, and the run id with none of them at first.
-
-    Returns:
-        The id of the run and the state it ended in.
 
     Raises:
         Refusing: the request was refused.
@@ -146,7 +155,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> tuple[str, s
                 time.sleep(0.05)
     if progress.refusal is not None:
         raise Refusing(progress.refusal)
-    return progress.run, progress.state
+    return End(progress.run, progress.state, progress.changed)
 
 
 def try_to_lead(settings: Settings, database: Database) -> int | lease.Held:
@@ -251,30 +260,6 @@ def _ask_here(settings: Settings, database: Database, epoch: int, request: Reque
     if isinstance(reply, Refusal):
         raise Refusing(reply)
     return reply
-
-
-def go_on(settings: Settings, run: str, tasks: list[str] | None, show: Show) -> tuple[str, bool]:
-    """Resumes or retries a run and follows it to its end.
-
-    Args:
-        settings: which home.
-        run: its id.
-        tasks: only these; None means everything that did not succeed.
-        show: is told each event.
-
-    Returns:
-        The state it ended in, and whether there was anything to do.
-
-    Raises:
-        Refusing: no such run or task.
-    """
-    with opened(settings) as database:
-        row = recovery.known(database, run)
-        since = time.time() if row.state != "running" else 0.0
-    reply = ask(settings, Resume(run, tasks))
-    changed = isinstance(reply, Answer) and bool(reply.value)
-    _, state = run_to_end(settings, Follow(run, since), show)
-    return state, changed
 
 
 def stop_service(settings: Settings, name: str) -> None:

@@ -27,10 +27,10 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
-    """Tell me the events of this run that happened after `since` (seconds since 1970), until it ends."""
+    """Tell me the events of this run beyond number `after`, until it ends."""
 
     run: str
-    since: float = 0.0
+    after: int = 0
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -40,7 +40,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Resume(msgspec.Struct, frozen=True, tag="resume"):
-    """Go on with the run; with `tasks`, only these and what depends on them."""
+    """Go on with the run; with `tasks`, only these and what depends on them. Answered by `Accepted`."""
 
     run: str
     tasks: list[str] | None = None
@@ -67,10 +67,19 @@ Request = Submit | Follow | Cancel | Resume | Why | StopService | Status
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
-    """The run exists; `created` is False when it was there before."""
+    """The run exists, and goes on if there was anything to do.
+
+    Attributes:
+        run: its id.
+        created: False when it was there before.
+        changed: False when there was nothing to do: it has succeeded, or it is running.
+        after: number of its newest event before this request: what to follow from.
+    """
 
     run: str
     created: bool
+    changed: bool = True
+    after: int = 0
 
 
 class Told(msgspec.Struct, frozen=True, tag="told"):

@@ -41,9 +41,9 @@ def append(batch: Batch, event: Event) -> None:
     batch.add("event_add", event.run, event.seq, event.at, event.instance, event.kind, payload)
 
 
-def after(database: Database, run: int, since: float) -> list[Event]:
-    """Returns the events of a run that happened after `since` (seconds since 1970), oldest first."""
+def after(database: Database, run: int, seq: int) -> list[Event]:
+    """Returns the events of a run beyond number `seq`, oldest first."""
     return [
         Event(at, number, instance, kind, msgspec.json.decode(payload), at_seq)
-        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, since)
+        for at_seq, at, number, instance, kind, payload in database.rows("events_after", run, seq)
     ]

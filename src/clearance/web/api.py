@@ -20,7 +20,7 @@ import clearance
 from clearance.errors import ClearanceError, UsageError
 from clearance.run import lease, rows, views
 from clearance.run.client import Client
-from clearance.run.messages import Answer, Cancel, Resume, StopService
+from clearance.run.messages import Accepted, Answer, Cancel, Resume, StopService
 from clearance.run.messages import Request as Command
 from clearance.settings import Settings
 from clearance.store.database import Database
@@ -56,7 +56,7 @@ def create_app(settings: Settings, token: str) -> FastAPI:
             raise HTTPException(503, "no controller leads at this moment", {"Retry-After": "1"})
         with Client(held.address) as client:
             reply = client.ask(command)
-        return reply.value if isinstance(reply, Answer) else None
+        return reply.changed if isinstance(reply, Accepted) else reply.value if isinstance(reply, Answer) else None
 
     @app.get("/health")
     def health() -> dict[str, str]:

@@ -77,5 +77,5 @@ STATEMENTS: dict[str, str] = {
     # The outbox.
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
-    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND at > ? ORDER BY seq",
+    "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND seq > ? ORDER BY seq",
 }

@@ -56,5 +56,6 @@ def test_a_worker_in_an_interpreter_of_its_own_is_told_before_it_imports(home: P
     bench = Bench(engine, home, engine.adopt(1))
     bundle = unpack(home, {"pipeline.py": code, "warm.py": warm})
     how = {"bundle": bundle, "preload": ("warm",), "cpu_millis": 4000}
-    assert [value_of(bench.run(f"{kind}.1", "seen", kind, **how).result) for kind in ("process", "worker")] == ["4", "4"]
+    for kind in ("process", "worker"):
+        assert value_of(bench.run(f"{kind}.1", "seen", kind, **how).result) == "4"
     engine.close(stop=True)

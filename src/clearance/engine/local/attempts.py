@@ -58,9 +58,8 @@ class Attempts:
         self._results = Results(self._cleaner, self._cleaner.recover())
         self._outputs = Outputs(loop, home, self._said_ready)
         self._zygotes = Zygotes(loop, home, umask, descriptors, self._heard, self._lost)
-        self._workers = Workers(
-            loop, home, self._node, self._cleaner, self._outputs, controllers, self._worker_ended
-        )  # fmt: skip
+        ended = self._worker_ended
+        self._workers = Workers(loop, home, self._node, self._cleaner, self._outputs, controllers, ended)
         self._loop = loop
 
     def __bool__(self) -> bool:
@@ -103,7 +102,7 @@ class Attempts:
     def launch_all(self, message: ipc.LaunchAll) -> None:
         """Begins these; the attempts that the controller knows to be over leave their workers to them."""
         told = (self._running.get(key) for key in message.over)
-        self._workers.expect([each.worker for each in told if each is not None and each.worker is not None])
+        self._workers.expect([running for running in told if running is not None])
         for launch in message.launches:
             self._launch(launch)
 
@@ -300,12 +299,14 @@ class Attempts:
             if what == "timeout":
                 launch = running.launch
                 self._stop(running, "timeout", f"it still ran after {launch.timeout:g} s", launch.grace)
-            else:
+            elif not running.over:
                 running.killed = True
                 self._signal(running, signal.SIGKILL)
 
     def _stop(self, running: Running, outcome: str, reason: str, grace: float) -> None:
         """Gives notice now and kills after `grace` seconds. The first reason stands; a shorter grace wins."""
+        if running.over:
+            return
         if not running.outcome:
             running.outcome, running.reason = outcome, reason
             if running.zygote is None:  # it waits for its predecessor: there is no process

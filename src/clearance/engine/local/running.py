@@ -63,6 +63,7 @@ class Running:
         log: its frames.
         started: `Started` was emitted.
         direct: the socket at which its worker was to tell the controller.
+        over: its worker has told a controller, which has said so; it can be ended no more.
         told: its worker has told the controller that leads now how it ended.
         acknowledged: that is committed already, though the worker's answer was not read yet.
     """
@@ -76,6 +77,7 @@ class Running:
         "launch",
         "log",
         "outcome",
+        "over",
         "predecessor",
         "ranks",
         "reason",
@@ -105,6 +107,7 @@ class Running:
         self.log: Log | None = None
         self.started = False
         self.direct = ""
+        self.over = False
         self.told = False
         self.acknowledged = False
 
@@ -119,12 +122,13 @@ class WorkerHandle:
         pid: 0 until it is known.
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
+        previous: the one before, when the controller knows of its end and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "rested", "zygote")
+    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "previous", "rested", "zygote")
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -133,6 +137,7 @@ class WorkerHandle:
         self.pid = 0
         self.birth = 0
         self.current: Running | None = None
+        self.previous: Running | None = None
         self.outputs: list[Output] = []
         self.rested = False
         self.early: list[Spooled] = []

@@ -82,15 +82,15 @@ class Supervisor:
 
     def _due(self) -> float:
         """Returns when a round is wanted though nothing happens; 0 for never."""
-        times = [self._attempts.due, self._controllers.due]
+        due = self._attempts.due
         if self._idle:
             self._idle_since = self._idle_since or time.monotonic()
-            times.append(self._idle_since + IDLE)
+            due = _first(due, self._idle_since + IDLE)
         else:
             self._idle_since = 0.0
             if self._attempts.warm:
-                times.append(self._rest_at)
-        return min(filter(None, times), default=0.0)
+                due = _first(due, self._rest_at)
+        return _first(due, self._controllers.due)
 
     @property
     def _idle(self) -> bool:
@@ -114,6 +114,11 @@ class Supervisor:
         self._attempts.close()
         self._controllers.close()
         os._exit(0)
+
+
+def _first(one: float, other: float) -> float:
+    """Returns the earlier of two times, of which 0 means none."""
+    return min(one, other) if one and other else one or other
 
 
 def main() -> NoReturn:

@@ -3,8 +3,8 @@
 A worker may tell the controller of a success itself (see `worker`), a moment before it answers here. Rules:
 
 1. That counts only when it told the controller that leads now: the name of the socket is new with each adoption.
-2. A controller that knows of an end before we do names the attempt in its next launch. Its worker is about to answer,
-   so it is waited for and used, rather than a new process made.
+2. A controller that knows of an end before we do names the attempt in its next launch. Its worker is about to answer
+   and then to read what it is to do next, so that is sent at once, rather than a new process made.
 3. When a worker dies before it answers, its log in the spool says how its attempt ended. The controller may then hear
    of that twice; it takes the first.
 """
@@ -12,7 +12,6 @@ A worker may tell the controller of a success itself (see `worker`), a moment be
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable
 
@@ -25,8 +24,6 @@ from clearance.engine.local.outputs import STDERR, STDOUT, Outputs
 from clearance.engine.local.running import Running, WorkerHandle, ZygoteHandle
 from clearance.engine.local.verdict import End
 from clearance.errors import EngineError
-
-_ANSWER = 100  # milliseconds to wait for a worker that is about to answer
 
 
 class Workers:
@@ -60,11 +57,11 @@ class Workers:
         self._controllers = controllers
         self._ended = ended
         self._made = 0
-        self._expected: list[WorkerHandle] = []
+        self._over: list[Running] = []
 
-    def expect(self, workers: list[WorkerHandle]) -> None:
-        """Says that these are about to answer: their controller knows already."""
-        self._expected = workers
+    def expect(self, over: list[Running]) -> None:
+        """Says that the workers of these are about to answer: the controller knows already."""
+        self._over = over
 
     def lend(self, running: Running, zygote: ZygoteHandle) -> None:
         """Gives an attempt a worker that is idle, or a new one.
@@ -72,8 +69,8 @@ class Workers:
         Raises:
             OSError: there are no descriptors left for a new one.
         """
-        while not zygote.idle and self._expected:
-            self._await(self._expected.pop())
+        if not zygote.idle and self._over:
+            self._free(zygote)
         launch = running.launch
         if zygote.idle:
             worker = zygote.idle.pop()
@@ -119,11 +116,16 @@ class Workers:
         early, worker.early = worker.early, []
         self._settle(worker, early)
 
-    def _await(self, worker: WorkerHandle) -> None:
-        poll = select.poll()
-        poll.register(worker.channel.connection.fileno(), select.POLLIN)
-        if worker.current is not None and worker.pid and poll.poll(_ANSWER):
-            self._answered(worker)
+    def _free(self, zygote: ZygoteHandle) -> None:
+        """Makes workers idle whose controller knows that their attempts are over."""
+        for running in self._over:
+            worker = running.worker
+            if worker is not None and worker.zygote is zygote and worker.pid and worker.current is running:
+                if worker.previous is None and not running.outcome:
+                    running.over = True
+                    worker.previous, worker.current = running, None
+                    zygote.idle.append(worker)
+        self._over = []
 
     def _answered(self, worker: WorkerHandle) -> None:
         try:
@@ -141,12 +143,18 @@ class Workers:
     def _settle(self, worker: WorkerHandle, records: list[ipc.Spooled]) -> None:
         """Takes a worker's answers: it is free for the next attempt."""
         for record in records:
-            running = worker.current
+            early = worker.previous is not None
+            running = worker.previous if early else worker.current
             if running is None or record.attempt != running.launch.attempt:
                 continue
-            worker.current = None
+            if early:
+                worker.previous = None
+            else:
+                worker.current = None
             running.told = record.told and running.direct == self._controllers.direct
             self._ended(running, End(0, record, record.cpu_seconds, record.peak_memory))
+            if early:
+                continue
             if running.outcome:  # it was given notice, and may be about to die of it
                 processes.signal_group(worker.pid, worker.birth, signal.SIGKILL)
             else:
@@ -161,13 +169,13 @@ class Workers:
         self._outputs.drain(worker.outputs)
         worker.channel.discard()
         self._cleaner.retire(worker.name)
-        running = worker.current
-        worker.current = None
-        if running is not None:
+        held = [running for running in (worker.previous, worker.current) if running is not None]
+        worker.previous = worker.current = None
+        if held:
             log = f"{self._home}/spool/{worker.name}.log"
-            key = running.launch.attempt
-            record = next((one for one in spool.records(log) if one.attempt == key), None)
-            self._ended(running, End(status, record, cpu, peak))
+            records = {record.attempt: record for record in spool.records(log)}
+            for running in held:
+                self._ended(running, End(status, records.get(running.launch.attempt), cpu, peak))
 
     def rest(self, zygote: ZygoteHandle) -> None:
         """Lets those of a zygote go that have been idle since the last call."""

@@ -319,7 +319,7 @@ def test_stop_ends_what_runs_and_keeps_what_finished(bench: Bench) -> None:
 
 
 def test_what_is_idle_goes_and_at_last_the_supervisor_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    impatient = "from clearance.engine.local import supervisor; supervisor.IDLE = 0.2; supervisor.ZYGOTE_IDLE = 0.2;"
+    impatient = "from clearance.engine.local import supervisor, zygotes; supervisor.IDLE = zygotes.IDLE = 0.2;"
     monkeypatch.setattr("clearance.engine.local.engine._SUPERVISOR", impatient + "supervisor.main()")
     engine = LocalEngine(Settings(home=home))
     bench = Bench(engine, home, engine.adopt(1))
@@ -361,3 +361,9 @@ def test_two_controllers_that_start_at_once_share_one_supervisor(home: Path) -> 
 def test_a_gang_reduces_over_gloo(bench: Bench) -> None:
     finished = bench.run("a.1", "all_reduce", gang=2, preload=("torch",), timeout=120.0)
     assert value_of(finished.result) == 3.0
+
+
+def test_a_system_without_pidfd_is_refused_in_words(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    with pytest.raises(EngineError, match=r"pidfd_open, which this system lacks"):
+        LocalEngine(Settings(home=home)).adopt(1)

@@ -34,6 +34,8 @@ from clearance.store.blobs import Blobs, open_blobs
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
 from clearance.types.serialisable import qualified
 
+THREADS = "OMP_NUM_THREADS"
+
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
@@ -223,9 +225,23 @@ def limit(launch: Launch) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
 
+def threads_of(cpu_millis: int) -> dict[str, str]:
+    """Returns how many threads numerical libraries should use, one a whole CPU; nothing where no CPU is asked for.
+
+    Ray does the same. Without it, every process on a machine of 64 CPUs would start 64. A library reads this when it is
+    loaded, so it has no effect on one that a preload has loaded before.
+    """
+    return {THREADS: str(max(1, cpu_millis // 1000))} if cpu_millis > 0 else {}
+
+
 def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
-    """Returns what an attempt's environment has beyond the zygote's: its mark, its grace, the gang's rendezvous."""
+    """Returns what an attempt's environment has beyond the zygote's: mark, grace, threads, the gang's rendezvous.
+
+    The number of threads is what the user's environment says, where it says anything.
+    """
     own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
+    if THREADS not in os.environ:
+        own |= threads_of(launch.cpu_millis)
     if launch.gang > 1:
         size = str(launch.gang)
         own |= {
@@ -392,6 +408,7 @@ class Job(msgspec.Struct, frozen=True):
         path: its `sys.path`.
         fork: an attempt's process, a service's, or a definition.
         worker: or the name of a worker.
+        cpu_millis: of the attempt that the worker is made for.
     """
 
     place: Place
@@ -399,6 +416,7 @@ class Job(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     fork: ipc.Fork | None = None
     worker: str = ""
+    cpu_millis: int = 0
 
 
 def import_all(place: Place, entry: str) -> BaseException | None:
@@ -428,10 +446,15 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
         connection, output, error = descriptors
         detach(work.parent, work.place)
         attach(output, error)
+        chosen = THREADS in os.environ
+        if not chosen:
+            os.environ.update(threads_of(work.cpu_millis))
         trouble = import_all(work.place, "")
         from clearance.engine.local.worker import Worker
 
-        Worker(work.worker, socket.socket(fileno=connection), work.place, trouble).serve()
+        if not chosen:
+            os.environ.pop(THREADS, None)
+        Worker(work.worker, socket.socket(fileno=connection), work.place, trouble, work.cpu_millis).serve()
     assert work.fork is not None
     detach(work.parent, work.place)
     start(work.fork, work.place, descriptors, None)

@@ -14,7 +14,7 @@ import signal
 
 from clearance.engine.base import Finished
 from clearance.engine.local import processes, spool
-from clearance.engine.local.running import Finish
+from clearance.engine.local.results import Finish
 
 _JOURNAL_LIMIT = 1 << 16
 

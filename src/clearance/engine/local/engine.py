@@ -22,6 +22,7 @@ import msgspec
 import clearance
 from clearance.engine.base import EngineLost, Event, Finished, Launch, Node, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
 
@@ -45,6 +46,7 @@ class LocalEngine:
         self._fenced: int | None = None
         self._owes = False
         self._child = 0
+        self._once = Once()
 
     def fileno(self) -> int:
         """A descriptor that is readable when `observe` has something to return.
@@ -67,32 +69,55 @@ class LocalEngine:
             LeaseLost: a controller with a higher epoch was here already.
             EngineError: the supervisor does not start or does not answer.
         """
+        processes.require_pidfd()
         self._disconnect()
         os.makedirs(self._home, 0o700, exist_ok=True)
+        direct, name = self._listen(epoch)
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            connection = self._connect()
-            if connection is None:
-                connection = self._start()
-            stream = ipc.Stream(connection, ipc.Reply)
-            stream.put([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, self._listen(epoch))])
-            answer = self._ask(stream, _ANSWER)
+            stream, answer = self._adopt([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, name)])
+            if isinstance(answer, ipc.Adopted):
+                self._keep_only(name)
+        except BaseException:
+            self._remove(direct, name)
+            raise
         finally:
             os.close(lock)
-        if isinstance(answer, ipc.Fenced):
-            connection.close()
-            raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
         if not isinstance(answer, ipc.Adopted):
-            connection.close()
+            stream.connection.close()
+            self._remove(direct, name)
+            if isinstance(answer, ipc.Fenced):
+                raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
             raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
         self._stream = stream
+        self._direct = direct
         self._epoll = select.epoll()
-        self._epoll.register(connection.fileno(), select.EPOLLIN)
-        self._epoll.register(self._direct.fileno(), select.EPOLLIN)
+        self._epoll.register(stream.connection.fileno(), select.EPOLLIN)
+        self._epoll.register(direct.fileno(), select.EPOLLIN)
+        self._once = Once()
         self._lost = False
         self._fenced = None
         return answer.snapshot
+
+    def _adopt(self, words: list[msgspec.Struct]) -> tuple[ipc.Stream, Any]:
+        """Says these to the supervisor that runs, or to a new one; returns its first answer.
+
+        One that is about to end may still take a connection and then end without a word: another is started then,
+        which waits for that one's end.
+        """
+        for connection in (self._connect(), None):
+            started = connection is None
+            stream = ipc.Stream(connection or self._start(), ipc.Reply)
+            stream.put(words)
+            try:
+                return stream, self._ask(stream, _ANSWER)
+            except EngineError:
+                ended = stream.ended
+                stream.connection.close()
+                if started or not ended:
+                    raise
+        raise AssertionError("a started supervisor answers or raises")
 
     @property
     def _log_file(self) -> str:
@@ -108,22 +133,34 @@ class LocalEngine:
             return None
         return connection
 
-    def _listen(self, epoch: int) -> str:
-        """Opens the socket at which warm workers tell of successes; returns its name in the home."""
-        name = f"direct-{epoch}.sock"
-        self._direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._direct.setblocking(False)
+    def _listen(self, epoch: int) -> tuple[socket.socket, str]:
+        """Opens the socket at which warm workers tell of successes; returns it and its name in the home.
+
+        The name is new each time, so that what a worker was to tell an earlier controller is not taken for told.
+        """
+        name = f"direct-{epoch}-{os.urandom(4).hex()}.sock"
+        direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        direct.setblocking(False)
         directory = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         mask = os.umask(0o177)
         try:
-            for old in os.listdir(directory):
-                if old.startswith("direct-"):
-                    os.unlink(old, dir_fd=directory)
-            self._direct.bind(f"/proc/self/fd/{directory}/{name}")
+            direct.bind(f"/proc/self/fd/{directory}/{name}")
         finally:
             os.umask(mask)
             os.close(directory)
-        return name
+        return direct, name
+
+    def _remove(self, direct: socket.socket, name: str) -> None:
+        direct.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self._home, name))
+
+    def _keep_only(self, name: str) -> None:
+        """Removes the sockets of controllers that lead no more."""
+        for old in os.listdir(self._home):
+            if old.startswith("direct-") and old != name:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._home, old))
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -162,10 +199,12 @@ class LocalEngine:
             while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 messages = stream.take()
                 if messages is None:
+                    stream.ended = True
                     raise EngineError(f"the supervisor ended without an answer: see {self._log_file}")
                 if messages:
                     return messages[0]
         except OSError as error:
+            stream.ended = True
             raise EngineError(f"the supervisor does not answer ({error}): see {self._log_file}") from None
         raise EngineError(f"the supervisor did not answer within {timeout:g} s: see {self._log_file}")
 
@@ -199,7 +238,7 @@ class LocalEngine:
                     raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
-        self._say(ipc.LaunchAll(tuple(launches)))
+        self._say(ipc.LaunchAll(tuple(launches), self._once.take_over()))
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
@@ -256,23 +295,22 @@ class LocalEngine:
         """Returns what the supervisor and the warm workers have said; None when the supervisor is gone."""
         assert self._stream is not None
         messages: list[Any] = []
+        gone = False
         for ready, _ in self._epoll.poll(0):
             if ready == self._direct.fileno():
-                messages += self._told_directly()
-                continue
-            told = self._stream.take()
-            if told is None:
-                return messages or None
-            messages += told
-        return messages
+                messages += self._once.from_worker(self._told_directly())
+            elif (told := self._stream.take()) is not None:
+                messages += self._once.from_supervisor(told)
+            else:
+                gone = True
+        return None if gone and not messages else messages
 
-    def _told_directly(self) -> list[Any]:
-        messages: list[Any] = []
-        try:
+    def _told_directly(self) -> list[Started | Finished]:
+        messages: list[Started | Finished] = []
+        with contextlib.suppress(BlockingIOError, msgspec.MsgspecError):
             while True:
                 messages += _direct_decoder.decode(self._direct.recv(2 * ipc.PACKET))
-        except (BlockingIOError, msgspec.MsgspecError):
-            return messages
+        return messages
 
     def _disconnect(self) -> None:
         if self._stream is not None:

@@ -51,9 +51,10 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
 
 
 class LaunchAll(msgspec.Struct, frozen=True, tag="launch"):
-    """Start these."""
+    """Start these. `over` names attempts of which warm workers told the controller since its last launch."""
 
     launches: tuple[Launch, ...]
+    over: tuple[str, ...] = ()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -115,9 +116,10 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
 
 
 class StartWorker(msgspec.Struct, frozen=True, tag="worker"):
-    """To a zygote: a warm process. Descriptors: its socket, output, error."""
+    """To a zygote: a warm process, for attempts of so many CPUs. Descriptors: its socket, output, error."""
 
     name: str
+    cpu_millis: int = 0
 
 
 class Branch(msgspec.Struct, frozen=True, tag="branch"):
@@ -193,12 +195,16 @@ class Stream:
     Args:
         connection: a connected stream socket.
         kind: the union of the messages that may come.
+
+    Attributes:
+        ended: who waited for an answer saw the end instead.
     """
 
-    __slots__ = ("_decoder", "_inbox", "_outbox", "connection")
+    __slots__ = ("_decoder", "_inbox", "_outbox", "connection", "ended")
 
     def __init__(self, connection: socket.socket, kind: Any) -> None:
         self.connection = connection
+        self.ended = False
         self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[kind])
         self._inbox = bytearray()
         self._outbox = bytearray()

@@ -11,12 +11,30 @@ import os
 import resource
 import signal
 import socket
+import time
+
+from clearance.errors import EngineError
 
 _PDEATHSIG = 1
 _SET_NAME = 15
 _CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def require_pidfd() -> None:
+    """Checks that this system can watch processes.
+
+    Raises:
+        EngineError: it cannot.
+    """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        raise EngineError(
+            f"the local engine needs pidfd_open, which this system lacks ({error}): it runs on Linux 5.3 or newer, "
+            "with a Python that was built there"
+        ) from None
 
 
 def die_with_parent() -> None:
@@ -187,3 +205,8 @@ def describe_status(status: int) -> tuple[str, str]:
         hint = "; was it out of memory?" if number == signal.SIGKILL else ""
         return "signal", f"killed by {name}{hint}"
     return "exit", f"ended with exit code {os.WEXITSTATUS(status)} before the task returned"
+
+
+def say(text: str) -> None:
+    """Writes a line, with the time, to standard error: the log of the supervisor or of a zygote."""
+    os.write(2, f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n".encode())

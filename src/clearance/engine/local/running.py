@@ -1,16 +1,17 @@
-"""What the supervisor remembers: of an attempt, a worker, a zygote, a pipe that it reads, and of a result."""
+"""What the supervisor knows of what runs: an attempt and its processes, a worker, a zygote."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from clearance.engine.base import Finished, Launch
+from clearance.engine.base import Launch
 from clearance.engine.local import processes
 from clearance.engine.local.ipc import Packets, Spooled
 
 if TYPE_CHECKING:
     from clearance.engine.local.frames import Log
+    from clearance.engine.local.outputs import Output
     from clearance.engine.local.verdict import End
 
 _EPOCH = re.compile(r"(.+)[.-]([0-9]{1,18})\Z")
@@ -23,18 +24,6 @@ def epoch_of(attempt: str) -> tuple[str, int]:
     """
     match = _EPOCH.match(attempt)
     return (match[1], int(match[2])) if match else (attempt, 0)
-
-
-class Output:
-    """The read end of a pipe: `stream` 1 output, 2 error, 0 the report of a service or a definition."""
-
-    __slots__ = ("fd", "owner", "rank", "stream")
-
-    def __init__(self, fd: int, owner: Running | Worker, rank: int, stream: int) -> None:
-        self.fd = fd
-        self.owner = owner
-        self.rank = rank
-        self.stream = stream
 
 
 class Rank:
@@ -73,18 +62,22 @@ class Running:
         report: bytes of the report that are not yet whole messages.
         log: its frames.
         started: `Started` was emitted.
-        told: its worker has told the controller how it ended.
-        acknowledged: the controller has committed that already.
+        direct: the socket at which its worker was to tell the controller.
+        over: its worker has told a controller, which has said so; it can be ended no more.
+        told: its worker has told the controller that leads now how it ended.
+        acknowledged: that is committed already, though the worker's answer was not read yet.
     """
 
     __slots__ = (
         "acknowledged",
         "concluded",
+        "direct",
         "first_failed",
         "killed",
         "launch",
         "log",
         "outcome",
+        "over",
         "predecessor",
         "ranks",
         "reason",
@@ -100,7 +93,7 @@ class Running:
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
         self.zygote: ZygoteHandle | None = None
-        self.worker: Worker | None = None
+        self.worker: WorkerHandle | None = None
         self.ranks: list[Rank] = []
         self.outcome = ""
         self.reason = ""
@@ -113,12 +106,14 @@ class Running:
         self.report = bytearray()
         self.log: Log | None = None
         self.started = False
+        self.direct = ""
+        self.over = False
         self.told = False
         self.acknowledged = False
 
 
-class Worker:
-    """A warm process.
+class WorkerHandle:
+    """A worker as the supervisor sees it.
 
     Attributes:
         name: `worker-PID-N`: of its spool log and its directory.
@@ -127,12 +122,13 @@ class Worker:
         pid: 0 until it is known.
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
+        previous: the one before, when the controller knows of its end and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "rested", "zygote")
+    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "previous", "rested", "zygote")
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -141,9 +137,15 @@ class Worker:
         self.pid = 0
         self.birth = 0
         self.current: Running | None = None
+        self.previous: Running | None = None
         self.outputs: list[Output] = []
         self.rested = False
         self.early: list[Spooled] = []
+
+    @property
+    def name_of_process(self) -> tuple[int, int]:
+        """Pid and birth."""
+        return self.pid, self.birth
 
 
 class ZygoteHandle:
@@ -157,28 +159,14 @@ class ZygoteHandle:
         self.preload = preload
         self.pid = pid
         self.birth = processes.birth_of(pid) if pid else 0
-        self.pending: dict[tuple[str, int], Running | Worker] = {}
-        self.members: dict[int, tuple[Running, int] | Worker] = {}
-        self.idle: list[Worker] = []
+        self.pending: dict[tuple[str, int], Running | WorkerHandle] = {}
+        self.members: dict[int, tuple[Running, int] | WorkerHandle] = {}
+        self.idle: list[WorkerHandle] = []
         self.used = 0.0  # when it last came to be idle; counted from the next look at it
 
-
-class Finish:
-    """A result that is not acknowledged, and which files it has.
-
-    Attributes:
-        event: what is said of it.
-        gang: number of processes: `spool/KEY.0` … of them.
-        worker: its record lies in a worker's log instead.
-        directory: it may have a working directory.
-        written: `spool/KEY.end` exists.
-    """
-
-    __slots__ = ("directory", "event", "gang", "worker", "written")
-
-    def __init__(self, event: Finished, gang: int, worker: bool, directory: bool, written: bool = False) -> None:
-        self.event = event
-        self.gang = gang
-        self.worker = worker
-        self.directory = directory
-        self.written = written
+    def names(self) -> list[tuple[int, int]]:
+        """Returns pid and birth of every process that came from it."""
+        return [
+            member.name_of_process if isinstance(member, WorkerHandle) else member[0].ranks[member[1]].name
+            for member in self.members.values()
+        ]

@@ -5,13 +5,18 @@ Rules:
 1. The record of an attempt is in the worker's spool log before anybody is told.
 2. What an attempt leaves behind ends with it: processes, files in the working directory, the environment it was given.
    What it leaves in memory stays: that is what a warm process is for.
+3. A success is told to the controller without the detour by the supervisor, when the attempt has written nothing to
+   its output or error: what it wrote must be in its log before its end is known, and only the supervisor knows when.
+   A failure takes the detour too: only the supervisor knows whether notice was given.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import socket
+import termios
 from typing import NoReturn
 
 import msgspec
@@ -21,6 +26,8 @@ from clearance.engine.context import context
 from clearance.engine.local import attempt, ipc, processes, spool
 from clearance.engine.local.verdict import End, judge
 from clearance.types.artifact import Artifact
+
+_NOTHING = bytes(4)
 
 
 class Worker:
@@ -34,10 +41,16 @@ class Worker:
         connection: socket to the supervisor.
         place: where things are.
         trouble: why the zygote could not import what was asked of it.
+        cpu_millis: of the attempt it is made for.
     """
 
     def __init__(
-        self, name: str, connection: socket.socket, place: attempt.Place, trouble: BaseException | None
+        self,
+        name: str,
+        connection: socket.socket,
+        place: attempt.Place,
+        trouble: BaseException | None,
+        cpu_millis: int,
     ) -> None:
         self._channel = ipc.Packets(connection, ipc.Run)
         self._place = place
@@ -53,6 +66,17 @@ class Worker:
         self._birth = processes.birth_of(self._pid)
         self._direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._direct_name = ""
+        self._pipes = os.dup(1), os.dup(2)  # a task may put something else in the place of the first two
+        self._threads_chosen = attempt.THREADS in os.environ
+        self._cpu_millis = 0
+        self._use_threads(cpu_millis)
+
+    def _use_threads(self, cpu_millis: int) -> None:
+        """Says in the environment how many threads an attempt of so many CPUs should use."""
+        self._cpu_millis = cpu_millis
+        if not self._threads_chosen:
+            os.environ.pop(attempt.THREADS, None)
+            os.environ.update(attempt.threads_of(cpu_millis))
 
     def serve(self) -> NoReturn:
         """Runs attempts until the supervisor closes the socket."""
@@ -69,6 +93,8 @@ class Worker:
 
     def _run(self, message: ipc.Run) -> None:
         launch = message.launch
+        if launch.cpu_millis != self._cpu_millis:
+            self._use_threads(launch.cpu_millis)
         before = dict(os.environ) if launch.environment else None
         environment = os.environ
         environment["CLEARANCE_ATTEMPT"] = launch.attempt
@@ -94,7 +120,7 @@ class Worker:
         record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
         self._cpu = used
         spool.append(self._log, record)
-        if failure is None and message.direct and self._tell(message, record):
+        if failure is None and message.direct and self._is_quiet(launch.attempt) and self._tell(message, record):
             record = msgspec.structs.replace(record, told=True)
         self._channel.put(record)
         self._channel.flush()
@@ -106,11 +132,18 @@ class Worker:
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         self._tidy()
 
-    def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
-        """Tells the controller of a success without the detour by the supervisor; False when that cannot be done.
+    def _is_quiet(self, key: str) -> bool:
+        """Returns whether nothing was written during this attempt: nothing waits in a pipe, and there is no log.
 
-        A failure takes the detour: only the supervisor knows whether it was given notice.
+        The order matters: the supervisor makes the log before it reads a pipe.
         """
+        for pipe in self._pipes:
+            if fcntl.ioctl(pipe, termios.FIONREAD, _NOTHING) != _NOTHING:
+                return False
+        return not os.access(f"{self._place.home}/logs/{key}.frames", os.F_OK)
+
+    def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
+        """Tells the controller of a success; False when that cannot be done."""
         started = Started(record.attempt, (self._pid,), (self._birth,), message.node)
         finished = judge(message.launch, [End(0, record, record.cpu_seconds, record.peak_memory)], 0, "", "")
         data = ipc.encode((started, finished))

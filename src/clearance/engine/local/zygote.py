@@ -192,10 +192,10 @@ class Zygote:
             if launch.isolation == "inline" and launch.kind == "attempt":
                 self._inline(message, mine, trouble)
                 return
-            self._try_start(launch.attempt, message, "", mine, trouble)
+            self._try_start(launch.attempt, message, mine, trouble)
         elif isinstance(message, ipc.StartWorker):
             mine = [descriptors.pop() for _ in range(3)]
-            self._try_start(message.name, None, message.name, mine, self._trouble)
+            self._try_start(message.name, message, mine, self._trouble)
         else:
             self._branch(message, descriptors.pop())
 
@@ -217,20 +217,21 @@ class Zygote:
         return trouble
 
     def _try_start(
-        self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+        self, key: str, what: ipc.Fork | ipc.StartWorker, descriptors: list[int], trouble: BaseException | None
     ) -> None:
         try:
-            self._start(key, fork, worker, descriptors, trouble)
+            self._start(key, what, descriptors, trouble)
         except OSError as error:
             reason = f"its process cannot be made: {error.strerror}"
-            self._channel.put(ipc.Forked(key, fork.rank if fork else 0, 0, 0, reason))
+            self._channel.put(ipc.Forked(key, what.rank if isinstance(what, ipc.Fork) else 0, 0, 0, reason))
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
     def _start(
-        self, key: str, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+        self, key: str, what: ipc.Fork | ipc.StartWorker, descriptors: list[int], trouble: BaseException | None
     ) -> None:
+        fork = what if isinstance(what, ipc.Fork) else None
         note = ""
         spare = None
         if fork is not None and fork.launch.kind == "attempt" and trouble is None:
@@ -239,7 +240,9 @@ class Zygote:
         if spare is not None:
             pid = spare.pid
         elif (count := processes.threads()) > 1:
-            pid = self._spawn(attempt.Job(self.place, self._pid, tuple(sys.path), fork, worker), descriptors)
+            name, cpu_millis = (what.name, what.cpu_millis) if isinstance(what, ipc.StartWorker) else ("", 0)
+            job = attempt.Job(self.place, self._pid, tuple(sys.path), fork, name, cpu_millis)
+            pid = self._spawn(job, descriptors)
             if not self._said:
                 self._said = True
                 note = (
@@ -249,8 +252,8 @@ class Zygote:
         else:
             pid = os.fork()
             if pid == 0:
-                self._child(fork, worker, descriptors, trouble)
-        leader = _Leader(pid, os.pidfd_open(pid), key, bool(worker))
+                self._child(what, descriptors, trouble)
+        leader = _Leader(pid, os.pidfd_open(pid), key, fork is None)
         self._leaders[pid] = leader
         self._watch(leader)
         rank = fork.rank if fork else 0
@@ -262,17 +265,17 @@ class Zygote:
         self._epoll.register(leader.pidfd, select.EPOLLIN)
 
     def _child(
-        self, fork: ipc.Fork | None, worker: str, descriptors: list[int], trouble: BaseException | None
+        self, what: ipc.Fork | ipc.StartWorker, descriptors: list[int], trouble: BaseException | None
     ) -> NoReturn:
         try:
             self._forget()
             attempt.detach(self._pid, self.place)
-            if worker:
+            if isinstance(what, ipc.StartWorker):
                 attempt.attach(descriptors[1], descriptors[2])
                 processes.set_name("clearance:worke")
-                Worker(worker, socket.socket(fileno=descriptors[0]), self.place, trouble).serve()
-            assert fork is not None
-            attempt.start(fork, self.place, descriptors, trouble)
+                connection = socket.socket(fileno=descriptors[0])
+                Worker(what.name, connection, self.place, trouble, what.cpu_millis).serve()
+            attempt.start(what, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())
         finally:

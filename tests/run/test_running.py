@@ -88,7 +88,8 @@ too_big = dag("too_big", crowd)
 
 @task
 def slow() -> int:
-    (HERE / "slow").write_text(str(os.getpid()))
+    (HERE / "writing").write_text(str(os.getpid()))
+    (HERE / "writing").rename(HERE / "slow")
     while not (HERE / "go").exists():
         time.sleep(0.01)
     mark("slow")
@@ -174,6 +175,9 @@ def test_a_failure_that_the_policy_names_is_tried_again(home: Home, pipeline: st
 def test_a_failed_run_exits_1_and_retry_does_only_what_failed(home: Home, pipeline: str, tmp_path: Path):
     printed = home.command("run", f"{pipeline}:failing", expect=1)
     assert "it is broken" in printed
+    log = home.command("logs", "failing/1", "broken")
+    assert log.splitlines()[-1] == "ValueError: it is broken"
+    assert "pipeline.py" in log
     assert home.states("failing/1") == {"one": "success", "broken": "failed", "two": "upstream_failed"}
     (tmp_path / "mended").touch()
     home.command("retry", "failing/1")

@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -124,6 +125,7 @@ def _is_iterable(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(list, origin)
 
 
+SKIP = "clearance.errors.Skip"
 _SIMPLE = (str, int, float, bool)
 
 
@@ -206,6 +208,13 @@ def write_lines() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)
+
+
+def show_failure(failure: Failure | None) -> None:
+    """Writes the traceback of a failure to standard error, so that it stands at the end of the log."""
+    if failure is not None and failure.kind not in (SKIP, "exit"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(failure.traceback)
 
 
 def flush() -> None:
@@ -308,6 +317,7 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
             record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
+            show_failure(record.failure)
         flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
         os._exit(1 if record.failure else 0)
@@ -365,6 +375,7 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
         record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
         record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
+        show_failure(record.failure)
     context._enter(None)
     os.chdir(place.home)
     os.environ.clear()

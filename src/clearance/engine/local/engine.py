@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 import clearance
-from clearance.engine.base import EngineLost, Event, Finished, Launch, Node, Snapshot, Started
+from clearance.engine.base import EngineLost, Event, Finished, Launch, Node, Ready, Snapshot, Started
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
@@ -44,7 +44,7 @@ class LocalEngine:
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
-        self._owes = False
+        self._launched = False
         self._child = 0
         self._once = Once()
 
@@ -76,7 +76,7 @@ class LocalEngine:
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            stream, answer = self._adopt([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, name)])
+            stream, (answer, *early) = self._adopt([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, name)])
             if isinstance(answer, ipc.Adopted):
                 self._keep_only(name)
         except BaseException:
@@ -98,10 +98,10 @@ class LocalEngine:
         self._once = Once()
         self._lost = False
         self._fenced = None
-        return answer.snapshot
+        return _with(answer.snapshot, early)
 
-    def _adopt(self, words: list[msgspec.Struct]) -> tuple[ipc.Stream, Any]:
-        """Says these to the supervisor that runs, or to a new one; returns its first answer.
+    def _adopt(self, words: list[msgspec.Struct]) -> tuple[ipc.Stream, list[Any]]:
+        """Says these to the supervisor that runs, or to a new one; returns its answer and what came with it.
 
         One that is about to end may still take a connection and then end without a word: another is started then,
         which waits for that one's end.
@@ -189,8 +189,8 @@ class LocalEngine:
             theirs.close()
         return ours
 
-    def _ask(self, stream: ipc.Stream, timeout: float) -> Any:
-        """Sends what waits to be sent, and returns the first message that comes."""
+    def _ask(self, stream: ipc.Stream, timeout: float) -> list[Any]:
+        """Sends what waits to be sent, and returns the answer with the messages that came together with it."""
         try:
             stream.flush()
             poll = select.poll()
@@ -202,7 +202,7 @@ class LocalEngine:
                     stream.ended = True
                     raise EngineError(f"the supervisor ended without an answer: see {self._log_file}")
                 if messages:
-                    return messages[0]
+                    return messages
         except OSError as error:
             stream.ended = True
             raise EngineError(f"the supervisor does not answer ({error}): see {self._log_file}") from None
@@ -239,6 +239,7 @@ class LocalEngine:
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
         self._say(ipc.LaunchAll(tuple(launches), self._once.take_over()))
+        self._launched = True
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
@@ -247,11 +248,14 @@ class LocalEngine:
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Says that these results are committed: the engine forgets them.
 
-        It is sent with whatever is said next, or at the next `observe`: a launch never waits behind it.
+        After a launch it waits for what is said next, so that it costs no message of its own; a launch never waits
+        behind it.
         """
         if attempts:
-            self._connected().put([ipc.Acknowledge(tuple(attempts))])
-            self._owes = True
+            stream = self._connected()
+            stream.put([ipc.Acknowledge(tuple(attempts))])
+            if not self._launched:
+                self._flush(stream)
 
     def _say(self, message: msgspec.Struct) -> None:
         stream = self._connected()
@@ -259,7 +263,6 @@ class LocalEngine:
         self._flush(stream)
 
     def _flush(self, stream: ipc.Stream) -> None:
-        self._owes = False
         try:
             stream.flush()
         except OSError:
@@ -273,8 +276,7 @@ class LocalEngine:
         """
         if self._stream is None or self._lost:
             return []
-        if self._owes:
-            self._flush(self._stream)
+        self._launched = False
         if self._fenced is None:
             messages = self._told()
             if messages is None:
@@ -346,6 +348,15 @@ class LocalEngine:
         if self._child:  # a supervisor that we started is our child; one that goes on is init's when we are gone
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child, 0 if stop else os.WNOHANG)
+
+
+def _with(snapshot: Snapshot, early: Sequence[Any]) -> Snapshot:
+    """Returns the snapshot with what was reported right after it: it may come in the same read."""
+    return Snapshot(
+        (*snapshot.running, *(event for event in early if isinstance(event, Started))),
+        (*snapshot.ready, *(event for event in early if isinstance(event, Ready))),
+        (*snapshot.finished, *(event for event in early if isinstance(event, Finished))),
+    )
 
 
 def last_epoch(home: Path) -> int:

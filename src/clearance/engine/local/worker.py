@@ -111,6 +111,7 @@ class Worker:
             result = attempt.call(launch, 0, self._place, self._directory)
         except BaseException as error:
             failure = attempt.failure_from(error, 0)
+            attempt.show_failure(failure)
         context._enter(None)
         if processes.has_children():
             processes.end_children()

@@ -120,10 +120,11 @@ class Workers:
         """Makes workers idle whose controller knows that their attempts are over."""
         for running in self._over:
             worker = running.worker
-            if worker is not None and worker.zygote is zygote and worker.pid and worker.current is running:
-                if worker.previous is None and not running.outcome:
-                    running.over = True
-                    worker.previous, worker.current = running, None
+            if worker is None or worker.zygote is not zygote or not worker.pid or worker.current is not running:
+                continue
+            if worker.previous is None and not running.outcome:
+                running.over = True
+                worker.previous, worker.current = running, None
                     zygote.idle.append(worker)
         self._over = []
 

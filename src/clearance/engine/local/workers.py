@@ -125,7 +125,7 @@ class Workers:
             if worker.previous is None and not running.outcome:
                 running.over = True
                 worker.previous, worker.current = running, None
-                    zygote.idle.append(worker)
+                zygote.idle.append(worker)
         self._over = []
 
     def _answered(self, worker: WorkerHandle) -> None:

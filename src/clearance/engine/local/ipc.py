@@ -116,7 +116,10 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
 
 
 class StartWorker(msgspec.Struct, frozen=True, tag="worker"):
-    """To a zygote: a warm process, for attempts of so many CPUs. Descriptors: its socket, output, error."""
+    """To a zygote: a warm process, made for an attempt of so many CPUs.
+
+    Descriptors: its socket, the memory file with the count of reads, output, error.
+    """
 
     name: str
     cpu_millis: int = 0
@@ -172,7 +175,7 @@ class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
         failure: why it did not return.
         cpu_seconds: what a worker used for this attempt.
         peak_memory: a worker's peak resident bytes.
-        told: the worker has told the controller itself.
+        told: the worker tells the controller itself; in its answer, it has.
     """
 
     attempt: str
@@ -283,7 +286,7 @@ class Packets:
     def __init__(self, connection: socket.socket, kind: Any) -> None:
         self.connection = connection
         self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[kind])
-        self._messages: list[msgspec.Struct] = []
+        self._messages: list[msgspec.Struct | msgspec.Raw] = []
         self._descriptors: list[int] = []
         self._pending: list[tuple[bytes, list[int]]] = []
 
@@ -293,6 +296,10 @@ class Packets:
             self._seal()
         self._messages.append(message)
         self._descriptors += descriptors
+
+    def put_encoded(self, body: bytes) -> None:
+        """Adds a message that is encoded already."""
+        self._messages.append(msgspec.Raw(body))
 
     def _seal(self) -> None:
         body = encode(self._messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -125,10 +126,24 @@ class WorkerHandle:
         previous: the one before, when the controller knows of its end and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
+        reads: descriptor of the memory file in which it sees how often its pipes were read.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "previous", "rested", "zygote")
+    __slots__ = (
+        "birth",
+        "channel",
+        "current",
+        "early",
+        "name",
+        "outputs",
+        "pid",
+        "previous",
+        "reads",
+        "rested",
+        "times",
+        "zygote",
+    )
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -140,7 +155,20 @@ class WorkerHandle:
         self.previous: Running | None = None
         self.outputs: list[Output] = []
         self.rested = False
+        self.reads = -1
+        self.times = 0
         self.early: list[Spooled] = []
+
+    def count_read(self) -> None:
+        """Says that one of its pipes is about to be read."""
+        self.times += 1
+        os.pwrite(self.reads, self.times.to_bytes(8, "big"), 0)
+
+    def close_reads(self) -> None:
+        """Closes the memory file; nothing is counted any more."""
+        if self.reads >= 0:
+            os.close(self.reads)
+            self.reads = -1
 
     @property
     def name_of_process(self) -> tuple[int, int]:

@@ -89,20 +89,23 @@ class Workers:
         self._made += 1
         ours, theirs = ipc.pair()
         worker = WorkerHandle(f"worker-{os.getpid()}-{self._made}", ipc.Packets(ours, ipc.Spooled), zygote)
-        output = -1
+        mine: list[int] = []
         try:
-            output = self._outputs.open(worker, 0, STDOUT, worker.outputs)
-            error = self._outputs.open(worker, 0, STDERR, worker.outputs)
+            worker.reads = os.memfd_create("reads")
+            mine.append(os.dup(worker.reads))
+            mine.append(self._outputs.open(worker, 0, STDOUT, worker.outputs))
+            mine.append(self._outputs.open(worker, 0, STDERR, worker.outputs))
         except OSError:
-            if output >= 0:
-                os.close(output)
+            for descriptor in mine:
+                os.close(descriptor)
+            worker.close_reads()
             self._outputs.drain(worker.outputs)
             worker.channel.discard()
             theirs.close()
             raise
         self._loop.watch(ours.fileno(), lambda _: self._answered(worker))
         zygote.pending[worker.name, 0] = worker
-        zygote.channel.put(ipc.StartWorker(worker.name, cpu_millis), [theirs.detach(), output, error])
+        zygote.channel.put(ipc.StartWorker(worker.name, cpu_millis), [theirs.detach(), *mine])
         self._loop.send(zygote.channel)
         return worker
 
@@ -120,11 +123,12 @@ class Workers:
         """Makes workers idle whose controller knows that their attempts are over."""
         for running in self._over:
             worker = running.worker
-            if worker is not None and worker.zygote is zygote and worker.pid and worker.current is running:
-                if worker.previous is None and not running.outcome:
-                    running.over = True
-                    worker.previous, worker.current = running, None
-                    zygote.idle.append(worker)
+            if worker is None or worker.zygote is not zygote or worker.current is not running:
+                continue
+            if worker.pid and worker.previous is None and not running.outcome:
+                running.over = True
+                worker.previous, worker.current = running, None
+                zygote.idle.append(worker)
         self._over = []
 
     def _answered(self, worker: WorkerHandle) -> None:
@@ -167,6 +171,7 @@ class Workers:
             worker.zygote.idle.remove(worker)
         self._loop.unwatch(worker.channel.connection.fileno())
         self._outputs.drain(worker.outputs)
+        worker.close_reads()
         worker.channel.discard()
         self._cleaner.retire(worker.name)
         held = [running for running in (worker.previous, worker.current) if running is not None]

@@ -189,14 +189,14 @@ class LocalEngine:
         return ours
 
     def _ask(self, stream: ipc.Stream, timeout: float) -> Any:
-        """Sends what waits to be sent, and returns the first message that comes."""
+        """Sends what waits to be sent, and returns the first message that comes; what comes after it is `observe`'s."""
         try:
             stream.flush()
             poll = select.poll()
             poll.register(stream.connection.fileno(), select.POLLIN)
             deadline = time.monotonic() + timeout
             while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                messages = stream.take()
+                messages = stream.take_frame()
                 if messages is None:
                     stream.ended = True
                     raise EngineError(f"the supervisor ended without an answer: see {self._log_file}")

@@ -235,14 +235,21 @@ class Stream:
             del self._outbox[:sent]
         return True
 
-    def take(self, flags: int = socket.MSG_DONTWAIT) -> list[Any] | None:
+    def take_frame(self) -> list[Any] | None:
+        """As `take`, but takes nothing that lies behind the first frame: that stays to be read."""
+        wanted = 4 - len(self._inbox)
+        if wanted <= 0:
+            wanted = 4 + _LENGTH.unpack_from(self._inbox)[0] - len(self._inbox)
+        return self.take(limit=min(wanted, _CHUNK))
+
+    def take(self, flags: int = socket.MSG_DONTWAIT, limit: int = _CHUNK) -> list[Any] | None:
         """Returns the messages that have come whole; None when the other side is gone.
 
         Raises:
             EngineError: what came is not a message of the protocol.
         """
         try:
-            chunk = self.connection.recv(_CHUNK, flags)
+            chunk = self.connection.recv(limit, flags)
         except BlockingIOError:
             return []
         except OSError:

@@ -59,7 +59,7 @@ class Loop:
 
         Args:
             due: returns the monotonic time at which a round is wanted even though nothing happens; 0 for none.
-                after: called at the end of every round.
+            after: called at the end of every round.
         """
         poll, outputs, handlers = self._epoll.poll, self._outputs, self._handlers
         while True:

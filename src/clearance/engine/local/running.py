@@ -123,7 +123,7 @@ class WorkerHandle:
         pid: 0 until it is known.
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
-        previous: the one before, when the controller knows of its end and the worker has not answered yet.
+        unanswered: those before, of whose ends the controller knows and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
         reads: descriptor of the memory file in which it sees how often its pipes were read.
@@ -138,10 +138,10 @@ class WorkerHandle:
         "name",
         "outputs",
         "pid",
-        "previous",
         "reads",
         "rested",
         "times",
+        "unanswered",
         "zygote",
     )
 
@@ -152,7 +152,7 @@ class WorkerHandle:
         self.pid = 0
         self.birth = 0
         self.current: Running | None = None
-        self.previous: Running | None = None
+        self.unanswered: list[Running] = []
         self.outputs: list[Output] = []
         self.rested = False
         self.reads = -1

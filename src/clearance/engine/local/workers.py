@@ -75,8 +75,9 @@ class Workers:
         if zygote.idle:
             worker = zygote.idle.pop()
             worker.rested = False
-            self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
-            running.started = True
+            if worker.pid:  # else its zygote has yet to tell of it, which is then told of this attempt
+                self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
+                running.started = True
         else:
             worker = self._make(zygote, launch.cpu_millis)
         worker.current = running
@@ -125,9 +126,10 @@ class Workers:
             worker = running.worker
             if worker is None or worker.zygote is not zygote or worker.current is not running:
                 continue
-            if worker.pid and worker.previous is None and not running.outcome:
+            if not running.outcome:
                 running.over = True
-                worker.previous, worker.current = running, None
+                worker.unanswered.append(running)
+                worker.current = None
                 zygote.idle.append(worker)
         self._over = []
 
@@ -147,12 +149,12 @@ class Workers:
     def _settle(self, worker: WorkerHandle, records: list[ipc.Spooled]) -> None:
         """Takes a worker's answers: it is free for the next attempt."""
         for record in records:
-            early = worker.previous is not None
-            running = worker.previous if early else worker.current
+            early = bool(worker.unanswered)
+            running = worker.unanswered[0] if early else worker.current
             if running is None or record.attempt != running.launch.attempt:
                 continue
             if early:
-                worker.previous = None
+                del worker.unanswered[0]
             else:
                 worker.current = None
             running.told = record.told and running.direct == self._controllers.direct
@@ -174,8 +176,8 @@ class Workers:
         worker.close_reads()
         worker.channel.discard()
         self._cleaner.retire(worker.name)
-        held = [running for running in (worker.previous, worker.current) if running is not None]
-        worker.previous = worker.current = None
+        held = worker.unanswered + ([worker.current] if worker.current is not None else [])
+        worker.unanswered, worker.current = [], None
         if held:
             log = f"{self._home}/spool/{worker.name}.log"
             records = {record.attempt: record for record in spool.records(log)}

@@ -35,7 +35,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         isolation: `process` (fresh fork), `worker` (a warm process), `inline` (inside the zygote; for tests).
         preload: modules that the zygote imports before it forks.
         gang: number of processes; each gets rank, size and one rendezvous.
-        cpu_millis: thousandths of a CPU, for each process.
+        cpu_millis: thousandths of a CPU, for each process. `OMP_NUM_THREADS` says the whole CPUs, at least 1, as with
+            Ray, unless the engine's own environment or `environment` sets it, or `cpu_millis` is 0. A library reads
+            it when it is loaded: one that a preload, or an earlier attempt of a warm process, has loaded keeps what
+            it read.
         memory: bytes, for each process; 0 means no limit is set.
         timeout: seconds after which the attempt is ended with outcome `timeout`; 0 means none.
         grace: seconds between notice and kill.

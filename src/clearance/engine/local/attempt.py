@@ -454,7 +454,9 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
         work = msgspec.msgpack.decode(file.read(), type=Job)
     sys.path[:] = work.path
     if work.worker:
-        connection, output, error = descriptors
+        connection, reads, output, error = descriptors
+        os.set_inheritable(reads, False)
+        os.set_inheritable(connection, False)
         detach(work.parent, work.place)
         attach(output, error)
         chosen = THREADS in os.environ
@@ -465,7 +467,7 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
 
         if not chosen:
             os.environ.pop(THREADS, None)
-        Worker(work.worker, socket.socket(fileno=connection), work.place, trouble, work.cpu_millis).serve()
+        Worker(work.worker, socket.socket(fileno=connection), reads, work.place, trouble, work.cpu_millis).serve()
     assert work.fork is not None
     detach(work.parent, work.place)
     start(work.fork, work.place, descriptors, None)

@@ -101,8 +101,9 @@ class Attempts:
 
     def launch_all(self, message: ipc.LaunchAll) -> None:
         """Begins these; the attempts that the controller knows to be over leave their workers to them."""
-        told = (self._running.get(key) for key in message.over)
-        self._workers.expect([running for running in told if running is not None])
+        if message.over:
+            told = (self._running.get(key) for key in message.over)
+            self._workers.expect([running for running in told if running is not None])
         for launch in message.launches:
             self._launch(launch)
 

@@ -190,14 +190,17 @@ class LocalEngine:
         return ours
 
     def _ask(self, stream: ipc.Stream, timeout: float) -> list[Any]:
-        """Sends what waits to be sent, and returns the answer with the messages that came together with it."""
+        """Sends what waits to be sent, and returns the answer with what lies in the same frame.
+
+        What comes behind that frame stays in the socket, for `observe`.
+        """
         try:
             stream.flush()
             poll = select.poll()
             poll.register(stream.connection.fileno(), select.POLLIN)
             deadline = time.monotonic() + timeout
             while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                messages = stream.take()
+                messages = stream.take_frame()
                 if messages is None:
                     stream.ended = True
                     raise EngineError(f"the supervisor ended without an answer: see {self._log_file}")

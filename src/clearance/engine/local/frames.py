@@ -15,7 +15,6 @@ not returned, and the offset stays before it. A frame may end in the middle of a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import time
@@ -119,21 +118,12 @@ class Log:
         self.lost = 0
         self._fd = -1
 
-    def open(self) -> None:
-        """Makes the file when there is none yet."""
-        if self._fd < 0:
-            with contextlib.suppress(OSError):
-                self._open()
-
-    def _open(self) -> None:
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
     def append(self, stream: int, rank: int, data: bytes) -> None:
         """Writes one frame, stamped with the time of now."""
         header = _HEADER.pack(time.time_ns(), rank, stream, _MARK, len(data))
         try:
             if self._fd < 0:
-                self._open()
+                self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             written = os.writev(self._fd, (header, data))
             if written != len(header) + len(data):
                 self.lost += len(data)

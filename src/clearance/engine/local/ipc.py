@@ -116,7 +116,10 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
 
 
 class StartWorker(msgspec.Struct, frozen=True, tag="worker"):
-    """To a zygote: a warm process, for attempts of so many CPUs. Descriptors: its socket, output, error."""
+    """To a zygote: a warm process, made for an attempt of so many CPUs.
+
+    Descriptors: its socket, the memory file with the count of reads, output, error.
+    """
 
     name: str
     cpu_millis: int = 0
@@ -172,7 +175,7 @@ class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
         failure: why it did not return.
         cpu_seconds: what a worker used for this attempt.
         peak_memory: a worker's peak resident bytes.
-        told: the worker has told the controller itself.
+        told: the worker tells the controller itself; in its answer, it has.
     """
 
     attempt: str
@@ -232,14 +235,21 @@ class Stream:
             del self._outbox[:sent]
         return True
 
-    def take(self, flags: int = socket.MSG_DONTWAIT) -> list[Any] | None:
+    def take_frame(self) -> list[Any] | None:
+        """As `take`, but takes nothing that lies behind the first frame: that stays to be read."""
+        wanted = 4 - len(self._inbox)
+        if wanted <= 0:
+            wanted = 4 + _LENGTH.unpack_from(self._inbox)[0] - len(self._inbox)
+        return self.take(limit=min(wanted, _CHUNK))
+
+    def take(self, flags: int = socket.MSG_DONTWAIT, limit: int = _CHUNK) -> list[Any] | None:
         """Returns the messages that have come whole; None when the other side is gone.
 
         Raises:
             EngineError: what came is not a message of the protocol.
         """
         try:
-            chunk = self.connection.recv(_CHUNK, flags)
+            chunk = self.connection.recv(limit, flags)
         except BlockingIOError:
             return []
         except OSError:
@@ -283,7 +293,7 @@ class Packets:
     def __init__(self, connection: socket.socket, kind: Any) -> None:
         self.connection = connection
         self._decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[kind])
-        self._messages: list[msgspec.Struct] = []
+        self._messages: list[msgspec.Struct | msgspec.Raw] = []
         self._descriptors: list[int] = []
         self._pending: list[tuple[bytes, list[int]]] = []
 
@@ -293,6 +303,10 @@ class Packets:
             self._seal()
         self._messages.append(message)
         self._descriptors += descriptors
+
+    def put_encoded(self, body: bytes) -> None:
+        """Adds a message that is encoded already."""
+        self._messages.append(msgspec.Raw(body))
 
     def _seal(self) -> None:
         body = encode(self._messages)

@@ -5,7 +5,7 @@ Rules:
 1. One thread, one epoll, no polling: a round begins with a descriptor or at the time that was asked for.
 2. Output before messages: in one round, what is watched as `output` is handled first. What a process wrote before it
    sent a message is readable before that message, so it is handled before it.
-3. What is put into a channel during a round leaves in one packet at its end.
+3. What the handlers of a round put into a channel leaves in one packet when all of them have been called.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Loop:
 
         Args:
             due: returns the monotonic time at which a round is wanted even though nothing happens; 0 for none.
-            after: called in every round, before the channels are sent.
+            after: called at the end of every round.
         """
         poll, outputs, handlers = self._epoll.poll, self._outputs, self._handlers
         while True:
@@ -71,6 +71,8 @@ class Loop:
             for fd, mask in ready:
                 if (handler := handlers.get(fd)) is not None:
                     handler(mask)
+            if self._channels:
+                self._send()
             after()
             if self._channels:
                 self._send()

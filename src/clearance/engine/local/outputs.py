@@ -3,8 +3,8 @@
 - Standard output and error of an attempt go to its log (`frames`); those of an idle worker to the worker's own.
 - The report of a service brings `Ready` messages, that of a definition one `Defined`.
 
-A worker tells the controller of an end itself only when the attempt has written nothing (see `worker`): it looks
-whether its pipes are empty, then whether there is a log. So the log is made before a pipe is read.
+A worker tells the controller of an end itself only when the attempt has written nothing (see `worker`): its pipes are
+empty, and none of them was read. So it is counted before a pipe is read, in a memory file that it sees.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Outputs:
         owner = output.owner
         worker = owner if isinstance(owner, WorkerHandle) else None
         running = worker.current if worker is not None else owner
-        if worker is not None and worker.current is not None and mask & select.EPOLLIN:
-            self._log(worker.current).open()
+        if worker is not None and mask & select.EPOLLIN:
+            worker.count_read()
         try:
             data = os.read(output.fd, 65536)
         except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -122,13 +123,27 @@ class WorkerHandle:
         pid: 0 until it is known.
         birth: with the pid.
         current: the attempt that it runs; None while it is idle.
-        previous: the one before, when the controller knows of its end and the worker has not answered yet.
+        unanswered: those before, of whose ends the controller knows and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
+        reads: descriptor of the memory file in which it sees how often its pipes were read.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
-    __slots__ = ("birth", "channel", "current", "early", "name", "outputs", "pid", "previous", "rested", "zygote")
+    __slots__ = (
+        "birth",
+        "channel",
+        "current",
+        "early",
+        "name",
+        "outputs",
+        "pid",
+        "reads",
+        "rested",
+        "times",
+        "unanswered",
+        "zygote",
+    )
 
     def __init__(self, name: str, channel: Packets, zygote: ZygoteHandle) -> None:
         self.name = name
@@ -137,10 +152,23 @@ class WorkerHandle:
         self.pid = 0
         self.birth = 0
         self.current: Running | None = None
-        self.previous: Running | None = None
+        self.unanswered: list[Running] = []
         self.outputs: list[Output] = []
         self.rested = False
+        self.reads = -1
+        self.times = 0
         self.early: list[Spooled] = []
+
+    def count_read(self) -> None:
+        """Says that one of its pipes is about to be read."""
+        self.times += 1
+        os.pwrite(self.reads, self.times.to_bytes(8, "big"), 0)
+
+    def close_reads(self) -> None:
+        """Closes the memory file; nothing is counted any more."""
+        if self.reads >= 0:
+            os.close(self.reads)
+            self.reads = -1
 
     @property
     def name_of_process(self) -> tuple[int, int]:

@@ -42,10 +42,11 @@ def write(path: str, record: Spooled | Finished) -> None:
     os.rename(temporary, path)
 
 
-def append(fd: int, record: Spooled) -> None:
-    """Appends a record to a worker's log."""
+def append(fd: int, record: Spooled) -> bytes:
+    """Appends a record to a worker's log; returns it encoded."""
     body = encode(record)
     _write_all(fd, _LENGTH.pack(len(body)) + body)
+    return body
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -24,7 +24,6 @@ import msgspec
 from clearance.engine.base import Failure, Started
 from clearance.engine.context import context
 from clearance.engine.local import attempt, ipc, processes, spool
-from clearance.engine.local.verdict import End, judge
 from clearance.types.artifact import Artifact
 
 _NOTHING = bytes(4)
@@ -39,6 +38,7 @@ class Worker:
     Args:
         name: `worker-N`, unique in this supervisor's life.
         connection: socket to the supervisor.
+        reads: descriptor at whose start the supervisor counts how often it has read this worker's output or error.
         place: where things are.
         trouble: why the zygote could not import what was asked of it.
         cpu_millis: of the attempt it is made for.
@@ -48,6 +48,7 @@ class Worker:
         self,
         name: str,
         connection: socket.socket,
+        reads: int,
         place: attempt.Place,
         trouble: BaseException | None,
         cpu_millis: int,
@@ -66,6 +67,8 @@ class Worker:
         self._birth = processes.birth_of(self._pid)
         self._direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._direct_name = ""
+        self._reads = reads
+        self._read = b""  # that count after the last attempt
         self._pipes = os.dup(1), os.dup(2)  # a task may put something else in the place of the first two
         self._threads_chosen = attempt.THREADS in os.environ
         self._cpu_millis = 0
@@ -118,13 +121,15 @@ class Worker:
         attempt.flush()
         used = attempt.time_used()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak)
+        tells = failure is None and message.direct != "" and self._is_quiet()
+        record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak, tells)
         self._cpu = used
-        spool.append(self._log, record)
-        if failure is None and message.direct and self._is_quiet(launch.attempt) and self._tell(message, record):
-            record = msgspec.structs.replace(record, told=True)
-        self._channel.put(record)
+        body = spool.append(self._log, record)
+        if tells and not self._tell(message, record):
+            body = ipc.encode(msgspec.structs.replace(record, told=False))
+        self._channel.put_encoded(body)
         self._channel.flush()
+        self._read = os.pread(self._reads, 8, 0)
         if before is not None:
             environment.clear()
             environment.update(before)
@@ -133,21 +138,20 @@ class Worker:
             resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
         self._tidy()
 
-    def _is_quiet(self, key: str) -> bool:
-        """Returns whether nothing was written during this attempt: nothing waits in a pipe, and there is no log.
+    def _is_quiet(self) -> bool:
+        """Returns whether nothing was written since the last attempt: nothing waits in a pipe, and none was read.
 
-        The order matters: the supervisor makes the log before it reads a pipe.
+        The order matters: the supervisor counts before it reads.
         """
         for pipe in self._pipes:
             if fcntl.ioctl(pipe, termios.FIONREAD, _NOTHING) != _NOTHING:
                 return False
-        return not os.access(f"{self._place.home}/logs/{key}.frames", os.F_OK)
+        return os.pread(self._reads, 8, 0) == self._read
 
     def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
         """Tells the controller of a success; False when that cannot be done."""
         started = Started(record.attempt, (self._pid,), (self._birth,), message.node)
-        finished = judge(message.launch, [End(0, record, record.cpu_seconds, record.peak_memory)], 0, "", "")
-        data = ipc.encode((started, finished))
+        data = ipc.encode((started, spool.finished_of(record)))
         if len(data) > ipc.PACKET:
             return False
         try:

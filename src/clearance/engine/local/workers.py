@@ -75,8 +75,9 @@ class Workers:
         if zygote.idle:
             worker = zygote.idle.pop()
             worker.rested = False
-            self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
-            running.started = True
+            if worker.pid:  # else its zygote has yet to tell of it, which is then told of this attempt
+                self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
+                running.started = True
         else:
             worker = self._make(zygote, launch.cpu_millis)
         worker.current = running
@@ -89,20 +90,23 @@ class Workers:
         self._made += 1
         ours, theirs = ipc.pair()
         worker = WorkerHandle(f"worker-{os.getpid()}-{self._made}", ipc.Packets(ours, ipc.Spooled), zygote)
-        output = -1
+        mine: list[int] = []
         try:
-            output = self._outputs.open(worker, 0, STDOUT, worker.outputs)
-            error = self._outputs.open(worker, 0, STDERR, worker.outputs)
+            worker.reads = os.memfd_create("reads")
+            mine.append(os.dup(worker.reads))
+            mine.append(self._outputs.open(worker, 0, STDOUT, worker.outputs))
+            mine.append(self._outputs.open(worker, 0, STDERR, worker.outputs))
         except OSError:
-            if output >= 0:
-                os.close(output)
+            for descriptor in mine:
+                os.close(descriptor)
+            worker.close_reads()
             self._outputs.drain(worker.outputs)
             worker.channel.discard()
             theirs.close()
             raise
         self._loop.watch(ours.fileno(), lambda _: self._answered(worker))
         zygote.pending[worker.name, 0] = worker
-        zygote.channel.put(ipc.StartWorker(worker.name, cpu_millis), [theirs.detach(), output, error])
+        zygote.channel.put(ipc.StartWorker(worker.name, cpu_millis), [theirs.detach(), *mine])
         self._loop.send(zygote.channel)
         return worker
 
@@ -120,11 +124,12 @@ class Workers:
         """Makes workers idle whose controller knows that their attempts are over."""
         for running in self._over:
             worker = running.worker
-            if worker is None or worker.zygote is not zygote or not worker.pid or worker.current is not running:
+            if worker is None or worker.zygote is not zygote or worker.current is not running:
                 continue
-            if worker.previous is None and not running.outcome:
+            if not running.outcome:
                 running.over = True
-                worker.previous, worker.current = running, None
+                worker.unanswered.append(running)
+                worker.current = None
                 zygote.idle.append(worker)
         self._over = []
 
@@ -144,12 +149,12 @@ class Workers:
     def _settle(self, worker: WorkerHandle, records: list[ipc.Spooled]) -> None:
         """Takes a worker's answers: it is free for the next attempt."""
         for record in records:
-            early = worker.previous is not None
-            running = worker.previous if early else worker.current
+            early = bool(worker.unanswered)
+            running = worker.unanswered[0] if early else worker.current
             if running is None or record.attempt != running.launch.attempt:
                 continue
             if early:
-                worker.previous = None
+                del worker.unanswered[0]
             else:
                 worker.current = None
             running.told = record.told and running.direct == self._controllers.direct
@@ -168,10 +173,11 @@ class Workers:
             worker.zygote.idle.remove(worker)
         self._loop.unwatch(worker.channel.connection.fileno())
         self._outputs.drain(worker.outputs)
+        worker.close_reads()
         worker.channel.discard()
         self._cleaner.retire(worker.name)
-        held = [running for running in (worker.previous, worker.current) if running is not None]
-        worker.previous = worker.current = None
+        held = worker.unanswered + ([worker.current] if worker.current is not None else [])
+        worker.unanswered, worker.current = [], None
         if held:
             log = f"{self._home}/spool/{worker.name}.log"
             records = {record.attempt: record for record in spool.records(log)}

@@ -194,7 +194,7 @@ class Zygote:
                 return
             self._try_start(launch.attempt, message, mine, trouble)
         elif isinstance(message, ipc.StartWorker):
-            mine = [descriptors.pop() for _ in range(3)]
+            mine = [descriptors.pop() for _ in range(4)]
             self._try_start(message.name, message, mine, self._trouble)
         else:
             self._branch(message, descriptors.pop())
@@ -271,10 +271,10 @@ class Zygote:
             self._forget()
             attempt.detach(self._pid, self.place)
             if isinstance(what, ipc.StartWorker):
-                attempt.attach(descriptors[1], descriptors[2])
+                connection, reads, output, error = descriptors
+                attempt.attach(output, error)
                 processes.set_name("clearance:worke")
-                connection = socket.socket(fileno=descriptors[0])
-                Worker(what.name, connection, self.place, trouble, what.cpu_millis).serve()
+                Worker(what.name, socket.socket(fileno=connection), reads, self.place, trouble, what.cpu_millis).serve()
             attempt.start(what, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())

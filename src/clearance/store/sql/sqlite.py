@@ -45,9 +45,10 @@ class SQLite:
             )
             if not read_only:
                 path.chmod(0o600)
+                self._connection.execute("PRAGMA page_size = 2048")  # of a new file; a commit writes whole pages
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-                self._connection.execute("PRAGMA wal_autocheckpoint = 8000")
+                self._connection.execute("PRAGMA wal_autocheckpoint = 16000")
         except sqlite3.Error as error:
             raise StoreError(f"database {path}: {error}: check that the folder exists and is yours") from None
 

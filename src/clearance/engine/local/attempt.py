@@ -16,7 +16,6 @@ import resource
 import signal
 import socket
 import sys
-import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -24,20 +23,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from clearance.engine.base import Defined, Failure, Launch, Ready
+from clearance.engine.base import Defined, Launch, Ready
 from clearance.engine.context import Facts, context
-from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local import failures, ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
 from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
-from clearance.types.serialisable import qualified
 
 THREADS = "OMP_NUM_THREADS"
-
-_OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
-_USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -167,40 +162,6 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
     return artifact
 
 
-def failure_from(error: BaseException, rank: int) -> Failure:
-    """Describes an exception of the task; frames of Clearance itself are left out of the traceback."""
-    if isinstance(error, SystemExit):
-        return Failure("exit", f"the task called sys.exit({error.code!r}): a task ends by returning", rank=rank)
-    kind = type(error)
-    lines = str(error).strip().splitlines() or [""]
-    message = "\n".join(lines[:2])[:2000]
-    return Failure(
-        qualified(kind),
-        message,
-        tuple(qualified(base) for base in kind.__mro__),
-        _traceback(error),
-        rank,
-    )
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        described = traceback.TracebackException.from_exception(error, compact=True)
-        seen: list[traceback.TracebackException] = [described]
-        while seen:
-            one = seen.pop()
-            kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
-            one.stack = traceback.StackSummary.from_list(kept or list(one.stack)[-1:])
-            seen += [other for other in (one.__cause__, one.__context__) if other is not None]
-        return "".join(described.format())
-    except Exception as trouble:
-        return f"{type(error).__name__}: {error} (its traceback cannot be shown: {trouble})"
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
-
-
 def write_lines() -> None:
     """Makes standard output and error write whole lines at once, so that those of a gang's ranks do not mix."""
     for stream in (sys.stdout, sys.stderr):
@@ -307,7 +268,7 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             result = call(launch, rank, place, directory)
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
-            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
+            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failures.describe(error, rank))
         flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
         os._exit(1 if record.failure else 0)
@@ -364,7 +325,7 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
             raise trouble
         record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
-        record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
+        record = ipc.Spooled(launch.attempt, failure=failures.describe(error, 0))
     context._enter(None)
     os.chdir(place.home)
     os.environ.clear()

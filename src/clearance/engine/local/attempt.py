@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import os
@@ -17,7 +16,6 @@ import resource
 import signal
 import socket
 import sys
-import traceback
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -25,20 +23,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from clearance.engine.base import Defined, Failure, Launch, Ready
+from clearance.engine.base import Defined, Launch, Ready
 from clearance.engine.context import Facts, context
-from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local import failures, ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
 from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
-from clearance.types.serialisable import qualified
 
 THREADS = "OMP_NUM_THREADS"
-
-_OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
-_USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -125,7 +119,6 @@ def _is_iterable(annotation: Any) -> bool:
     return isinstance(origin, type) and issubclass(list, origin)
 
 
-SKIP = "clearance.errors.Skip"
 _SIMPLE = (str, int, float, bool)
 
 
@@ -169,52 +162,11 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
     return artifact
 
 
-def failure_from(error: BaseException, rank: int) -> Failure:
-    """Describes an exception of the task; frames of Clearance itself are left out of the traceback."""
-    if isinstance(error, SystemExit):
-        return Failure("exit", f"the task called sys.exit({error.code!r}): a task ends by returning", rank=rank)
-    kind = type(error)
-    lines = str(error).strip().splitlines() or [""]
-    message = "\n".join(lines[:2])[:2000]
-    return Failure(
-        qualified(kind),
-        message,
-        tuple(qualified(base) for base in kind.__mro__),
-        _traceback(error),
-        rank,
-    )
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        described = traceback.TracebackException.from_exception(error, compact=True)
-        seen: list[traceback.TracebackException] = [described]
-        while seen:
-            one = seen.pop()
-            kept = [frame for frame in one.stack if not _is_ours(frame.filename)]
-            one.stack = traceback.StackSummary.from_list(kept or list(one.stack)[-1:])
-            seen += [other for other in (one.__cause__, one.__context__) if other is not None]
-        return "".join(described.format())
-    except Exception as trouble:
-        return f"{type(error).__name__}: {error} (its traceback cannot be shown: {trouble})"
-
-
-def _is_ours(filename: str) -> bool:
-    return filename.startswith("<frozen importlib") or (filename.startswith(_OURS) and not filename.startswith(_USERS))
-
-
 def write_lines() -> None:
     """Makes standard output and error write whole lines at once, so that those of a gang's ranks do not mix."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, write_through=False)
-
-
-def show_failure(failure: Failure | None) -> None:
-    """Writes the traceback of a failure to standard error, so that it stands at the end of the log."""
-    if failure is not None and failure.kind not in (SKIP, "exit"):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write(failure.traceback)
 
 
 def flush() -> None:
@@ -316,8 +268,8 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             result = call(launch, rank, place, directory)
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
-            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failure_from(error, rank))
-            show_failure(record.failure)
+            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failures.describe(error, rank))
+            failures.show(record.failure)
         flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
         os._exit(1 if record.failure else 0)
@@ -374,8 +326,8 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
             raise trouble
         record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
-        record = ipc.Spooled(launch.attempt, failure=failure_from(error, 0))
-        show_failure(record.failure)
+        record = ipc.Spooled(launch.attempt, failure=failures.describe(error, 0))
+        failures.show(record.failure)
     context._enter(None)
     os.chdir(place.home)
     os.environ.clear()

@@ -23,7 +23,7 @@ import msgspec
 
 from clearance.engine.base import Failure, Started
 from clearance.engine.context import context
-from clearance.engine.local import attempt, ipc, processes, spool
+from clearance.engine.local import attempt, failures, ipc, processes, spool
 from clearance.types.artifact import Artifact
 
 _NOTHING = bytes(4)
@@ -113,8 +113,8 @@ class Worker:
                 raise self._trouble
             result = attempt.call(launch, 0, self._place, self._directory)
         except BaseException as error:
-            failure = attempt.failure_from(error, 0)
-            attempt.show_failure(failure)
+            failure = failures.describe(error, 0)
+            failures.show(failure)
         context._enter(None)
         if processes.has_children():
             processes.end_children()

@@ -19,6 +19,7 @@ from clearance.graph.schedule import Asset
 _LONGEST = 1500
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})*)(:[0-9]*)?")
+_USER = re.compile(r"//[^/?#]*@")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _LOOSE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\"<>\\^`{|}]")
@@ -52,10 +53,15 @@ def normal(uri: Any) -> str:
     if len(uri) > _LONGEST:
         raise GraphError(f"{shown} has {len(uri)} characters: at most {_LONGEST}")
     match = _SCHEME.fullmatch(uri)
-    if match is None or len(match[1]) == 1:
-        mend = f"file:///{uri.lstrip('/')}" if uri.startswith("/") else f"s3://{uri}" if uri else "s3://lake/a"
+    drive = match is not None and len(match[1]) == 1 and not match[2].startswith("//")
+    if match is None or drive:
+        local = drive or uri.startswith("/")
+        path = uri.replace("\\", "/").lstrip("/")
+        mend = f"{'file:///' if local else 's3://'}{path or 'lake/a'}"
         raise GraphError(f"{shown} has no scheme: write for example {mend!r}")
     scheme, rest = match[1].lower(), match[2]
+    if _USER.match(rest):
+        raise GraphError(f"'{scheme}://…' holds a user or password, which would be stored and shown: leave it out")
     if "#" in rest:
         raise GraphError(
             f"{shown} has a fragment, {'#' + rest.partition('#')[2]!r}, which names a part of a thing: leave it out, "
@@ -91,8 +97,6 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _host(shown: str, host: str) -> str:
-    if "@" in host:
-        raise GraphError(f"{shown[:8]}… holds a user or password, which would be stored and shown: leave it out")
     if not _HOST.fullmatch(host):
         raise GraphError(f"{shown} has the host {host!r}: write letters, digits, '.', '-' and '_'")
     return _ESCAPE.sub(lambda escape: escape[0].upper(), host.lower()).removesuffix(":")

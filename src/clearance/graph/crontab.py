@@ -38,9 +38,9 @@ _NICKNAMES = {
     "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }  # fmt: skip
 _DIALECT = (
-    (re.compile(r"(\d*|[A-Z]{3})L(W|-\d+)?"), "L (the last) is not supported: fire on 28-31 and let a task skip the other days"),
+    (re.compile(r"(\d*|[A-Z]{3})L(W|-\d+)?"), "L (the last) is not supported: fire on 28-31, and skip in a task"),
     (re.compile(r"\d+W"), "W (the nearest weekday) is not supported: name the days, and MON-FRI as day-of-week"),
-    (re.compile(r".*#.*"), "# (the n-th weekday) is not supported: fire weekly and let a task skip the other weeks"),
+    (re.compile(r".*#.*"), "# (the n-th weekday) is not supported: fire weekly, and skip in a task"),
     (re.compile(r"\?"), "? is not supported: write *"),
 )
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -255,7 +255,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
         A `Dag`, or a decorator that makes one.
 
     Raises:
-        GraphError: an unknown option, a schedule that is none; in the expression form, anything that is wrong with the graph.
+        GraphError: an unknown option, or a schedule that is none; in the expression form, anything that is wrong
+            with the graph.
     """
     for option in options:
         if option not in _OPTIONS:

@@ -44,10 +44,11 @@ class Interval(msgspec.Struct, frozen=True):
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a DAG runs by itself; made by `cron`, `every` and `asset`, joined by `|` and `&`."""
 
-    def __or__(self, other: Any) -> AnyOf:
-        return AnyOf(_members(AnyOf, self, other, "|"))
+    def __or__(self, other: Any) -> Condition:
+        members = _members(AnyOf, self, other, "|")
+        return AnyOf(members) if len(members) > 1 else members[0]
 
-    def __and__(self, other: Any) -> AllOf:
+    def __and__(self, other: Any) -> Condition:
         members = _members(AllOf, self, other, "&")
         for member in members:
             if member.timed:
@@ -55,7 +56,7 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
                     f"{call_site()[0]}: {member} stands beside &, which is for assets alone, since a moment in time "
                     "does not stay: write | to run whenever either comes"
                 )
-        return AllOf(members)
+        return AllOf(members) if len(members) > 1 else members[0]
 
     def __ror__(self, other: Any) -> NoReturn:
         raise _no_condition(other, "|")
@@ -64,12 +65,16 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
         raise _no_condition(other, "&")
 
     def __bool__(self) -> NoReturn:
-        raise GraphError(f"{call_site()[0]}: {self} is neither true nor false: join conditions with | or &, not or, and")
+        raise GraphError(f"{call_site()[0]}: {self} is neither true nor false: write | and & for `or` and `and`")
 
     @property
     def timed(self) -> bool:
         """True when it, or a part of it, fires by time."""
         return False
+
+    def zones(self) -> frozenset[str]:
+        """Returns the names of the time zones in which it fires: UTC where it names none."""
+        return frozenset({"UTC"})
 
     def next(self, after: datetime) -> datetime | None:
         """Returns the first fire after this instant; None where time alone never fires it.
@@ -127,9 +132,7 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     def _begin(self, fire: datetime) -> datetime:
         return fire
 
-    def missed(
-        self, last: datetime, now: datetime, catchup: bool = False, limit: int = MOST_MISSED
-    ) -> list[Interval]:
+    def missed(self, last: datetime, now: datetime, catchup: bool = False, limit: int = MOST_MISSED) -> list[Interval]:
         """Returns the data intervals that are due: those of the fires after `last`, until `now`.
 
         Args:
@@ -169,6 +172,9 @@ class Cron(Schedule, frozen=True, tag="cron"):
     @property
     def timed(self) -> bool:
         return True
+
+    def zones(self) -> frozenset[str]:
+        return frozenset({self.tz})
 
     def next(self, after: datetime) -> datetime | None:
         tz = zone(self.tz)
@@ -230,6 +236,10 @@ class AnyOf(Schedule, frozen=True, tag="any"):
     def timed(self) -> bool:
         return any(one.timed for one in self.of)
 
+    def zones(self) -> frozenset[str]:
+        named: frozenset[str] = frozenset().union(*(one.zones() for one in self.of if isinstance(one, Cron)))
+        return named or super().zones()
+
     def next(self, after: datetime) -> datetime | None:
         _instant(after, "after")
         return min((fire for one in self.of if (fire := one.next(after)) is not None), default=None)
@@ -278,7 +288,8 @@ def every(step: float | str, start: datetime | None = None) -> Every:
 
     Args:
         step: seconds, or text such as `"1h"`, `"15m"`, `"1d"`: from a second to ten years.
-        start: an aware datetime, the first fire; without one 1970-01-01 in UTC, so that `every("1h")` fires on the hour.
+        start: an aware datetime, the first fire; without one 1970-01-01 in UTC, so that `every("1h")` fires on the
+            hour.
 
     Raises:
         GraphError: a step out of its range, or a start without a zone.

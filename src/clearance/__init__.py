@@ -15,6 +15,9 @@ _HOME = {
     "dag": "clearance.graph",
     "task": "clearance.graph",
     "chain": "clearance.graph",
+    "cron": "clearance.graph",
+    "every": "clearance.graph",
+    "asset": "clearance.graph",
     "Retry": "clearance.graph",
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
@@ -35,8 +38,11 @@ if TYPE_CHECKING:
     from clearance.errors import Skip as Skip
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
+    from clearance.graph import asset as asset
     from clearance.graph import chain as chain
+    from clearance.graph import cron as cron
     from clearance.graph import dag as dag
+    from clearance.graph import every as every
     from clearance.graph import task as task
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer

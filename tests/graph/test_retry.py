@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clearance import Retry
 from clearance.errors import GraphError
-from clearance.graph.retry import seconds
+from clearance.graph.duration import seconds
 
 
 @pytest.mark.parametrize(

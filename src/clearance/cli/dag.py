@@ -147,6 +147,8 @@ def show(target: str, parameters: tuple[str, ...], svg_file: Path | None, png_fi
         column = layout.columns({node.id: node.upstream for node in graph.nodes})
         records = [_record(node, column[node.id]) for node in sorted(graph.nodes, key=lambda node: column[node.id])]
         print_records(records, False, ["layer", "task", "inputs", "after", "returns", "how"])
+        if graph.schedule is not None:
+            click.echo(f"schedule: {graph.schedule}, catch-up {'on' if graph.catchup else 'off'}")
 
 
 def _record(node: Node, layer: int) -> dict[str, Any]:

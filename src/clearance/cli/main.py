@@ -39,6 +39,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Write": {
         "init": ("init", "Make an example project."),
         "dag": ("dag", "Check, list and draw DAGs."),
+        "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
     "Manage": {
         "db": ("db", "Bring the database up to date, or check it."),

@@ -1,8 +1,10 @@
 """WHAT to do: tasks, DAGs and the graph they become: pure data, checked before anything runs."""
 
+from clearance.graph.asset import asset
 from clearance.graph.dag import Dag, dag
 from clearance.graph.retry import Retry
+from clearance.graph.schedule import cron, every
 from clearance.graph.task import Task, task
 from clearance.graph.wiring import chain
 
-__all__ = ["Dag", "Retry", "Task", "chain", "dag", "task"]
+__all__ = ["Dag", "Retry", "Task", "asset", "chain", "cron", "dag", "every", "task"]

@@ -21,6 +21,7 @@ from clearance.graph.annotations import accepts, anything, element, iterated, sh
 from clearance.graph.model import Binding, Graph, Items, Node, Result
 from clearance.graph.options import Options, check_id
 from clearance.graph.origin import Site
+from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import Signature
 
 _SHOWN = 12
@@ -82,6 +83,8 @@ def build(
     parameters: dict[str, Any] | None = None,
     doc: str = "",
     isolation: str = "process",
+    schedule: Condition | None = None,
+    catchup: bool = False,
 ) -> Graph:
     """Checks the declarations together and returns the graph.
 
@@ -91,11 +94,14 @@ def build(
         parameters: the values with which it was built, JSON-compatible.
         doc: what the DAG is for.
         isolation: of each task that does not say its own.
+        schedule: when it runs by itself.
+        catchup: whether every interval that was missed is made up for.
 
     Raises:
         GraphError: the first thing that is wrong; see the rules of this module.
     """
     check_id(dag, "dag")
+    check_schedule(schedule, catchup, f"dag {dag!r}")
     known = _by_id(declarations)
     order = topological(known)
     for declaration in declarations:
@@ -108,6 +114,8 @@ def build(
         parameters=parameters or {},
         nodes=tuple(_node(known[name], inputs[name], isolation) for name in order),
         doc=doc,
+        schedule=schedule,
+        catchup=catchup,
     )
 
 

@@ -8,23 +8,33 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from clearance.errors import GraphError, nearest
-from clearance.graph.build import build, filled
+from clearance.graph.build import Declaration, build, filled
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
 from clearance.graph.model import Binding, Graph, Value
 from clearance.graph.options import check_id, check_isolation
 from clearance.graph.origin import Site, call_site, origin_of
 from clearance.graph.parameters import Parameter, check_names, json_of
+from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import MISSING, signature_of
 from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
-_OPTIONS = ("name", "isolation", "doc")
+_OPTIONS = ("name", "isolation", "doc", "schedule", "catchup")
+
+
+class Said(NamedTuple):
+    """What `dag(…)` says beside the tasks."""
+
+    isolation: str = "process"
+    doc: str = ""
+    schedule: Condition | None = None
+    catchup: bool = False
 
 
 class Dag(ABC):
@@ -34,16 +44,20 @@ class Dag(ABC):
         id: its name.
         isolation: of each task that does not say its own.
         doc: what it is for.
+        schedule: when it runs by itself; None when only somebody starts it.
+        catchup: whether every interval that was missed is made up for, or the newest alone.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
 
     not_beside = "only tasks stand there; join its tasks before you make the dag"
 
-    def __init__(self, name: str, isolation: str, doc: str, site: Site, path: str) -> None:
+    def __init__(self, name: str, said: Said, site: Site, path: str) -> None:
         self.id = check_id(name, "dag")
-        self.isolation = check_isolation(isolation)
-        self.doc = doc
+        self.isolation = check_isolation(said.isolation)
+        self.doc = said.doc
+        self.schedule = check_schedule(said.schedule, said.catchup, f"dag {name!r} ({site})")
+        self.catchup = said.catchup
         self.site = site
         self.path = path
 
@@ -62,6 +76,17 @@ class Dag(ABC):
         Raises:
             GraphError: what is wrong with the graph, or with a parameter.
         """
+
+    def _build(self, declarations: Sequence[Declaration], parameters: dict[str, Any]) -> Graph:
+        return build(
+            self.id,
+            declarations,
+            parameters=parameters,
+            doc=self.doc,
+            isolation=self.isolation,
+            schedule=self.schedule,
+            catchup=self.catchup,
+        )
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
         """Runs the DAG in processes of its own and waits for its end.
@@ -88,13 +113,13 @@ class Dag(ABC):
 class ExpressionDag(Dag):
     """`dag("digits", download >> train >> serve)`: its parameters are those of its tasks that have a default."""
 
-    def __init__(self, name: str, items: Side, isolation: str, doc: str, site: Site, path: str) -> None:
-        super().__init__(name, isolation, doc, site, path)
+    def __init__(self, name: str, items: Side, said: Said, site: Site, path: str) -> None:
+        super().__init__(name, said, site, path)
         self._definition = Definition(self.id)
         absorb(self._definition, parts_of(items))
         if not self._definition.declarations:
             raise GraphError(f"dag {self.id!r} ({site}) has no task")
-        self._plain = build(self.id, self._definition.declarations, doc=doc, isolation=isolation)
+        self._plain = self._build(self._definition.declarations, {})
         self._parameters: dict[str, Parameter] | None = None
 
     @property
@@ -139,21 +164,24 @@ class ExpressionDag(Dag):
             if extra := changed.get(declaration.id):
                 declaration = replace(declaration, inputs={**declaration.inputs, **extra})
             declarations.append(declaration)
-        return build(self.id, declarations, parameters=values, doc=self.doc, isolation=self.isolation)
+        return self._build(declarations, values)
 
 
 class FunctionDag(Dag):
     """`@dag def search(limit: int = 10): …`: the function is called to build the graph."""
 
-    def __init__(
-        self, function: Callable[..., Any], name: str, isolation: str, doc: str, site: Site, path: str
-    ) -> None:
-        super().__init__(name, isolation, doc, site, path)
+    def __init__(self, function: Callable[..., Any], name: str, said: Said, site: Site, path: str) -> None:
+        super().__init__(name, said, site, path)
         self.function = function
         self._signature = signature_of(function, f"dag {name!r} ({site})")
         self.__wrapped__ = function
         self.__name__ = function.__name__
         self.__doc__ = function.__doc__
+        if self.schedule is not None and (required := self._signature.required):
+            raise GraphError(
+                f"dag {self.id!r} ({site}) has a schedule, which fills no parameter: "
+                f"give {next(iter(required))!r} a default"
+            )
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -184,22 +212,31 @@ class FunctionDag(Dag):
             raise GraphError(f"dag {self.id!r} ({self.site}) is a generator or async: write a plain function")
         if not definition.declarations:
             raise GraphError(f"dag {self.id!r} ({self.site}) calls no task")
-        return build(
-            self.id,
-            definition.declarations,
-            parameters={name: json_of(value, known[name].annotation) for name, value in values.items()},
-            doc=self.doc,
-            isolation=self.isolation,
-        )
+        said = {name: json_of(value, known[name].annotation) for name, value in values.items()}
+        return self._build(definition.declarations, said)
 
 
 @overload
 def dag(function: Callable[..., Any], /) -> Dag: ...
 @overload
-def dag(name: str, items: Side, /, *, isolation: str = "process", doc: str = "") -> Dag: ...
+def dag(
+    name: str,
+    items: Side,
+    /,
+    *,
+    isolation: str = "process",
+    doc: str = "",
+    schedule: Condition | None = None,
+    catchup: bool = False,
+) -> Dag: ...
 @overload
 def dag(
-    *, name: str | None = None, isolation: str = "process", doc: str = ""
+    *,
+    name: str | None = None,
+    isolation: str = "process",
+    doc: str = "",
+    schedule: Condition | None = None,
+    catchup: bool = False,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -210,39 +247,42 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
         first: the id, or the function.
         items: a task, a `>>` expression, or a list of these.
         **options: `name` (of the function form; default the function's), `isolation` (`process`, `worker`,
-            `inline`; of each task that does not say its own), `doc` (what it is for).
+            `inline`; of each task that does not say its own), `doc` (what it is for), `schedule` (when it runs by
+            itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
+            missed is made up for, or the newest alone).
 
     Returns:
         A `Dag`, or a decorator that makes one.
 
     Raises:
-        GraphError: an unknown option; in the expression form, anything that is wrong with the graph.
+        GraphError: an unknown option, or a schedule that is none; in the expression form, anything that is wrong
+            with the graph.
     """
     for option in options:
         if option not in _OPTIONS:
             raise GraphError(f"unknown option {option!r} of dag{nearest(option, _OPTIONS)}")
-    isolation, doc = options.get("isolation", "process"), options.get("doc", "")
+    name = options.pop("name", None)
+    said = Said(**options)
     site, path = call_site()
     if isinstance(first, str):
         if items is MISSING:
-            return lambda function: _of_function(function, first, isolation, doc)
-        return ExpressionDag(first, items, isolation, doc, site, path)
+            return lambda function: _of_function(function, first, said)
+        return ExpressionDag(first, items, said, site, path)
     if first is None:
-        return lambda function: _of_function(function, options.get("name"), isolation, doc)
+        return lambda function: _of_function(function, name, said)
     if items is not MISSING or not callable(first) or isinstance(first, Dag):
         raise GraphError(f"{site}: dag wants an id first: dag('digits', a >> b)")
-    return _of_function(first, options.get("name"), isolation, doc)
+    return _of_function(first, name, said)
 
 
-def _of_function(function: Any, name: str | None, isolation: str, doc: str) -> Dag:
+def _of_function(function: Any, name: str | None, said: Said) -> Dag:
     if isinstance(function, Dag) or not inspect.isroutine(function):
         raise GraphError(f"@dag wants a function, not {function!r}")
     origin = origin_of(function)
     return FunctionDag(
         function,
         name or function.__name__,
-        isolation,
-        doc or inspect.cleandoc(function.__doc__ or ""),
+        said._replace(doc=said.doc or inspect.cleandoc(function.__doc__ or "")),
         origin.site,
         origin.path,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.schedule import Condition
 from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
 
@@ -94,12 +95,23 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A DAG: its id, the parameters it was built with, and its nodes in topological order."""
+    """A DAG: its id, the parameters it was built with, and its nodes in topological order.
+
+    Attributes:
+        dag: id of the DAG.
+        parameters: the values it was built with, JSON-compatible.
+        nodes: in topological order.
+        doc: what the DAG is for.
+        schedule: when it runs by itself; None when only somebody starts it.
+        catchup: whether every interval that was missed is made up for, or the newest alone.
+    """
 
     dag: str
     parameters: dict[str, Any] = {}
     nodes: tuple[Node, ...] = ()
     doc: str = ""
+    schedule: Condition | None = None
+    catchup: bool = False
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

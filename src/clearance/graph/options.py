@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clearance.errors import GraphError, nearest
+from clearance.graph.duration import seconds
 from clearance.graph.model import RetryPolicy
-from clearance.graph.retry import Retry, seconds
+from clearance.graph.retry import Retry
 from clearance.graph.trigger import DEFAULT, check_rule
 from clearance.types.resources import Resources
 

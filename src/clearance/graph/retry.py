@@ -1,39 +1,15 @@
-"""How a task is tried again, and how long it may take: `Retry` and durations such as `"1h30m"`."""
+"""How a task is tried again: `Retry`."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from clearance.errors import GraphError
 from clearance.graph.model import RetryPolicy
 from clearance.types.serialisable import qualified
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
 _MOST = 1000
-
-
-def seconds(value: float | str, where: str = "timeout") -> float:
-    """Returns a duration in seconds: 90, "90s", "10m", "1h30m", "500ms", "2d".
-
-    Raises:
-        GraphError: not a positive, finite duration.
-    """
-    number: float | None = None
-    if isinstance(value, str):
-        text = value.strip().replace(" ", "")
-        parts = _PART.findall(text)
-        if parts and "".join(amount + unit for amount, unit in parts) == text:
-            number = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
-        elif re.fullmatch(r"\d+(\.\d+)?", text):
-            number = float(text)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
-    if number is None or not math.isfinite(number) or number <= 0:
-        raise GraphError(f"{where} is {value!r}: write seconds, or a duration such as '90s', '10m' or '1h30m'")
-    return number
 
 
 @dataclass(frozen=True)

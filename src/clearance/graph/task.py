@@ -17,11 +17,11 @@ from clearance.graph.annotations import show
 from clearance.graph.build import Declaration
 from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition, current
+from clearance.graph.duration import seconds as duration
 from clearance.graph.model import Items, Value
 from clearance.graph.options import Options, check_id, options
 from clearance.graph.origin import Origin, Site, call_site, origin_of
 from clearance.graph.retry import Retry
-from clearance.graph.retry import seconds as duration
 from clearance.graph.signature import Signature, signature_of
 from clearance.graph.step import Step, bind
 from clearance.graph.trigger import DEFAULT

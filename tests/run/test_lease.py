@@ -91,7 +91,7 @@ def test_a_controller_that_was_stopped_past_its_lease_writes_nothing_when_it_wak
         assert second_epoch == first_epoch + 1
         second = Controller(settings, other, NoEngine(), second_epoch, clock=lambda: now)  # type: ignore[arg-type]
         second.turn()
-        first._tell(now, _Run(), None, "late", {})  # type: ignore[arg-type]
+        first.ledger.tell_of(now, _Run(), None, "late", {})  # type: ignore[arg-type]
         with pytest.raises(LeaseLost):
             first.turn()
         assert other.rows("events_after", 1, 0) == []

@@ -27,21 +27,14 @@ from clearance.run import arguments, recovery, rows
 from clearance.run.clearance import Desks, Verdict
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.lease import SECONDS as LEASE_SECONDS
+from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
 from clearance.settings import Settings
-from clearance.store.database import Batch, Database
+from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
-from clearance.store.outbox import append
 from clearance.types.artifact import Artifact
 from clearance.types.states import RunState, TaskState
-
-ORDER = (
-    "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
-    "run_change", "attempt_put", "artifact_add",
-    "attestation_add", "service_put", "event_add",
-)  # fmt: skip
 
 SKIP = "clearance.errors.Skip"
 Listener = Callable[[list[Happened]], None]
@@ -93,6 +86,7 @@ class Controller:
         self.epoch = epoch
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
+        self.ledger = Ledger(database, epoch, clock)
         self.evidence = Evidence(settings, self._stored_envelope)
         self.machine = Machine(self.evidence.read)
         self.scheduler = Scheduler()
@@ -105,17 +99,11 @@ class Controller:
         self.services = Services(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
-        self._open: dict[str, rows.AttemptRow] = {}
-        self._changed: dict[str, rows.AttemptRow] = {}
         self._retries: list[tuple[float, int, Instance]] = []
-        self._batch = Batch(ORDER)
-        self._events: list[Happened] = []
         self._launches: list[Launch] = []
         self._done: list[str] = []
         self._cancels: list[str] = []
-        self._lease_until = 0.0
         self._numbers = int(database.rows("run_highest")[0][0])
-        self._seqs: dict[int, int] = {}
         self._counts: dict[str, int] = {}
         self._serial = 0
 
@@ -150,17 +138,17 @@ class Controller:
             number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
             graph=graph, principal=submission.principal, environment=lock.digest,
         )  # fmt: skip
-        batch = self._batch
-        batch.add("environment_add", lock.digest, lock.text)
-        batch.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
-        batch.add(
+        ledger = self.ledger
+        ledger.add("environment_add", lock.digest, lock.text)
+        ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
+        ledger.add(
             "run_add", run.number, run.key, id, graph.dag, version, RunState.RUNNING,
             rows.json_text(graph.parameters), submission.principal, lock.digest, now,
         )  # fmt: skip
         for instance in run.nodes:
-            self._insert(instance, now)
+            ledger.add_instance(instance, now)
         self.runs[id] = run
-        self._tell(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
+        ledger.tell_of(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
         self.machine.begin(run)
@@ -198,8 +186,8 @@ class Controller:
         if id not in self.runs:
             self.runs[id] = run
             old = recovery.state_of(self.database, run.number)
-            self._batch.guard("run_change", RunState.RUNNING, None, run.number, old)
-            self._tell(self.clock(), run, None, RunState.RUNNING, {"resumed": True})
+            self.ledger.change_run(run.number, RunState.RUNNING, None, old)
+            self.ledger.tell_of(self.clock(), run, None, RunState.RUNNING, {"resumed": True})
         self.machine.clear(run, chosen)
         return True
 
@@ -239,7 +227,7 @@ class Controller:
         Raises:
             UsageError: no such run.
         """
-        return self._newest(recovery.known(self.database, id).number)
+        return self.ledger.newest_event(recovery.known(self.database, id).number)
 
     @property
     def busy(self) -> bool:
@@ -259,7 +247,7 @@ class Controller:
             attempts = {(row.number, row.epoch): row for row in rows.attempt_rows(self.database, run.number)}
             for instance in run.instances():
                 if row := attempts.get((instance.number, instance.epoch)):
-                    self._open[instance.attempt] = row
+                    self.ledger.recall(instance.attempt, row)
                 self._readopt(instance, running, finished, now)
             if not run.unfinished:
                 self.machine.changes.ended.append((run, outcome(run)))
@@ -290,7 +278,7 @@ class Controller:
                 self.machine.wake(instance)
         self.services.reconcile(now)
         self._commit(now, self._clear(now))
-        due = [self._lease_until - LEASE_SECONDS * 2 / 3, self.services.due]
+        due = [self.ledger.due, self.services.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -320,12 +308,9 @@ class Controller:
     def _on_started(self, instance: Instance, event: Started, now: float) -> None:
         if instance.state is not TaskState.QUEUED:
             return
-        row = self._open.get(event.attempt)
-        if row is None:
-            row = self._open[event.attempt] = _attempt_row(instance)
+        row = self.ledger.attempt(instance)
         row.node, row.started_at = event.node, now
         row.processes = rows.json_text([event.pids, event.births])
-        self._changed[event.attempt] = row
         self.machine.move(instance, TaskState.RUNNING)
 
     def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
@@ -333,7 +318,7 @@ class Controller:
         del self._attempts[key]
         self.desks.release(instance)
         failure = event.failure
-        row = self._changed[key] = self._row_of(key, instance)
+        row = self.ledger.attempt(instance)
         row.outcome, row.finished_at = event.outcome, now
         row.failure = _failures.encode(failure).decode() if failure else ""
         row.cpu_seconds, row.peak_memory = event.usage.cpu_seconds, event.usage.peak_memory
@@ -363,12 +348,12 @@ class Controller:
     def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
         """Ends an instance with success: its result is stored and attested in the same transaction."""
         if result is not None:
-            self._batch.add(
+            self.ledger.add(
                 "artifact_add", instance.run.number, instance.number, result.digest,
                 rows.artifact_encoder.encode(result), now,
             )  # fmt: skip
             for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
-                self._batch.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
+                self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
 
     def _lost(self, event: EngineLost, now: float) -> None:
@@ -385,7 +370,7 @@ class Controller:
 
     def _fence(self, event: Started | Ready | Finished, now: float) -> None:
         kind = type(event).__name__.lower()
-        self._events.append(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
+        self.ledger.tell(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
 
     def _clear(self, now: float) -> Changes:
         """Sends whatever is ready to both desks, and takes what they grant."""
@@ -451,47 +436,14 @@ class Controller:
         )
 
     def _commit(self, now: float, changes: Changes) -> None:
-        batch = self._batch
-        for instance in changes.added:
-            self._insert(instance, now)
-        opened = {*changes.opened}
-        for follower, failed, skipped in changes.counted:
-            if follower not in opened and follower not in changes.dirty:
-                batch.guard("instance_count", failed, skipped, follower.run.number, follower.number)
-        for row in opened - changes.dirty.keys():
-            batch.add("instance_open", row.pending, row.failed, row.skipped, row.run.number, row.number)
-        for instance, state in changes.dirty.items():
-            stored, epoch = instance.stored
-            batch.guard(
-                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch,
-                instance.attempts, instance.due_at, now, instance.clearance,
-                instance.run.number, instance.number, stored, epoch,
-            )  # fmt: skip
-            payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
-            if reason := changes.reasons.get(instance):
-                payload["reason"] = reason
-            self._tell(now, instance.run, instance, state, payload)
-        for attempt in self._changed.values():
-            batch.add("attempt_put", *msgspec.structs.astuple(attempt))
-        self._changed.clear()
-        for run, final in changes.ended:
-            batch.guard("run_change", final, self.clock(), run.number, RunState.RUNNING)
-            self._tell(now, run, None, final, {})
-        self._events = [self._numbered(event) for event in self._events]
-        for event in self._events:
-            append(batch, event)
-        renew = now > self._lease_until - LEASE_SECONDS * 2 / 3
-        if batch or renew:
-            until = now + LEASE_SECONDS if renew else None
-            self.database.apply(batch, epoch=self.epoch, lease_until=until)
-            self._lease_until = until or self._lease_until
-            self._batch = Batch(ORDER)
-        for instance in changes.dirty:
-            instance.stored = (instance.state, instance.epoch)
+        """Commits this turn, and only then acts on it."""
+        events = self.ledger.commit(now, changes)
         for run, _ in changes.ended:
             self.runs.pop(run.id, None)
-            self._seqs.pop(run.number, None)
         self._act()
+        if events:
+            for listener in list(self.listeners):
+                listener(events)
 
     def _act(self) -> None:
         """Acts on what is committed."""
@@ -505,43 +457,8 @@ class Controller:
         if self._done:
             done, self._done = self._done, []
             self.engine.acknowledge(done)
-        if self._events:
-            events, self._events = self._events, []
-            for listener in list(self.listeners):
-                listener(events)
 
     # -- helpers -----------------------------------------------------------------------------------------------------
-
-    def tell(self, event: Happened) -> None:
-        """Adds an event to this turn's transaction."""
-        self._events.append(event)
-
-    def put_service(self, row: rows.ServiceRow) -> None:
-        """Adds a service's row to this turn's transaction."""
-        self._batch.add("service_put", *msgspec.structs.astuple(row))
-
-    def _tell(self, now: float, run: ActiveRun, instance: Instance | None, kind: str, payload: dict[str, Any]) -> None:
-        number = -1 if instance is None else instance.number
-        self._events.append(Happened(now, run.number, number, str(kind), payload))
-
-    def _numbered(self, event: Happened) -> Happened:
-        number = self._newest(event.run) + 1
-        self._seqs[event.run] = number
-        return msgspec.structs.replace(event, seq=number)
-
-    def _newest(self, run: int) -> int:
-        known = self._seqs.get(run)
-        return int(self.database.rows("event_highest", run)[0][0]) if known is None else known
-
-    def _row_of(self, key: str, instance: Instance) -> rows.AttemptRow:
-        """Takes the row of an attempt that is over out of those that are open."""
-        return self._open.pop(key) if key in self._open else _attempt_row(instance)
-
-    def _insert(self, instance: Instance, now: float) -> None:
-        self._batch.add(
-            "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
-            TaskState.SCHEDULED, instance.pending, 0, 0, 0, 0, 0.0, now, "",
-        )  # fmt: skip
 
     def _next_id(self, dag: str) -> str:
         number = self._counts.get(dag) or int(self.database.rows("run_count", dag)[0][0])
@@ -567,7 +484,7 @@ class Controller:
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
-                row = self._changed[key] = self._row_of(key, instance)
+                row = self.ledger.attempt(instance)
                 row.outcome, row.finished_at = "lost", now
                 self.machine.again(instance)
         elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):
@@ -596,7 +513,3 @@ class Controller:
             if self.desks.ask_of(instance).id == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask
-
-
-def _attempt_row(instance: Instance) -> rows.AttemptRow:
-    return rows.AttemptRow(instance.run.number, instance.number, instance.epoch)

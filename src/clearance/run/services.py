@@ -321,9 +321,9 @@ class Services:
 
     def _save(self, row: ServiceRow, now: float, kind: str) -> None:
         row.changed_at = now
-        self._controller.put_service(row)
+        self._controller.ledger.put_service(row)
         payload = {"service": row.name, "state": kind, "message": row.message}
-        self._controller.tell(Happened(now, row.run, row.instance, "service", payload))
+        self._controller.ledger.tell(Happened(now, row.run, row.instance, "service", payload))
 
 
 def attempt_key(row: ServiceRow) -> str:

@@ -1,0 +1,167 @@
+"""The ledger: what one turn writes, gathered by noun and committed at once under the lease.
+
+Rules:
+
+1. Statements run in the order of `ORDER`, whatever the order of their facts: a run before its instances, an instance
+   before what changes it.
+2. A change of state is compare-and-set from what was last committed; events leave in the same transaction, numbered
+   by run.
+3. The lease is renewed when a third of it is over, else only checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from clearance.run import rows
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.lease import SECONDS
+from clearance.run.machine import Changes
+from clearance.store.database import Batch, Database
+from clearance.store.outbox import Event, append
+from clearance.types.states import RunState, TaskState
+
+ORDER = (
+    "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
+    "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+)  # fmt: skip
+
+
+class Ledger:
+    """The writes of this turn, and what must be known to number and fence them.
+
+    Args:
+        database: open for writing, migrated.
+        epoch: of the lease under which it writes.
+        clock: returns seconds since 1970.
+    """
+
+    def __init__(self, database: Database, epoch: int, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._epoch = epoch
+        self._clock = clock
+        self._batch = Batch(ORDER)
+        self._events: list[Event] = []
+        self._seqs: dict[int, int] = {}
+        self._open: dict[str, rows.AttemptRow] = {}
+        self._changed: dict[str, rows.AttemptRow] = {}
+        self._until = 0.0
+
+    @property
+    def due(self) -> float:
+        """When the lease must be renewed, seconds since 1970."""
+        return self._until - SECONDS * 2 / 3
+
+    def add(self, statement: str, *row: Any) -> None:
+        """Adds one row of a statement in `ORDER`."""
+        self._batch.add(statement, *row)
+
+    def add_instance(self, instance: Instance, now: float) -> None:
+        """Adds the row of a new instance, as it stands before anything has happened to it."""
+        self._batch.add(
+            "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
+            TaskState.SCHEDULED, instance.pending, 0, 0, 0, 0, 0.0, now, "",
+        )  # fmt: skip
+
+    def change_run(self, number: int, state: RunState, finished: float | None, stored: str) -> None:
+        """Changes the state of a run from the one that is stored."""
+        self._batch.guard("run_change", state, finished, number, stored)
+
+    def put_service(self, row: rows.ServiceRow) -> None:
+        """Writes the row of a service."""
+        self._batch.add("service_put", *msgspec.structs.astuple(row))
+
+    def tell(self, event: Event) -> None:
+        """Adds an event; it gets its number when it is committed."""
+        self._events.append(event)
+
+    def tell_of(
+        self, now: float, run: ActiveRun, instance: Instance | None, kind: str, payload: dict[str, Any]
+    ) -> None:
+        """Adds an event of a run, or of one of its instances."""
+        number = -1 if instance is None else instance.number
+        self._events.append(Event(now, run.number, number, str(kind), payload))
+
+    def newest_event(self, run: int) -> int:
+        """Returns the number of the newest event of a run; 0 for none."""
+        known = self._seqs.get(run)
+        return int(self._database.rows("event_highest", run)[0][0]) if known is None else known
+
+    def recall(self, key: str, row: rows.AttemptRow) -> None:
+        """Takes back the row of an attempt that an earlier controller began."""
+        self._open[key] = row
+
+    def attempt(self, instance: Instance) -> rows.AttemptRow:
+        """Returns the row of an instance's newest attempt, to be changed: it is written with this turn."""
+        key = instance.attempt
+        row = self._open.get(key)
+        if row is None:
+            row = self._open[key] = rows.AttemptRow(instance.run.number, instance.number, instance.epoch)
+        self._changed[key] = row
+        return row
+
+    def commit(self, now: float, changes: Changes) -> list[Event]:
+        """Writes everything in one transaction, or nothing.
+
+        Returns:
+            The events, numbered.
+
+        Raises:
+            LeaseLost: another controller leads.
+            StoreError: the database failed, or a row had moved on.
+        """
+        self._gather(now, changes)
+        events = [self._numbered(event) for event in self._events]
+        for event in events:
+            append(self._batch, event)
+        renew = now > self.due
+        if self._batch or renew:
+            until = now + SECONDS if renew else None
+            self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
+            self._until = until or self._until
+            self._batch = Batch(ORDER)
+        self._events = []
+        for instance in changes.dirty:
+            instance.stored = (instance.state, instance.epoch)
+        for run, _ in changes.ended:
+            self._seqs.pop(run.number, None)
+        return events
+
+    def _gather(self, now: float, changes: Changes) -> None:
+        """Turns what the machine changed into rows and events."""
+        batch = self._batch
+        for instance in changes.added:
+            self.add_instance(instance, now)
+        opened = {*changes.opened}
+        for follower, failed, skipped in changes.counted:
+            if follower not in opened and follower not in changes.dirty:
+                batch.guard("instance_count", failed, skipped, follower.run.number, follower.number)
+        for row in opened - changes.dirty.keys():
+            batch.add("instance_open", row.pending, row.failed, row.skipped, row.run.number, row.number)
+        for instance, state in changes.dirty.items():
+            stored, epoch = instance.stored
+            batch.guard(
+                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch,
+                instance.attempts, instance.due_at, now, instance.clearance,
+                instance.run.number, instance.number, stored, epoch,
+            )  # fmt: skip
+            payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
+            if reason := changes.reasons.get(instance):
+                payload["reason"] = reason
+            self.tell_of(now, instance.run, instance, state, payload)
+        for key, attempt in self._changed.items():
+            batch.add("attempt_put", *msgspec.structs.astuple(attempt))
+            if attempt.outcome:
+                self._open.pop(key, None)
+        self._changed.clear()
+        for run, final in changes.ended:
+            self.change_run(run.number, final, self._clock(), RunState.RUNNING)
+            self.tell_of(now, run, None, final, {})
+
+    def _numbered(self, event: Event) -> Event:
+        number = self.newest_event(event.run) + 1
+        self._seqs[event.run] = number
+        return msgspec.structs.replace(event, seq=number)

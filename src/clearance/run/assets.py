@@ -6,15 +6,16 @@ Rules:
    decide, and writes event, run requests and `consumed` rows in one transaction under the lease.
 2. `consumed (subscription, event)` is unique, and so are the numbers of events and requests: of two controllers that
    both believe they lead one writes, the other finds that it was late, reads again and decides again.
-3. An event has a row in `asset_waiting` for each subscription for which it counts and that has not consumed it. There is
-   no cursor that could run past it, and what was consumed long ago is never read again.
+3. An event has a row in `asset_waiting` for each subscription for which it counts and that has not consumed it: there
+   is no cursor that could run past it, and what was consumed long ago is never read again.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import msgspec
@@ -292,9 +293,8 @@ class Assets:
         for name in sorted((touched | due) - {without}):
             row = self._row(name)
             active = self._database.rows("asset_run_active", name)[0][0] - (name == ended)
-            inbox = Inbox(
-                row.subscription, active, bool(row.paused) and name != resumed, lambda window: self._fired(name, window)
-            )
+            paused = bool(row.paused) and name != resumed
+            inbox = Inbox(row.subscription, active, paused, partial(self._fired, name))
             self._rest(turn, row, inbox, event if name in touched else None)
         self._apply(turn.batch)
         return turn.requested
@@ -358,6 +358,4 @@ def _encode(subscription: Subscription) -> str:
 
 @lru_cache(maxsize=1024)
 def _decode(definition: str, after: int) -> Subscription:
-    from dataclasses import replace
-
     return replace(parse_subscription(msgspec.json.decode(definition)), after=after)

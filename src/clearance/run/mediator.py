@@ -163,7 +163,7 @@ class Subscription:
         object.__setattr__(self, "assets", tuple(assets_of(self.on)))
         if self.mode == "each" and len(self.assets) > 1:
             raise GraphError(
-                f"{where}: each follows one asset, not {', '.join(self.assets)}: use drain or key, or a subscription each"
+                f"{where}: each follows one asset, not {', '.join(self.assets)}: use drain or key, or several DAGs"
             )
         if self.mode == "rollup" and _names_any(self.on):
             raise GraphError(f"{where}: a rollup waits for every asset it names: use all instead of any")

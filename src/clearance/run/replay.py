@@ -28,14 +28,16 @@ def replay(traces: Iterable[Any]) -> list[dict[str, Any]]:
     """
     found = []
     for index, trace in enumerate(traces):
-        with tempfile.TemporaryDirectory(prefix="clearance-replay-") as folder:
-            with Database(f"sqlite:///{Path(folder) / 'trace.db'}", synchronous="OFF") as database:
-                database.migrate()
-                try:
-                    runs = replay_into(database, trace)
-                except UsageError as error:
-                    name = trace.get("id", index) if isinstance(trace, dict) else index
-                    raise UsageError(f"trace {name}: {error}") from None
+        with (
+            tempfile.TemporaryDirectory(prefix="clearance-replay-") as folder,
+            Database(f"sqlite:///{Path(folder) / 'trace.db'}", synchronous="OFF") as database,
+        ):
+            database.migrate()
+            try:
+                runs = replay_into(database, trace)
+            except UsageError as error:
+                name = trace.get("id", index) if isinstance(trace, dict) else index
+                raise UsageError(f"trace {name}: {error}") from None
         found.append({"id": trace.get("id", index), "runs": runs})
     return found
 
@@ -44,8 +46,7 @@ def replay_into(database: Database, trace: Any) -> list[dict[str, Any]]:
     """Replays one trace into a database without assets; returns its runs: `{"sub", "t", "events"[, "key"]}`.
 
     Raises:
-        UsageError: the trace is wrong; what came before it in the trace has been written.
-        LeaseLost: somebody leads on this database.
+        UsageError: the trace is wrong (what came before in it has been written), or somebody leads on this database.
     """
     if not isinstance(trace, dict) or not all(isinstance(trace.get(part), list) for part in ("subs", "ops")):
         raise UsageError('a trace is {"id", "subs": […], "ops": […]}')
@@ -101,4 +102,4 @@ def _apply(assets: Assets, operation: Any, numbers: list[int]) -> list[Requested
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15

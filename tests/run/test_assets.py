@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from clearance.errors import GraphError, LeaseLost, StoreError, UsageError
 from clearance.run import lease
@@ -21,6 +22,7 @@ from clearance.run.assets import ORDER, Assets
 from clearance.run.mediator import AllOf, AnyOf, Subscription
 from clearance.run.replay import replay_into
 from clearance.store.database import LEASE, Batch, Database, Stale
+from support.assets import STEPS, subscriptions, trace
 
 DATA = Path(os.environ.get("CLEARANCE_BENCH_DATA", Path(__file__).parents[3] / "shared/data")) / "flow"
 TABLES = (
@@ -56,10 +58,21 @@ def events(requests: list[Any]) -> list[tuple[str, tuple[int, ...]]]:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the shared data are not at {DATA}")
 def test_the_recorded_traces_give_their_runs(database: Database):
-    for trace in json.loads((DATA / "mediator_traces.json").read_text())["traces"]:
+    for one in json.loads((DATA / "mediator_traces.json").read_text())["traces"]:
         for table in TABLES:
             database.dialect.execute(f"DELETE FROM {table}")
-        assert replay_into(database, trace) == trace["runs"], trace["id"]
+        assert replay_into(database, one) == one["runs"], one["id"]
+
+
+@given(subscriptions(), STEPS)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_traces_give_the_runs_of_the_reference(
+    database: Database, subs: list[dict[str, Any]], steps: list[tuple[Any, ...]]
+):
+    for table in TABLES:
+        database.dialect.execute(f"DELETE FROM {table}")
+    operations, reference = trace(subs, steps)
+    assert replay_into(database, {"subs": subs, "ops": operations}) == reference.runs
 
 
 def test_event_request_and_consumed_rows_are_remembered(database: Database):
@@ -120,6 +133,16 @@ def test_a_debounce_has_a_timer_that_is_not_held_in_memory(database: Database):
         successor.emit("a", 16.0)
         assert successor.tick(26.0) == []
         assert events(successor.finish(request.number, 27.0)) == [("train", (3,))]
+
+
+def test_a_timer_that_is_past_is_not_looked_at_again(database: Database):
+    assets = leading(database)
+    assets.subscribe(Subscription("train", BOTH, debounce=10))
+    assets.emit("a", 1.0)
+    assert assets.tick(11.0) == []
+    assert database.rows("asset_subscriptions_due", 99.0) == []
+    assets.emit("b", 12.0)
+    assert events(assets.tick(22.0)) == [("train", (1, 2))]
 
 
 def test_a_changed_definition_keeps_what_waits(database: Database):

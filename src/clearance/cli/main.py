@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("why", "Say why a task was granted, held or denied clearance."),
         "services": ("services", "List services, stop one, or print its logs."),
         "artifact": ("artifact", "Show, verify and fetch what a task returned."),
+        "asset": ("asset", "Replay recorded events of assets through the mediator."),
     },
     "Write": {
         "init": ("init", "Make an example project."),

@@ -4,7 +4,8 @@ Rules:
 
 1. One writer. Only the process that holds the lease calls `apply`; every batch checks or renews the lease in the
    same transaction, under a lock on its row, and is refused as a whole (`LeaseLost`) when the epoch has moved on.
-2. A transition is compare-and-set: a batch in which one guarded row did not match is rolled back (`Stale`).
+2. A transition is compare-and-set: a batch in which one guarded row did not match, or which would write a second
+   row of what is unique, is rolled back (`Stale`).
 3. Migrations are numbered and only go forward; a database newer than this program is refused.
 """
 
@@ -23,7 +24,7 @@ LEASE = "controller"
 
 
 class Stale(StoreError):
-    """A guarded write did not find the row in the state it believed in: nothing was written."""
+    """A guarded write did not find the rows in the state it believed in: nothing was written."""
 
 
 class Dialect(Protocol):
@@ -41,6 +42,7 @@ class Dialect(Protocol):
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
     def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int: ...
     def script(self, sql: str) -> None: ...
+    def is_duplicate(self, error: Exception) -> bool: ...
     def problems(self) -> list[str]: ...
     def close(self) -> None: ...
 
@@ -129,7 +131,7 @@ class Database:
 
         Raises:
             LeaseLost: another controller has taken the lease; nothing was written.
-            Stale: a guarded row did not match; nothing was written.
+            Stale: a guarded row did not match, or a row that is unique is there already; nothing was written.
             StoreError: the database failed; nothing was written.
         """
         dialect, sql = self.dialect, self._sql
@@ -155,7 +157,8 @@ class Database:
                 dialect.rollback()
                 raise
         except dialect.error as error:
-            raise StoreError(f"database: {str(error).strip()}") from error
+            kind = Stale if dialect.is_duplicate(error) else StoreError
+            raise kind(f"database: {str(error).strip()}") from error
 
     def version(self) -> int:
         """Returns the number of the newest migration applied; 0 for an empty database."""

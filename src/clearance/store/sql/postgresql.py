@@ -68,6 +68,9 @@ class PostgreSQL:
     def script(self, sql: str) -> None:
         self._connection.execute(sql)
 
+    def is_duplicate(self, error: Exception) -> bool:
+        return getattr(error, "sqlstate", None) == "23505"  # unique_violation
+
     def problems(self) -> list[str]:
         found = self.execute(
             "SELECT conrelid::regclass::text || ': ' || conname || ' is not valid' FROM pg_constraint"

@@ -79,6 +79,10 @@ class SQLite:
             if statement.strip():
                 self._connection.execute(statement)
 
+    def is_duplicate(self, error: Exception) -> bool:
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+
     def problems(self) -> list[str]:
         found = [row[0] for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
         return found + [

@@ -78,4 +78,45 @@ STATEMENTS: dict[str, str] = {
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
     "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND seq > ? ORDER BY seq",
+    # Assets: what was written, who waits for it, what was started of it.
+    "asset_event_add": "INSERT INTO asset_event (number, asset, key, at, source) VALUES (?, ?, ?, ?, ?)",
+    "asset_event_highest": "SELECT coalesce(max(number), 0) FROM asset_event",
+    "asset_event_of": "SELECT number FROM asset_event WHERE source = ?",
+    "asset_subscription_get": "SELECT name, definition, after, paused, due_at FROM asset_subscription WHERE name = ?",
+    "asset_subscription_names": "SELECT name FROM asset_subscription ORDER BY name",
+    "asset_subscription_put": "INSERT INTO asset_subscription (name, definition, after, paused, due_at)"
+    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET definition = excluded.definition,"
+    " after = excluded.after, paused = excluded.paused, due_at = excluded.due_at",
+    "asset_subscription_pause": "UPDATE asset_subscription SET paused = ? WHERE name = ?",
+    "asset_subscription_due": "UPDATE asset_subscription SET due_at = ? WHERE name = ?",
+    "asset_subscription_rest": "UPDATE asset_subscription SET due_at = NULL WHERE name = ? AND due_at <= ?",
+    "asset_subscription_clear": "DELETE FROM asset_subscription WHERE name = ?",
+    "asset_subscriptions_due": "SELECT name FROM asset_subscription WHERE due_at <= ? AND paused = 0",
+    "asset_subscriptions_waiting": "SELECT name FROM asset_subscription WHERE paused = 0"
+    " AND EXISTS (SELECT 1 FROM asset_waiting WHERE subscription = name)",
+    "asset_next_due": "SELECT min(due_at) FROM asset_subscription WHERE due_at > ? AND paused = 0",
+    "asset_follower_add": "INSERT INTO asset_follower (asset, subscription) VALUES (?, ?)",
+    "asset_follower_clear": "DELETE FROM asset_follower WHERE subscription = ?",
+    "asset_followers": "SELECT subscription FROM asset_follower WHERE asset = ?",
+    "asset_waiting_add": "INSERT INTO asset_waiting (subscription, event, part, asset, key, at)"
+    " VALUES (?, ?, ?, ?, ?, ?)",
+    "asset_waiting_clear": "DELETE FROM asset_waiting WHERE subscription = ?",
+    "asset_waiting_settle": "DELETE FROM asset_waiting WHERE subscription = ? AND EXISTS (SELECT 1 FROM consumed"
+    " WHERE consumed.subscription = asset_waiting.subscription AND consumed.event = asset_waiting.event)",
+    "asset_waiting_take": "DELETE FROM asset_waiting WHERE subscription = ? AND event = ?",
+    "asset_waiting_has": "SELECT 1 FROM asset_waiting WHERE subscription = ? AND part = ? AND asset = ? LIMIT 1",
+    "asset_waiting_in": "SELECT event, asset, at, key FROM asset_waiting WHERE subscription = ? AND part = ?"
+    " ORDER BY event",
+    "asset_waiting": "SELECT event, asset, at, key FROM asset_waiting WHERE subscription = ? ORDER BY event LIMIT ?",
+    "asset_run_add": "INSERT INTO asset_run (number, subscription, key, created_at) VALUES (?, ?, ?, ?)",
+    "asset_run_highest": "SELECT coalesce(max(number), 0) FROM asset_run",
+    "asset_run_get": "SELECT subscription, finished_at FROM asset_run WHERE number = ?",
+    "asset_run_active": "SELECT count(*) FROM asset_run WHERE subscription = ? AND finished_at IS NULL",
+    "asset_run_of_key": "SELECT 1 FROM asset_run WHERE subscription = ? AND key = ? LIMIT 1",
+    "asset_run_start": "UPDATE asset_run SET run = ? WHERE number = ? AND run IS NULL",
+    "asset_run_finish": "UPDATE asset_run SET finished_at = ? WHERE number = ? AND finished_at IS NULL",
+    "asset_runs_wanted": "SELECT number, subscription, key FROM asset_run WHERE run IS NULL AND finished_at IS NULL"
+    " ORDER BY number",
+    "consumed_add": "INSERT INTO consumed (subscription, event, request) VALUES (?, ?, ?)",
+    "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }

@@ -340,7 +340,7 @@ class Assets:
         if part is None:
             found = self._database.rows("asset_waiting", name, most)
         else:
-            found = self._database.rows("asset_waiting_in", name, part)
+            found = sorted(self._database.rows("asset_waiting_in", name, part))  # ORDER BY would choose a slower index
         return [AssetEvent(*row) for row in found]
 
     def _fired(self, name: str, window: str) -> bool:

@@ -307,7 +307,7 @@ class Assets:
         requests: list[RunRequest] = []
         if event is not None and part is not None:
             if inbox.room and not subscription.debounce and self._may_hold(subscription, part, event.asset):
-                for each in self._waiting_in(subscription, part):
+                for each in self._waiting_in(name, part):
                     inbox.add(each)
                 inbox.add(event)
                 requests = inbox.settle(turn.now)
@@ -339,13 +339,8 @@ class Assets:
     def _waiting(self, name: str, most: int = _ALL) -> list[AssetEvent]:
         return [AssetEvent(*row) for row in self._database.rows("asset_waiting", name, most)]
 
-    def _waiting_in(self, subscription: Subscription, part: str) -> list[AssetEvent]:
-        found = [
-            AssetEvent(*row)
-            for asset in subscription.assets  # one by one, so that SQLite takes the index of parts
-            for row in self._database.rows("asset_waiting_in", subscription.name, part, asset)
-        ]
-        return sorted(found, key=lambda event: event.number)
+    def _waiting_in(self, name: str, part: str) -> list[AssetEvent]:
+        return [AssetEvent(*row) for row in self._database.rows("asset_waiting_in", name, name, part)]
 
     def _fired(self, name: str, window: str) -> bool:
         return bool(self._database.rows("asset_run_of_key", name, window))

@@ -307,7 +307,7 @@ class Assets:
         requests: list[RunRequest] = []
         if event is not None and part is not None:
             if inbox.room and not subscription.debounce and self._may_hold(subscription, part, event.asset):
-                for each in self._waiting(name, part):
+                for each in self._waiting_in(name, part):
                     inbox.add(each)
                 inbox.add(event)
                 requests = inbox.settle(turn.now)
@@ -318,7 +318,7 @@ class Assets:
         elif event is None or due:
             if inbox.room and (row.due_at is None or due):
                 most = min(inbox.room, _ALL) if subscription.mode == "each" else _ALL
-                for each in self._waiting(name, most=int(most)):
+                for each in self._waiting(name, int(most)):
                     inbox.add(each)
                 requests = inbox.settle(turn.now)
             if due and not inbox.paused:
@@ -336,12 +336,11 @@ class Assets:
                 present.add(asset)
         return holds(subscription.on, present)
 
-    def _waiting(self, name: str, part: str | None = None, most: int = _ALL) -> list[AssetEvent]:
-        if part is None:
-            found = self._database.rows("asset_waiting", name, most)
-        else:
-            found = self._database.rows("asset_waiting_in", name, part)
-        return [AssetEvent(*row) for row in found]
+    def _waiting(self, name: str, most: int = _ALL) -> list[AssetEvent]:
+        return [AssetEvent(*row) for row in self._database.rows("asset_waiting", name, most)]
+
+    def _waiting_in(self, name: str, part: str) -> list[AssetEvent]:
+        return [AssetEvent(*row) for row in self._database.rows("asset_waiting_in", name, name, part)]
 
     def _fired(self, name: str, window: str) -> bool:
         return bool(self._database.rows("asset_run_of_key", name, window))

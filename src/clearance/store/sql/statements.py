@@ -105,8 +105,8 @@ STATEMENTS: dict[str, str] = {
     " WHERE consumed.subscription = asset_waiting.subscription AND consumed.event = asset_waiting.event)",
     "asset_waiting_take": "DELETE FROM asset_waiting WHERE subscription = ? AND event = ?",
     "asset_waiting_has": "SELECT 1 FROM asset_waiting WHERE subscription = ? AND part = ? AND asset = ? LIMIT 1",
-    "asset_waiting_in": "SELECT event, asset, at, key FROM asset_waiting WHERE subscription = ? AND part = ?"
-    " ORDER BY event",
+    "asset_waiting_in": "SELECT event, asset, at, key FROM asset_waiting WHERE subscription = ? AND event IN"
+    " (SELECT event FROM asset_waiting WHERE subscription = ? AND part = ?) ORDER BY event",
     "asset_waiting": "SELECT event, asset, at, key FROM asset_waiting WHERE subscription = ? ORDER BY event LIMIT ?",
     "asset_run_add": "INSERT INTO asset_run (number, subscription, key, created_at) VALUES (?, ?, ?, ?)",
     "asset_run_highest": "SELECT coalesce(max(number), 0) FROM asset_run",

@@ -50,3 +50,11 @@ def test_an_unknown_task_names_the_nearest():
         what_if(Graph(dag="d", nodes=(node("train"),)), fail=["trian"])
     with pytest.raises(UsageError, match="cannot both"):
         what_if(Graph(dag="d", nodes=(node("a"),)), fail=["a"], skip=["a"])
+
+
+def test_a_task_that_is_named_twice_upstream_counts_once():
+    dag = {"a": {"up": [], "rule": "all_success", "outcome": "skip"}}
+    dag["b"] = {"up": ["a", "a"], "rule": "all_success", "outcome": "success"}
+    assert replay({"tasks": dag})["states"] == {"a": "skipped", "b": "skipped"}
+    dag["b"]["rule"] = "one_success"
+    assert replay({"tasks": dag})["states"] == {"a": "skipped", "b": "skipped"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from clearance.graph.model import Graph, Items, Node, Result
+from clearance.graph.model import Graph, Node
 from clearance.types.artifact import Argument, Artifact
 from clearance.types.states import TaskState
 
@@ -59,7 +59,7 @@ class Instance:
     @property
     def upstreams(self) -> int:
         """How many tasks come before it."""
-        return len(self.spec.upstream)
+        return len(set(self.spec.upstream))
 
     @property
     def label(self) -> str:
@@ -124,16 +124,3 @@ class ActiveRun:
         group = self.expanded.get(node, [])
         position = rest.removesuffix("]")
         return group[int(position)] if position.isdigit() and int(position) < len(group) else None
-
-
-def sources(node: Node) -> list[str]:
-    """Returns the ids of the tasks whose results this node receives."""
-    found: list[str] = []
-    waiting = [*node.inputs.values(), *node.mapped.values()]
-    while waiting:
-        binding = waiting.pop()
-        if isinstance(binding, Result):
-            found.append(binding.task)
-        elif isinstance(binding, Items):
-            waiting.extend(binding.items)
-    return found

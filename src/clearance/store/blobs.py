@@ -317,7 +317,7 @@ class LocalBlobs:
                 return False
         except FileNotFoundError:
             return False
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         return True
 
     @contextlib.contextmanager
@@ -341,7 +341,7 @@ class LocalBlobs:
         path = self.path(digest)
         if not path.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
-            _sync_directory(path.parent.parent)
+            sync_directory(path.parent.parent)
         try:
             _link(file, path)
         except FileExistsError:
@@ -349,7 +349,7 @@ class LocalBlobs:
                 spare = self._temporary / f"{os.getpid()}-{os.urandom(8).hex()}"
                 _link(file, spare)
                 spare.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     def _take_over(self, path: Path, source: io.FileIO) -> tuple[Digest, int]:
         os.fchmod(source.fileno(), 0o444)
@@ -384,7 +384,8 @@ def _link(file: io.FileIO, target: Path) -> None:
     os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=descriptor, follow_symlinks=True)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory survive a power cut."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import Corrupt, Refused, StoreError, UsageError
-from clearance.store.blobs import BUFFER, chunks, open_regular
+from clearance.store.blobs import BUFFER, chunks, open_regular, sync_directory
 
 if TYPE_CHECKING:
     import ssl
@@ -92,7 +92,7 @@ def download(
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(target)
-        _sync(target.parent)
+        sync_directory(target.parent)
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror or error}") from None
     finally:
@@ -290,11 +290,3 @@ def _digest(path: Path) -> str:
         for chunk in chunks(file):
             sha256.update(chunk)
     return sha256.hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

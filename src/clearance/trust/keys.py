@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from clearance.errors import Refused, StoreError
+from clearance.store.blobs import sync_directory
 
 _HASHES: dict[int, type[hashes.HashAlgorithm]] = {256: hashes.SHA256, 384: hashes.SHA384, 521: hashes.SHA512}
 
@@ -169,11 +170,7 @@ def write_whole(path: Path, data: bytes, mode: int, replace: bool = True) -> Non
             temporary.rename(path)
         else:
             os.link(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except FileExistsError:
         raise
     except OSError as error:

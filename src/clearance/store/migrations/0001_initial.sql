@@ -73,7 +73,6 @@ CREATE TABLE artifact (
     created_at $REAL NOT NULL,
     PRIMARY KEY (run, number)
 );
-CREATE INDEX artifact_by_digest ON artifact (digest);
 
 CREATE TABLE attestation (
     number $SERIAL,

@@ -23,14 +23,12 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (digest) DO NOTHING",
     "version_get": "SELECT dag, bundle, module, graph FROM dag_version WHERE digest = ?",
     "environment_add": "INSERT INTO environment (digest, lock) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
-    "environment_get": "SELECT lock FROM environment WHERE digest = ?",
     "run_count": "SELECT count(*) FROM run WHERE dag = ?",
     "run_add": "INSERT INTO run (number, key, id, dag, version, state, parameters, principal, environment, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "run_highest": "SELECT coalesce(max(number), 0) FROM run",
     "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",  # noqa: S608
     "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
-    "run_latest": "SELECT id FROM run WHERE dag = ? ORDER BY number DESC LIMIT 1",
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
     "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",  # noqa: S608
     "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",  # noqa: S608
@@ -60,7 +58,6 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
     " created_at = excluded.created_at",
     "artifacts": "SELECT number, data FROM artifact WHERE run = ? ORDER BY number",
-    "artifact_by_digest": "SELECT run, number, data FROM artifact WHERE digest = ? ORDER BY run LIMIT 1",
     "attestation_add": "INSERT INTO attestation (subject, kind, run, instance, envelope, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?)",
     "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ?"

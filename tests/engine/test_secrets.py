@@ -17,7 +17,7 @@ from clearance.types.secret import Secret
 from support.runs import Home, home  # noqa: F401
 
 VALUE = 's3cr/t "quoted" päss'
-PIPELINE = '''
+PIPELINE = """
 import base64, json, os, subprocess, sys, time, urllib.parse
 from clearance import Secret, dag, task
 
@@ -44,7 +44,7 @@ def fail(token: Secret, after: dict, again: str) -> int:
 @dag
 def leak(token: Secret = Secret.env("MY_TOKEN")):
     fail(token, show(token), warm(token))
-'''
+"""
 
 
 def test_nothing_that_a_task_writes_carries_its_secret(home: Home, tmp_path: Path) -> None:  # noqa: F811

@@ -27,6 +27,7 @@ LIMIT = 1 << 16
 SHORTEST = 4
 TIMEOUT = 10.0
 
+
 def reveal(secret: Secret) -> str:
     """Returns the value of a reference; see `Secret.reveal`."""
     value = _READERS[secret.source](secret)

@@ -8,8 +8,8 @@ is ended afterwards. DBOS is measured on PostgreSQL and on SQLite, and Luigi wit
 faster counts. Like stands beside like: a task that worker isolation hands to another process beside one that DBOS
 hands to another process (`dbos_queued`), and a task that a scheduler starts which others can ask, beside Luigi's with
 its central scheduler (`luigi_central`). DBOS's steps, which are calls in one process, and Luigi's local scheduler,
-which ends with the command, are printed too. Databases are made for the bench on the server of CLEARANCE_TEST_POSTGRESQL, and dropped.
-A peer that cannot be measured counts as not reached.
+which ends with the command, are printed too. Databases are made for the bench on the server of
+CLEARANCE_TEST_POSTGRESQL, and dropped. A peer that cannot be measured counts as not reached.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ class Database:
             self.dialect = PostgreSQL(url, read_only)
         else:
             raise UsageError(f"database URL {url!r}: use sqlite:///PATH or postgresql://USER@HOST/NAME")
+        self._entered = False
         self._sql = {name: self.dialect.prepare(text) for name, text in STATEMENTS.items()}
         self._lease_check = self._sql["lease_check"] + self.dialect.lock
 
@@ -121,8 +122,53 @@ class Database:
         except self.dialect.error as error:
             raise StoreError(f"database: {statement}: {str(error).strip()}") from error
 
+    @property
+    def entered(self) -> bool:
+        """True between `enter` and `apply` or `abandon`."""
+        return self._entered
+
+    def enter(self, epoch: int) -> None:
+        """Opens the transaction that the next `apply` commits, under the lease; again, it does nothing.
+
+        What is read from now on sees what `put` has written, and no other writer comes between.
+
+        Raises:
+            LeaseLost: another controller has taken the lease.
+            StoreError: the database failed.
+        """
+        if self._entered:
+            return
+        try:
+            self.dialect.begin()
+            try:
+                self._hold(epoch, None)
+            except BaseException:
+                self.dialect.rollback()
+                raise
+        except self.dialect.error as error:
+            raise StoreError(f"database: {str(error).strip()}") from error
+        self._entered = True
+
+    def put(self, batch: Batch) -> None:
+        """Writes the batch into the transaction that `enter` opened; after an error, only `abandon` is possible.
+
+        Raises:
+            Stale: as for `apply`.
+            StoreError: the database failed.
+        """
+        try:
+            self._write(batch)
+        except self.dialect.error as error:
+            raise self._error(error) from error
+
+    def abandon(self) -> None:
+        """Takes back what `put` wrote since `enter`; does nothing where nothing was entered."""
+        if self._entered:
+            self._entered = False
+            self.dialect.rollback()
+
     def apply(self, batch: Batch, *, epoch: int, lease_until: float | None = None) -> None:
-        """Writes the batch in one transaction under the lease.
+        """Writes the batch in one transaction under the lease, with what was put since `enter`, and commits.
 
         Args:
             batch: what to write.
@@ -134,31 +180,42 @@ class Database:
             Stale: a guarded row did not match, or a row that is unique is there already; nothing was written.
             StoreError: the database failed; nothing was written.
         """
-        dialect, sql = self.dialect, self._sql
+        dialect, entered = self.dialect, self._entered
+        self._entered = False
         try:
-            dialect.begin()
+            if not entered:
+                dialect.begin()
             try:
-                if lease_until is None:
-                    held = dialect.execute(self._lease_check, (LEASE,)) == [(epoch,)]
-                else:
-                    held = dialect.write(sql["lease_renew"], [(lease_until, LEASE, epoch)]) == 1
-                if not held:
-                    raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
-                for statement, rows in batch.writes.items():
-                    if not rows:
-                        continue
-                    changed = dialect.write(sql[statement], rows)
-                    if statement in batch.guarded and changed != len(rows):
-                        raise Stale(
-                            f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}"
-                        )
+                if lease_until is not None or not entered:
+                    self._hold(epoch, lease_until)
+                self._write(batch)
                 dialect.commit()
             except BaseException:
                 dialect.rollback()
                 raise
         except dialect.error as error:
-            kind = Stale if dialect.is_duplicate(error) else StoreError
-            raise kind(f"database: {str(error).strip()}") from error
+            raise self._error(error) from error
+
+    def _hold(self, epoch: int, until: float | None) -> None:
+        """Checks or renews the lease in the open transaction."""
+        if until is None:
+            held = self.dialect.execute(self._lease_check, (LEASE,)) == [(epoch,)]
+        else:
+            held = self.dialect.write(self._sql["lease_renew"], [(until, LEASE, epoch)]) == 1
+        if not held:
+            raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
+
+    def _write(self, batch: Batch) -> None:
+        for statement, rows in batch.writes.items():
+            if not rows:
+                continue
+            changed = self.dialect.write(self._sql[statement], rows)
+            if statement in batch.guarded and changed != len(rows):
+                raise Stale(f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}")
+
+    def _error(self, error: Exception) -> StoreError:
+        kind = Stale if self.dialect.is_duplicate(error) else StoreError
+        return kind(f"database: {str(error).strip()}")
 
     def version(self) -> int:
         """Returns the number of the newest migration applied; 0 for an empty database."""

@@ -6,6 +6,8 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
+from clearance.store.sql import statements_triggers
+
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
 STATEMENTS: dict[str, str] = {
@@ -117,3 +119,5 @@ STATEMENTS: dict[str, str] = {
     "consumed_add": "INSERT INTO consumed (subscription, event, request) VALUES (?, ?, ?)",
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
+
+STATEMENTS |= statements_triggers.STATEMENTS

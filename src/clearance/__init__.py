@@ -28,6 +28,7 @@ _HOME = {
     "Model": "clearance.types.references",
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
+    "Written": "clearance.types.written",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from clearance.types.references import Model as Model
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
+    from clearance.types.written import Written as Written
 
 __all__ = ["__version__", *_HOME]
 

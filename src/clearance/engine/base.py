@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from clearance.types.artifact import Argument, Artifact
+from clearance.types.cause import Cause
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +49,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: index among the mapped instances; -1 when the task is not mapped.
         number: which attempt this is, from 1.
         checkpoint: name of the directory that is kept from one attempt of this instance to the next.
+        cause: what started the run; None where somebody did.
     """
 
     attempt: str
@@ -68,6 +70,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: int = -1
     number: int = 1
     checkpoint: str = ""
+    cause: Cause | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

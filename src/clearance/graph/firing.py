@@ -90,9 +90,7 @@ def check_mode(
     if mode not in MODES:
         raise GraphError(f"{where}: no mode {mode!r}: use one of {', '.join(MODES)}{nearest(str(mode), MODES)}")
     if mode == "each" and len(assets) > 1:
-        raise GraphError(
-            f"{where}: each follows one asset, not {', '.join(assets)}: use drain or key, or several DAGs"
-        )
+        raise GraphError(f"{where}: each follows one asset, not {', '.join(assets)}: use drain or key, or several DAGs")
     if mode == "rollup" and names_any:
         raise GraphError(f"{where}: a rollup waits for every asset it names: use all instead of any")
     if mode == "rollup" and not _count(expect):
@@ -132,7 +130,9 @@ def check_firing(schedule: Condition | None, given: dict[str, Any], where: str) 
         return None
     on = waits_for(schedule)
     if schedule is None:
-        raise GraphError(f"{where}: {next(iter(said))} belongs to a schedule: add schedule=cron(…), every(…) or asset(…)")
+        raise GraphError(
+            f"{where}: {next(iter(said))} belongs to a schedule: add schedule=cron(…), every(…) or asset(…)"
+        )
     for name in ("mode", "expect", "debounce"):
         if name in said and on is None:
             raise GraphError(f"{where}: {name} says how events become runs, but the schedule waits for no asset")
@@ -140,9 +140,7 @@ def check_firing(schedule: Condition | None, given: dict[str, Any], where: str) 
         said["debounce"] = seconds(said["debounce"], "debounce")
     firing = Firing(**said)
     if on is not None:
-        check_mode(
-            where, firing.mode, _assets(on), _names_any(on), firing.expect, firing.max_active, firing.debounce
-        )
+        check_mode(where, firing.mode, _assets(on), _names_any(on), firing.expect, firing.max_active, firing.debounce)
     check_most(where, firing.max_active)
     if firing.start is not None:
         if not isinstance(firing.start, datetime) or firing.start.utcoffset() is None:

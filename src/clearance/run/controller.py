@@ -21,7 +21,7 @@ import msgspec
 
 from clearance.cluster import Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import UsageError, nearest
+from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
 from clearance.run import arguments, recovery, rows
 from clearance.run.clearance import Desks, Verdict
@@ -30,10 +30,12 @@ from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
+from clearance.run.triggers import Triggers
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 SKIP = "clearance.errors.Skip"
@@ -97,6 +99,7 @@ class Controller:
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
+        self.triggers = Triggers(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._retries: list[tuple[float, int, Instance]] = []
@@ -132,27 +135,39 @@ class Controller:
                 return found.id, False
         now = self.clock()
         id = submission.run_id or self._next_id(graph.dag)
+        self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
+        self.begin(id, graph, version, submission.bundle, submission.principal)
+        return id, True
+
+    def begin(
+        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
+    ) -> None:
+        """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
+        now = self.clock()
         lock = self.evidence.environment()
         self._numbers += 1
         run = ActiveRun(
-            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
-            graph=graph, principal=submission.principal, environment=lock.digest,
+            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=bundle,
+            graph=graph, principal=principal, environment=lock.digest, cause=cause,
         )  # fmt: skip
         ledger = self.ledger
         ledger.add("environment_add", lock.digest, lock.text)
-        ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         ledger.add(
             "run_add", run.number, run.key, id, graph.dag, version, RunState.RUNNING,
-            rows.json_text(graph.parameters), submission.principal, lock.digest, now,
+            rows.json_text(graph.parameters), principal, lock.digest, now,
         )  # fmt: skip
         for instance in run.nodes:
             ledger.add_instance(instance, now)
         self.runs[id] = run
-        ledger.tell_of(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
+        told: dict[str, Any] = {"dag": graph.dag, "tasks": len(run.nodes)}
+        if cause is not None:
+            ledger.add_cause(run, cause)
+            told["cause"] = cause.kind
+        ledger.tell_of(now, run, None, "created", told)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
+        self.triggers.prepare(run)
         self.machine.begin(run)
-        return id, True
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
         """Goes on with a run: everything that did not succeed is done again.
@@ -232,7 +247,7 @@ class Controller:
     @property
     def busy(self) -> bool:
         """True while a run is active or a service is wanted."""
-        return bool(self.runs) or self.services.wanted
+        return bool(self.runs) or self.services.wanted or self.triggers.pending
 
     # -- the turn ----------------------------------------------------------------------------------------------------
 
@@ -269,6 +284,13 @@ class Controller:
         Raises:
             LeaseLost: another controller leads.
         """
+        try:
+            return self._turn()
+        except BaseException:
+            self.database.abandon()
+            raise
+
+    def _turn(self) -> float:
         now = self.clock()
         for event in self.engine.observe():
             self._observe(event, now)
@@ -277,8 +299,9 @@ class Controller:
             if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
                 self.machine.wake(instance)
         self.services.reconcile(now)
+        self.triggers.turn(now)
         self._commit(now, self._clear(now))
-        due = [self.ledger.due, self.services.due]
+        due = [self.ledger.due, self.services.due, self.triggers.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -346,7 +369,12 @@ class Controller:
         self.complete(instance, result, started, now)
 
     def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
-        """Ends an instance with success: its result is stored and attested in the same transaction."""
+        """Ends an instance with success: result, attestation and events of assets are in the same transaction."""
+        try:
+            written = self.triggers.written(instance, result)
+        except (ClearanceError, msgspec.MsgspecError) as error:
+            self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
+            return
         if result is not None:
             self.ledger.add(
                 "artifact_add", instance.run.number, instance.number, result.digest,
@@ -355,6 +383,8 @@ class Controller:
             for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
                 self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
+        if written:
+            self.triggers.wrote(instance, written, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""
@@ -432,6 +462,7 @@ class Controller:
                 instance=instance.position,
                 number=instance.attempts,
                 checkpoint=f"{run.key}.{instance.number}",
+                cause=run.cause,
             )
         )
 
@@ -440,6 +471,7 @@ class Controller:
         events = self.ledger.commit(now, changes)
         for run, _ in changes.ended:
             self.runs.pop(run.id, None)
+            self.triggers.ended(run)
         self._act()
         if events:
             for listener in list(self.listeners):

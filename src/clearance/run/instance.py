@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
 from clearance.types.artifact import Argument, Artifact
+from clearance.types.cause import Cause
 from clearance.types.states import TaskState
 
 
@@ -84,6 +85,7 @@ class ActiveRun:
     graph: Graph
     principal: str = ""
     environment: str = ""
+    cause: Cause | None = None
     nodes: list[Instance] = field(default_factory=list)
     expanded: dict[int, list[Instance]] = field(default_factory=dict)
     children: list[list[int]] = field(default_factory=list)

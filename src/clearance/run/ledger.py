@@ -22,11 +22,12 @@ from clearance.run.lease import SECONDS
 from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 ORDER = (
-    "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
-    "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+    "environment_add", "version_add", "run_add", "run_cause_add", "instance_add", "instance_count", "instance_open",
+    "instance_change", "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
 
@@ -64,6 +65,13 @@ class Ledger:
         self._batch.add(
             "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
             TaskState.SCHEDULED, instance.pending, 0, 0, 0, 0, 0.0, now, "",
+        )  # fmt: skip
+
+    def add_cause(self, run: ActiveRun, cause: Cause) -> None:
+        """Adds why a new run was started."""
+        self._batch.add(
+            "run_cause_add", run.number, run.graph.dag, cause.kind, cause.start, cause.end, cause.again,
+            cause.request or None, cause.backfill,
         )  # fmt: skip
 
     def change_run(self, number: int, state: RunState, finished: float | None, stored: str) -> None:
@@ -118,7 +126,7 @@ class Ledger:
         for event in events:
             append(self._batch, event)
         renew = now > self.due
-        if self._batch or renew:
+        if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
             self._until = until or self._until

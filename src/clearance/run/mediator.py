@@ -153,9 +153,7 @@ class Subscription:
             raise GraphError(f"a subscription is named by the DAG it starts, not {self.name!r}")
         where = f"subscription {self.name!r}"
         object.__setattr__(self, "assets", tuple(assets_of(self.on)))
-        check_mode(
-            where, self.mode, self.assets, _names_any(self.on), self.expect, self.max_active, self.debounce
-        )
+        check_mode(where, self.mode, self.assets, _names_any(self.on), self.expect, self.max_active, self.debounce)
         if not _seconds(self.at) or math.isnan(self.at):
             raise GraphError(f"{where}: at is {self.at!r}: use seconds since 1970")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from clearance.run.orders import Order, Register
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -63,7 +64,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | StopService | Status
+Request = Submit | Follow | Cancel | Resume | Why | StopService | Status | Register | Order
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

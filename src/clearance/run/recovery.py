@@ -8,6 +8,7 @@ from clearance.cluster import Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
 from clearance.run import arguments, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.machine import counts_as_failure
@@ -71,6 +72,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
     run = ActiveRun(
         number=row.number, key=row.key, id=row.id, version=row.version, bundle=bundle,
         graph=model.decode(bytes(graph)), principal=row.principal, environment=row.environment,
+        cause=cause_of(database, row.number),
     )  # fmt: skip
     results = rows.artifacts(database, row.number)
     for stored in rows.instance_rows(database, row.number):

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from clearance.errors import UsageError, nearest
-from clearance.run import recovery, rows
+from clearance.run import looking, recovery, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
@@ -39,7 +40,8 @@ def run(database: Database, id: str) -> dict[str, Any]:
         _instance(each, attempts.get(each.number, []), results.get(each.number))
         for each in sorted(rows.instance_rows(database, row.number), key=lambda each: (each.node, each.position))
     ]
-    return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "tasks": tasks}
+    why_started = looking.cause(cause_of(database, row.number))
+    return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "cause": why_started, "tasks": tasks}
 
 
 def find(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows.InstanceRow]:

@@ -35,7 +35,7 @@ CREATE TABLE backfill (
     principal TEXT NOT NULL,
     starts_at $REAL NOT NULL,
     ends_at $REAL NOT NULL,
-    only TEXT NOT NULL,
+    which TEXT NOT NULL,
     newest_first BIGINT NOT NULL,
     concurrency BIGINT NOT NULL,
     state TEXT NOT NULL,

@@ -15,8 +15,7 @@ STATEMENTS: dict[str, str] = {
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
     "lease_create": "INSERT INTO lease (name, epoch, holder, address, expires_at) VALUES (?, 0, '', '', 0)"
     " ON CONFLICT (name) DO NOTHING",
-    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ?"
-    " WHERE name = ? AND epoch = ?",
+    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_check": "SELECT epoch FROM lease WHERE name = ?",
     "lease_renew": "UPDATE lease SET expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_release": "UPDATE lease SET expires_at = 0, holder = '' WHERE name = ? AND epoch = ?",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _DAG = "name, version, source, principal, paused, registered_at"
 _BACKFILL = (
-    "id, dag, version, principal, starts_at, ends_at, only, newest_first, concurrency, state, created_at, finished_at"
+    "id, dag, version, principal, starts_at, ends_at, which, newest_first, concurrency, state, created_at, finished_at"
 )
 
 STATEMENTS: dict[str, str] = {

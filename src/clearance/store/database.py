@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -165,7 +166,8 @@ class Database:
         """Takes back what `put` wrote since `enter`; does nothing where nothing was entered."""
         if self._entered:
             self._entered = False
-            self.dialect.rollback()
+            with suppress(self.dialect.error):  # the connection may be gone, and with it the transaction
+                self.dialect.rollback()
 
     def apply(self, batch: Batch, *, epoch: int, lease_until: float | None = None) -> None:
         """Writes the batch in one transaction under the lease, with what was put since `enter`, and commits.

@@ -11,6 +11,7 @@ from support.controllers import NOON, Clock, ScriptedEngine, Tower
 from support.postgresql import database_url as database_url
 from support.runs import home as home
 
+
 @pytest.fixture
 def clock() -> Clock:
     """Stands at noon of 2026-03-01 in UTC."""

@@ -231,5 +231,3 @@ def test_two_that_both_lead_make_one_run_of_a_fire(tower: Towers, clock: Clock):
     assert second.runs() == [f"hourly/{at(13)}"]
     rows: list[Any] = second.database.dialect.execute("SELECT last FROM schedule")
     assert rows == [(NOON + HOUR,)]
-
-

@@ -1,4 +1,4 @@
-"""Events of assets in the control loop, on both databases: the success, its event and the runs that it starts are one
+"""Events of assets in the control loop, on both databases: a success, its event and the runs that it starts are one
 transaction; each event is consumed once and none is lost, whoever dies, stops, wakes late, or also believes it leads."""
 
 from __future__ import annotations
@@ -324,8 +324,8 @@ def test_two_that_both_lead_lose_no_event_and_consume_each_once(tower: Towers, c
 
         orders = [Emit(A.uri, str(index // 2)), Emit(B.uri, str(index // 2))]
 
-        def act(each: Tower, orders: list[Emit] = orders) -> float:
-            each.triggers.obey(orders[each is pair[0]], "me")
+        def act(each: Tower, orders: list[Emit] = orders, first: Tower = pair[0]) -> float:
+            each.triggers.obey(orders[each is first], "me")
             return each.turn()
 
         results = together(*pair, act)

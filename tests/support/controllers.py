@@ -143,6 +143,8 @@ class Tower:
 
 def submit(tower: Tower, dag: Dag, id: str = "") -> str:
     """Starts a run as a person would, and commits."""
-    run, _ = tower.controller.submit(Submission(graph=model.encode(dag.graph()), bundle=BUNDLE, module="pipe", run_id=id))
+    run, _ = tower.controller.submit(
+        Submission(graph=model.encode(dag.graph()), bundle=BUNDLE, module="pipe", run_id=id)
+    )
     tower.controller.turn()
     return run

@@ -73,7 +73,7 @@ class Leading:
             self._loop.close()
         stop = kind is None and not self.keep and not self.controller.busy
         self._engine.close(stop=stop)
-        if kind is None or not issubclass(kind, LeaseLost):
+        if (kind is None or not issubclass(kind, LeaseLost)) and not self._database.lost:
             self._database.write("lease_release", LEASE, self._epoch)
 
 

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clearance.errors import LeaseLost
+from clearance.errors import LeaseLost, StoreError
 from clearance.run.client import Client, Gone, Refusing
 from clearance.run.embedded import RACES, Leading, opened, try_to_lead
 from clearance.run.loop import Loop
 from clearance.run.messages import Answer, Refusal, Reply
 from clearance.run.orders import Register
 from clearance.settings import Settings
-from clearance.store.database import Stale
+from clearance.store.database import Database, Stale
 
 TRY_SECONDS = 1.0
 
@@ -75,6 +75,7 @@ def stand_by(settings: Settings, say: Callable[[str], object], requests: Sequenc
 
     Raises:
         Refusing: one of them was refused.
+        StoreError: the database failed; one that went away is opened again.
     """
     stopped = threading.Event()
 
@@ -83,37 +84,57 @@ def stand_by(settings: Settings, say: Callable[[str], object], requests: Sequenc
             signal.signal(number, lambda *_: stopped.set())
 
     listen()
-    told, races = "", 0
     registrations = Registrations(requests, say)
-    with opened(settings) as database:
-        while not stopped.is_set():
-            taken = try_to_lead(settings, database)
-            if not isinstance(taken, int):
-                if told != taken.holder:
-                    told = taken.holder
-                    say(f"standing by: process {told.split(':')[1]} leads")
-                with contextlib.suppress(Gone):
-                    registrations.there(taken.address)
-                stopped.wait(TRY_SECONDS)
-                continue
-            leading = Leading(settings, database, taken)
+    while not stopped.is_set():
+        with opened(settings) as database:
             try:
-                with leading as loop:
-                    loop.handle_signals()
-                    say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
-                    registrations.here(loop)
-                    loop.run(lambda: bool(loop.signals) or stopped.is_set() or registrations.refusal is not None)
-                    leading.keep = leading.controller.busy
-                if registrations.refusal is not None:
-                    raise Refusing(registrations.refusal)
-                if leading.keep:
-                    say("stopped; tasks and services go on: `clearance up` adopts them")
+                _stand_by(settings, database, say, registrations, stopped, listen)
                 return
-            except LeaseLost as error:
-                say(str(error))
-            except Stale as error:
-                races += 1
-                if races == RACES:
+            except StoreError as error:
+                if not database.lost:
                     raise
-                say(f"another controller was first: {error}")
-            listen()
+                say(f"the database went away, trying again: {error}")
+                stopped.wait(TRY_SECONDS)
+                listen()
+
+
+def _stand_by(
+    settings: Settings,
+    database: Database,
+    say: Callable[[str], object],
+    registrations: Registrations,
+    stopped: threading.Event,
+    listen: Callable[[], None],
+) -> None:
+    told, races = "", 0
+    while not stopped.is_set():
+        taken = try_to_lead(settings, database)
+        if not isinstance(taken, int):
+            if told != taken.holder:
+                told = taken.holder
+                say(f"standing by: process {told.split(':')[1]} leads")
+            with contextlib.suppress(Gone):
+                registrations.there(taken.address)
+            stopped.wait(TRY_SECONDS)
+            continue
+        leading = Leading(settings, database, taken)
+        try:
+            with leading as loop:
+                loop.handle_signals()
+                say(f"leading {settings.home} (epoch {taken}); Ctrl-C stops")
+                registrations.here(loop)
+                loop.run(lambda: bool(loop.signals) or stopped.is_set() or registrations.refusal is not None)
+                leading.keep = leading.controller.busy
+            if registrations.refusal is not None:
+                raise Refusing(registrations.refusal)
+            if leading.keep:
+                say("stopped; tasks and services go on: `clearance up` adopts them")
+            return
+        except LeaseLost as error:
+            say(str(error))
+        except Stale as error:
+            races += 1
+            if races == RACES:
+                raise
+            say(f"another controller was first: {error}")
+        listen()

@@ -45,6 +45,9 @@ class Dialect(Protocol):
     def script(self, sql: str) -> None: ...
     def is_duplicate(self, error: Exception) -> bool: ...
     def problems(self) -> list[str]: ...
+    @property
+    def lost(self) -> bool: ...
+    def oust(self, name: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -122,6 +125,25 @@ class Database:
             return self.dialect.write(self._sql[statement], [parameters])
         except self.dialect.error as error:
             raise StoreError(f"database: {statement}: {str(error).strip()}") from error
+
+    @property
+    def lost(self) -> bool:
+        """True when the connection to the server is gone."""
+        return self.dialect.lost
+
+    def oust(self, lease: str) -> None:
+        """Takes back the open transaction of a controller whose lease of this name has expired.
+
+        One that was stopped within a transaction (SIGSTOP, a paused machine) holds the lease's row, and nobody could
+        take over from it. On PostgreSQL its connection is ended; on SQLite nothing can be done.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        try:
+            self.dialect.oust(lease)
+        except self.dialect.error as error:
+            raise self._error(error) from error
 
     @property
     def entered(self) -> bool:

@@ -1,5 +1,5 @@
-"""Events of assets in the control loop, on both databases: a success, its event and the runs that it starts are one
-transaction; each event is consumed once and none is lost, whoever dies, stops, wakes late, or also believes it leads."""
+"""Events of assets in the control loop, on both databases: a success, its event and the runs that it starts are
+one transaction; each event is consumed once and none is lost, whoever dies, stops, wakes late, or also leads."""
 
 from __future__ import annotations
 

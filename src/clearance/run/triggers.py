@@ -14,12 +14,12 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clearance.run import causes, dags, rows
+from clearance.run import causes, dags, rows, waiting
 from clearance.run.assets import Assets, Requested
 from clearance.run.backfill import Backfills
 from clearance.run.dags import Dags, KnownDag, Version
@@ -45,6 +45,9 @@ class Triggers:
 
     Args:
         controller: which leads; its runs, ledger and clock are used.
+
+    Attributes:
+        waking: is told, for each name under which a task may wait for an event, kind, name and what the task is told.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -54,6 +57,7 @@ class Triggers:
         self.dags = Dags(self._database, self._write, self.assets)
         self.schedules = Schedules(self._database, self._write, self._start, self._active)
         self.backfills = Backfills(self._database, self._write, self._start, self._of_backfill)
+        self.waking: Callable[[str, str, dict[str, Any]], object] = lambda *_: None
         self._ended: list[ActiveRun] = []
         self._recovered = False
         self._fires = math.inf
@@ -151,6 +155,9 @@ class Triggers:
     def _emit(self, asset: str, key: str | None, source: str | None, now: float) -> tuple[int, list[str]]:
         requested = self.assets.emit(asset, now, key=key, source=source)
         number = int(self._database.rows("asset_event_highest")[0][0])
+        event = Trigger(number, check_asset(asset), now, key)
+        for name in waiting.keys_of(event):
+            self.waking(waiting.KIND, name, waiting.payload(event))
         started = self._request(requested, now)
         self._changed = True
         return number, started

@@ -69,9 +69,9 @@ STATEMENTS: dict[str, str] = {
     " ORDER BY consumed.event, consumed.subscription",
     "asset_event_waits": "SELECT event, subscription FROM asset_waiting WHERE event BETWEEN ? AND ?"
     " ORDER BY event, subscription",
-    "asset_event_first": "SELECT number, asset, at, key FROM asset_event WHERE asset = ? AND number > ?"
+    "asset_event_first": "SELECT number, asset, at, key FROM asset_event WHERE asset = ? AND at >= ?"
     " ORDER BY number LIMIT 1",
-    "asset_event_first_of_key": "SELECT number, asset, at, key FROM asset_event WHERE asset = ? AND number > ?"
+    "asset_event_first_of_key": "SELECT number, asset, at, key FROM asset_event WHERE asset = ? AND at >= ?"
     " AND key = ? ORDER BY number LIMIT 1",
     "asset_subscription_any": "SELECT 1 FROM asset_subscription LIMIT 1",
     "asset_run_key": "SELECT key FROM asset_run WHERE number = ?",

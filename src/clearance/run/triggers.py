@@ -29,7 +29,7 @@ from clearance.run.orders import ChangeBackfill, CreateBackfill, Emit, Order, Pa
 from clearance.run.schedules import Schedules
 from clearance.store.database import Batch
 from clearance.types.artifact import Artifact
-from clearance.types.cause import Cause
+from clearance.types.cause import Cause, Trigger
 from clearance.types.written import Written
 
 if TYPE_CHECKING:

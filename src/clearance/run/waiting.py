@@ -29,7 +29,7 @@ def wait_key(asset: str, key: str | None = None) -> str:
 
 
 def keys_of(event: Trigger) -> tuple[str, ...]:
-    """Returns the names under which tasks may wait for this event; no URI holds `#`, so that none is taken for another."""
+    """Returns the names under which tasks may wait for this event. No URI holds `#`: none is taken for another."""
     return (event.asset,) if event.key is None else (event.asset, f"{event.asset}#{event.key}")
 
 

@@ -210,6 +210,23 @@ def test_a_request_of_a_dag_that_is_known_no_more_ends(tower: Towers, clock: Clo
     assert first.triggers.assets.wanted() == []
 
 
+def test_a_run_of_a_dag_that_is_known_no_more_ends_as_any_other(tower: Towers, clock: Clock):
+    first = tower()
+    first.register(waiting("gone", A, max_active=1))
+    emit(first, A)
+    emit(first, A)
+    first.triggers.obey(Unregister("gone"), "me")
+    first.settle()
+    assert first.runs() == ["gone/asset-1"]
+    assert first.triggers.assets.wanted() == []
+    first.register(waiting("gone", A))
+    clock.now += lease.SECONDS + 1
+    second = tower(first.engine)
+    second.settle()
+    assert emit(second, A) == ["gone/asset-2"]
+    assert consumed(second) == [("gone", 1), ("gone", 3)], "what waited for it was dropped with it"
+
+
 # -- who dies, stops, or also leads -----------------------------------------------------------------------------------
 
 

@@ -307,7 +307,10 @@ class Assets:
         touched = set(names)
         due = {name for (name,) in self._database.rows("asset_subscriptions_due", turn.now)}
         for name in sorted((touched | due) - {without}):
-            row = self._row(name)
+            found = self._database.rows("asset_subscription_get", name)
+            if not found:
+                continue  # it waits for nothing any more; this was the end of one of its runs
+            row = _Row(*found[0])
             active = self._database.rows("asset_run_active", name)[0][0] - (name == ended) + self._others(name)
             paused = bool(row.paused) and name != resumed
             inbox = Inbox(row.subscription, active, paused, partial(self._fired, name))

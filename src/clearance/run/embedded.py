@@ -70,7 +70,7 @@ class Leading:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._database.abandon()
         if self._loop is not None:
-            self._loop.close()
+            self._loop.close(send=kind is None)
         stop = kind is None and not self.keep and not self.controller.busy
         self._engine.close(stop=stop)
         if (kind is None or not issubclass(kind, LeaseLost)) and not self._database.lost:

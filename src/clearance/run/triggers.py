@@ -14,6 +14,7 @@ Rules:
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,8 @@ class Triggers:
 
     def _emit(self, asset: str, key: str | None, source: str | None, now: float) -> tuple[int, list[str]]:
         requested = self.assets.emit(asset, now, key=key, source=source)
-        number = int(self._database.rows("asset_event_highest")[0][0])
+        rows_of = self._database.rows
+        number = int((rows_of("asset_event_highest") if source is None else rows_of("asset_event_of", source))[0][0])
         event = Trigger(number, check_asset(asset), now, key)
         for name in waiting.keys_of(event):
             self.waking(waiting.KIND, name, waiting.payload(event))
@@ -165,10 +167,12 @@ class Triggers:
     def _request(self, requested: Iterable[Requested], now: float) -> list[str]:
         """Makes the runs of requests; returns their ids. A request of a DAG that is known no more ends at once."""
         made = []
-        for request in requested:
+        wanted = deque(requested)
+        while wanted:
+            request = wanted.popleft()
             found = self._database.rows("dag_get", request.subscription)
             if not found:
-                self.assets.finish(request.number, now)
+                wanted.extend(self.assets.finish(request.number, now))
                 continue
             dag = KnownDag(*found[0])
             id = causes.request_id(dag.name, request.number)

@@ -23,6 +23,7 @@ _HOME = {
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Skip": "clearance.errors",
+    "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
     "Model": "clearance.types.references",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from clearance.types.references import Model as Model
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
+    from clearance.types.secret import Secret as Secret
     from clearance.types.written import Written as Written
 
 __all__ = ["__version__", *_HOME]

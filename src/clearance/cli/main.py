@@ -28,6 +28,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "retry": ("control", "Run the failed tasks of a run again, and follow it."),
         "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
         "cancel": ("control", "Cancel a run that goes on."),
+        "approve": ("decide", "Say yes to a task that asks for a decision."),
+        "reject": ("decide", "Say no to a task that asks for a decision."),
     },
     "Look": {
         "runs": ("runs", "List runs, or show and draw one."),

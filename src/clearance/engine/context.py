@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clearance.errors import ClearanceError
+from clearance.types.deferral import Resumed
 
 
 class Facts:
@@ -30,6 +31,7 @@ class Facts:
         checkpoint: the directory that is kept for the next attempt; empty when the launch names none.
         grace: seconds between the notice (SIGTERM) and the kill.
         ready: how `context.ready` reaches the engine; None where there is nobody to tell.
+        resumed: what this attempt is told that goes on after a wait.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class Facts:
         "rank",
         "ready",
         "rendezvous",
+        "resumed",
         "run",
         "size",
         "task",
@@ -62,6 +65,7 @@ class Facts:
         checkpoint: str = "",
         grace: float = 10.0,
         ready: Callable[[dict[str, Any]], None] | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self.attempt = attempt
         self.run = run
@@ -75,6 +79,7 @@ class Facts:
         self.checkpoint = checkpoint
         self.grace = grace
         self.ready = ready
+        self.resumed = resumed
 
 
 class Context:
@@ -155,6 +160,11 @@ class Context:
     def grace(self) -> float:
         """Seconds between the notice (SIGTERM) and the kill."""
         return self._now().grace
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """What happened, where an attempt before this one raised `Defer`: kind, key, state, payload; else None."""
+        return self._now().resumed
 
     def ready(self, info: dict[str, Any]) -> None:
         """Says that this service can answer, and how it is reached.

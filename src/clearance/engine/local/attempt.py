@@ -235,6 +235,7 @@ def facts_of(
         checkpoint=os.path.join(place.home, "checkpoints", launch.checkpoint) if launch.checkpoint else "",
         grace=launch.grace,
         ready=ready,
+        resumed=launch.resumed,
     )
 
 

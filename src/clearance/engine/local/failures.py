@@ -8,9 +8,10 @@ import sys
 import traceback
 
 from clearance.engine.base import Failure
+from clearance.errors import Defer
 from clearance.types.serialisable import qualified
 
-_QUIET = ("clearance.errors.Skip", "exit")
+_QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "exit")
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
@@ -28,6 +29,7 @@ def describe(error: BaseException, rank: int) -> Failure:
         tuple(qualified(base) for base in kind.__mro__),
         _traceback(error),
         rank,
+        error.data if isinstance(error, Defer) else {},
     )
 
 

@@ -24,6 +24,7 @@ _HOME = {
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
     "Skip": "clearance.errors",
+    "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
     "Model": "clearance.types.references",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from clearance.types.references import Model as Model
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
+    from clearance.types.secret import Secret as Secret
 
 __all__ = ["__version__", *_HOME]
 

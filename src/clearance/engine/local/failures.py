@@ -9,6 +9,7 @@ import traceback
 
 from clearance.engine.base import Failure
 from clearance.errors import Defer
+from clearance.types.masking import masker
 from clearance.types.serialisable import qualified
 
 _QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "exit")
@@ -19,17 +20,18 @@ _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 def describe(error: BaseException, rank: int) -> Failure:
     """Describes an exception of the task; frames of Clearance itself are left out of the traceback."""
     if isinstance(error, SystemExit):
-        return Failure("exit", f"the task called sys.exit({error.code!r}): a task ends by returning", rank=rank)
+        code = masker.text(repr(error.code))
+        return Failure("exit", f"the task called sys.exit({code}): a task ends by returning", rank=rank)
     kind = type(error)
     lines = str(error).strip().splitlines() or [""]
-    message = "\n".join(lines[:2])[:2000]
+    message = masker.text("\n".join(lines[:2]))[:2000]
     return Failure(
         qualified(kind),
         message,
         tuple(qualified(base) for base in kind.__mro__),
-        _traceback(error),
+        masker.text(_traceback(error)),
         rank,
-        error.data if isinstance(error, Defer) else {},
+        masker.value(error.data) if isinstance(error, Defer) else {},
     )
 
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import datetime
 import functools
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clearance.errors import ClearanceError, Defer, GraphError
+from clearance.graph.annotations import members
 from clearance.graph.duration import seconds
 from clearance.graph.origin import call_site
+from clearance.graph.signature import Signature
 from clearance.graph.task import Task, task
 from clearance.operators.contract import attempt, operator, resumed, text_of
 from clearance.operators.http import request
@@ -55,9 +58,25 @@ def sensor(
         def poke(*args: Any, **kwargs: Any) -> Any:
             return _held(predicate(*args, **kwargs), pace)
 
-        return task(**_limited(how, pace))(poke)
+        made: Task[..., Any] = task(**_limited(how, pace))(poke)
+        made.signature = _Held(made.signature)
+        return made
 
     return decorate
+
+
+class _Held(Signature):
+    """The signature of a predicate that has held: its result is not None."""
+
+    def __init__(self, predicate: Signature) -> None:
+        vars(self).update(vars(predicate))
+
+    @property
+    def returns(self) -> Any:
+        """The annotation of the result without None."""
+        found = super().returns
+        some = tuple(member for member in members(found) if member is not type(None))
+        return typing.Union[some] if some and len(some) < len(members(found)) else found  # noqa: UP007
 
 
 def file_sensor(name: str, path: Any, *, poke_interval: float | str = 60, **how: Any) -> Any:

@@ -137,7 +137,9 @@ def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, A
         path = url.removeprefix("sqlite:///")
         if path != ":memory:" and not Path(path).parent.is_dir():
             raise OperatorFailed(f"{path}: its folder does not exist")
-        return sqlite3.connect(path, timeout=60.0)
+        connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+        connection.execute("BEGIN")  # Python's own begins no transaction before CREATE TABLE
+        return connection
     try:
         import psycopg
     except ModuleNotFoundError:

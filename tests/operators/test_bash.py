@@ -49,7 +49,8 @@ main = dag("main", listed >> total)
 
 
 def test_a_script_gets_values_in_variables_and_stops_at_the_first_failure_of_a_pipe(bench):
-    bench.run("""
+    bench.run(
+        """
 @task
 def raw() -> str:
     return '$(touch hacked); "quoted"'
@@ -60,7 +61,9 @@ def main():
     bash("file", shell='echo "$N" > made.txt', env={"N": 3}, result="made.txt")
     bash("whole", ["seq", "3"], result="output")
     bash("pipe", shell="false | true; echo reached")
-""", expect=1)
+""",
+        expect=1,
+    )
     assert bench.result("safe") == '$(touch hacked); "quoted"'
     assert bench.fetch("file").read_text() == "3\n"
     assert bench.fetch("whole").read_text() == "1\n2\n3\n"
@@ -69,11 +72,14 @@ def main():
 
 
 def test_exit_code_99_skips_and_another_can_be_chosen(bench):
-    printed = bench.run("""
+    printed = bench.run(
+        """
 main = dag("main", [
     bash("nothing", shell="exit 99"), bash("other", shell="exit 7", skip_on=7), bash("bad", shell="exit 3"),
 ])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert bench.states() == {"nothing": "skipped", "other": "skipped", "bad": "failed"}
     assert "the script ended with exit code 3" in printed
 
@@ -89,9 +95,12 @@ main = dag("main", bash("use", shell='echo "got $TOKEN"; test -n "$TOKEN"', env=
 
 
 def test_a_missing_secret_fails_the_task_and_names_the_mend(bench):
-    printed = bench.run("""
+    printed = bench.run(
+        """
 main = dag("main", bash("use", ["true"], env={"TOKEN": Secret.env("NO_SUCH_TOKEN")}))
-""", expect=1)
+""",
+        expect=1,
+    )
     assert "NO_SUCH_TOKEN" in printed
     assert bench.states() == {"use": "failed"}
 

@@ -158,10 +158,13 @@ main = dag("main", http("flaky", "{server.url}/flaky", result="status", retries=
 
 
 def test_an_unexpected_status_fails_with_what_the_server_said(bench, server):
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 main = dag("main", [http("missing", "{server.url}/missing"),
                     http("fine", "{server.url}/missing", expect=404, result="text")])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert "HTTP 404" in printed
     assert "nothing here" in bench.log("missing")
     assert bench.result("fine") == "nothing here"
@@ -201,7 +204,7 @@ def test_a_certificate_is_verified_unless_its_authority_is_named(tmp_path):
     context.load_cert_chain(pem)
     server = Server(context)
     try:
-        with pytest.raises(Refused, match="certificate of 127.0.0.1 is not accepted"):
+        with pytest.raises(Refused, match=r"certificate of 127\.0\.0\.1 is not accepted"):
             ask(f"{server.url}/x")
         assert ask(f"{server.url}/x", authority=str(pem)).status == 200
         wrong = server.url.replace("127.0.0.1", "localhost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 import sqlite3
 import threading
@@ -73,7 +74,7 @@ main = dag("main", file_sensor("arrived", str(HERE / "arrived"), poke_interval=6
 """)
     run = bench.home.start("run", f"{file}:main")
     deadline = time.monotonic() + 30
-    while "deferred" not in (bench.home.path.exists() and bench.home.start("runs", "list").communicate()[0] or ""):
+    while "deferred" not in ((bench.home.path.exists() and bench.home.start("runs", "list").communicate()[0]) or ""):
         assert time.monotonic() < deadline
     with closing(sqlite3.connect(bench.home.path / "clearance.db")) as connection:
         attempts = connection.execute("SELECT outcome FROM attempt").fetchall()
@@ -130,7 +131,8 @@ main = dag("main", [
 
 
 def test_a_timeout_fails_or_skips_and_a_look_that_raises_is_a_failure(bench):
-    printed = bench.run("""
+    printed = bench.run(
+        """
 @sensor(poke_interval=0.05, timeout=0.3)
 def never() -> bool:
     return False
@@ -144,7 +146,9 @@ def broken() -> bool:
     raise OSError("no such share")
 
 main = dag("main", [never, soft, broken])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert bench.states() == {"never": "failed", "soft": "skipped", "broken": "failed"}
     assert "timeout of 0.3 s is over" in printed
     assert "no such share" in printed
@@ -164,7 +168,7 @@ def fourth() -> list[float]:
 main = dag("main", fourth)
 """)
     looks = bench.result("fourth")
-    for number, (before, after) in enumerate(zip(looks, looks[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(looks)):
         assert after - before >= 0.05 * 2**number * 0.98
 
 
@@ -185,7 +189,7 @@ def test_a_sensor_is_its_predicate_where_no_task_runs():
         (lambda: sensor(timeout=-1), "timeout is -1"),
         (lambda: file_sensor("x", "relative"), "give an absolute path"),
         (lambda: sql_sensor("x", "sqlite:///r", "SELECT 1"), "absolute path"),
-        (lambda: time_sensor("x", datetime.datetime(2030, 1, 1)), "with a time zone"),  # noqa: DTZ001
+        (lambda: time_sensor("x", datetime.datetime(2030, 1, 1)), "with a time zone"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_is_written(make, says):

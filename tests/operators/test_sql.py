@@ -56,7 +56,8 @@ def main():
 def test_named_parameters_a_limit_and_a_failure_that_leaves_nothing(bench, database_url):
     url = operator_url(database_url)
     named = ":low" if url.startswith("sqlite") else "%(low)s"
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 URL = {url!r}
 SERIES = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) SELECT i FROM n"
 
@@ -71,7 +72,9 @@ def main():
     sql("wrong", URL, "SELECT * FROM no_such_table")
     sql("twice", URL, "SELECT 1 AS a, 2 AS a")
     sql("none", URL, "CREATE TABLE t (x INTEGER)")
-""", expect=1)
+""",
+        expect=1,
+    )
     assert bench.result("few") == [{"i": 49}, {"i": 50}]
     assert "more than 49 rows" in printed
     assert "no_such_table" in printed
@@ -83,20 +86,26 @@ def main():
 
 
 def test_another_driver_by_its_name_and_one_that_is_missing(bench, tmp_path):
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 main = dag("main", [
     sql("one", "", "SELECT 40 + 2 AS x", driver="sqlite3", connect={{"database": {str(tmp_path / "x.db")!r}}}),
     sql("two", "", "SELECT 1", driver="no_such_driver"),
 ])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert bench.result("one") == [{"x": 42}]
     assert "'no_such_driver' is not installed" in printed
 
 
 def test_a_password_that_is_missing_fails_before_anything_is_asked(bench, database_url):
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 main = dag("main", sql("x", {operator_url(database_url)!r}, "SELECT 1 AS x", password=Secret.env("NO_PASSWORD_HERE")))
-""", expect=1)
+""",
+        expect=1,
+    )
     assert "NO_PASSWORD_HERE" in printed
 
 

@@ -109,26 +109,32 @@ main = dag("main", ssh("go", "{host()}", ["echo", "in"], identity=Secret.file("{
 
 
 def test_a_missing_key_and_an_exit_code_are_failures(bench, server):
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 main = dag("main", [
     ssh("none", "{host()}", ["true"], identity=Secret.file("/no/such/key"), {server.options}),
     ssh("bad", "{host()}", ["sh", "-c", "exit 4"], identity="{server.folder}/user", {server.options}),
 ])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert "/no/such/key" in printed
     assert f"sh on {host()} ended with exit code 4" in printed
 
 
 def test_an_unknown_host_key_and_a_strangers_key_are_refused(bench, server):
     (server.folder / "empty").touch()
-    printed = bench.run(f"""
+    printed = bench.run(
+        f"""
 main = dag("main", [
     ssh("unknown", "{host()}", ["touch", "{bench.folder}/ran"], identity="{server.folder}/user", port={server.port},
         known_hosts="{server.folder}/empty"),
     ssh("stranger", "{host()}", ["touch", "{bench.folder}/ran"], identity="{server.folder}/stranger",
         {server.options}),
 ])
-""", expect=1)
+""",
+        expect=1,
+    )
     assert printed.count("cannot be reached, its key is not known, or it refuses us") == 2
     assert "Host key verification failed" in bench.log("unknown")
     assert "Permission denied" in bench.log("stranger")

@@ -461,7 +461,7 @@ def test_approvers_are_names_or_groups():
         ((), {"seconds": float("nan")}, "from 0 to 1e10"),
         ((), {"seconds": 1, "state": object()}, "what JSON can hold"),
         ((), {"seconds": 1, "state": "x" * 70_000}, "more than 65536"),
-        ((), {"until": datetime.datetime(2030, 1, 1)}, "give it a time zone"),  # noqa: DTZ001
+        ((), {"until": datetime.datetime(2030, 1, 1)}, "give it a time zone"),
     ],
 )
 def test_a_wait_that_is_none_is_refused_where_it_is_raised(arguments, options, says):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource as rlimits
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,7 @@ from clearance.types.secret import Secret
 
 PROGRAMS = ("podman", "docker")
 LABEL = "clearance.task"
+REMOVAL = 1.5  # seconds that it may take to remove a container
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}\Z")
 _RESULTS = {"last_line": str, "text": str, "none": None}
 
@@ -148,23 +150,49 @@ def run_container(
         made.mkdir()
         command += ["--volume", f"{_plain(made)}:/out:rw"]
     command += [image, *(text_of(each) for each in arguments)]
+    if memory:  # it is the container's, not of the program that starts it
+        _, hard = rlimits.getrlimit(rlimits.RLIMIT_DATA)
+        rlimits.setrlimit(rlimits.RLIMIT_DATA, (hard, hard))
     _remove(tool, _left(tool, task))
 
-    def notice(number: int, frame: Any) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, notice)
-    try:
-        printed = process.run(command, what=f"container {image}", environment=variables, skip_on=skip_on)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _remove(tool, [own])
-        signal.signal(signal.SIGTERM, before)
+    with _Notice(context.grace):
+        try:
+            printed = process.run(command, what=f"container {image}", environment=variables, skip_on=skip_on)
+        finally:
+            _remove(tool, [own])
     if output:
         return Tree(made)
     if result == "none":
         return None
     return process.last_line(printed, image) if result == "last_line" else process.text(printed, image)
+
+
+class _Notice:
+    """Leaves the container, which is told of a notice by the program, nearly all of the grace period to end by itself.
+
+    Args:
+        grace: seconds between the notice and the kill.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._left = max(0.1, grace - REMOVAL)
+
+    def __enter__(self) -> None:
+        self._before = [
+            (signal.SIGTERM, signal.signal(signal.SIGTERM, self._told)),
+            (signal.SIGALRM, signal.signal(signal.SIGALRM, self._over)),
+        ]
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._before:
+            signal.signal(number, handler)
+
+    def _told(self, number: int, frame: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._left)
+
+    def _over(self, number: int, frame: Any) -> NoReturn:
+        raise SystemExit(128 + signal.SIGTERM)
 
 
 def _tool(program: str) -> str:
@@ -195,4 +223,5 @@ def _left(tool: str, task: str) -> list[str]:
 def _remove(tool: str, containers: list[str]) -> None:
     """Kills and removes containers; one that is gone already is no error."""
     if containers:
-        subprocess.run([tool, "rm", "--force", *containers], capture_output=True, check=False)
+        for verb in (["kill"], ["rm", "--force"]):  # `rm` alone lets a first process that ignores notice wait
+            subprocess.run([tool, *verb, *containers], capture_output=True, check=False)

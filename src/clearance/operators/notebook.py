@@ -29,7 +29,7 @@ def notebook(
     *,
     parameters: Mapping[str, Any] | None = None,
     kernel: str = "",
-    cell_timeout: float | None = None,
+    cell_timeout: int | None = None,
     **how: Any,
 ) -> Any:
     """Makes a task that executes a notebook in a kernel of its own.
@@ -39,7 +39,7 @@ def notebook(
         path: of the `.ipynb` in the bundle, absolute, or the result of a task that returns a file.
         parameters: plain values, files or trees (as their paths), constants or results.
         kernel: name of the kernel; default the notebook's own, or `python3`.
-        cell_timeout: seconds that one cell may take; default no limit.
+        cell_timeout: whole seconds that one cell may take; default no limit.
         **how: options of the task.
 
     Returns:
@@ -54,6 +54,8 @@ def notebook(
             raise GraphError(f"task {name!r} ({site}): parameter {parameter!r} is no name of a variable")
     if isinstance(path, str) and not path.endswith(".ipynb"):
         raise GraphError(f"task {name!r} ({site}): {path!r} is no notebook: its name ends in .ipynb")
+    if cell_timeout is not None and (type(cell_timeout) is not int or cell_timeout < 1):
+        raise GraphError(f"task {name!r} ({site}): cell_timeout is {cell_timeout!r}: write whole seconds, 1 or more")
     configuration = {
         "path": path, "names": names_of(parameters), "values": values_of(parameters), "kernel": kernel,
         "cell_timeout": cell_timeout,
@@ -61,9 +63,7 @@ def notebook(
     return operator(name, run_notebook, File, configuration, how)
 
 
-def run_notebook(
-    path: Any, names: list[str], values: list[Any], kernel: str, cell_timeout: float | None
-) -> Any:
+def run_notebook(path: Any, names: list[str], values: list[Any], kernel: str, cell_timeout: int | None) -> Any:
     """Runs in the attempt's process: see `notebook`."""
     try:
         nbformat: Any = importlib.import_module("nbformat")

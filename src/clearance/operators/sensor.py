@@ -93,9 +93,7 @@ def file_sensor(name: str, path: Any, *, poke_interval: float | str = 60, **how:
     return _ready_made(name, poke_file, str, {"path": path}, poke_interval, how)
 
 
-def http_sensor(
-    name: str, url: Any, *, auth: Secret | None = None, poke_interval: float | str = 60, **how: Any
-) -> Any:
+def http_sensor(name: str, url: Any, *, auth: Secret | None = None, poke_interval: float | str = 60, **how: Any) -> Any:
     """Makes a task that waits until a GET is answered with a status of 2xx; its result is that status.
 
     Args:

@@ -120,7 +120,7 @@ def check_url(url: str, where: str) -> None:
         if path != ":memory:" and not path.startswith("/"):
             raise GraphError(f"{where}: give an absolute path, sqlite:////PATH")
     elif not url.startswith(("postgresql://", "postgres://")):
-        raise GraphError(f"{where}: a database URL is sqlite:////PATH or postgresql://USER@HOST/NAME; else use driver=…")
+        raise GraphError(f"{where}: a database URL is sqlite:////PATH or postgresql://USER@HOST/NAME, else use driver=")
 
 
 def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, Any]) -> Any:
@@ -207,9 +207,7 @@ def _parquet(cursor: Any, columns: list[str]) -> File:
         some = cursor.fetchmany(50 * _FETCH)
         if not some and writer is not None:
             break
-        table = arrow.table(
-            {name: [row[index] for row in some] for index, name in enumerate(columns)}, schema=schema
-        )
+        table = arrow.table({name: [row[index] for row in some] for index, name in enumerate(columns)}, schema=schema)
         if writer is None:
             schema = table.schema
             writer = parquet.ParquetWriter(made, schema)

@@ -110,9 +110,7 @@ def run_ssh(
     written = _write_key(key) if key is not None else None
     if identity or written:
         command += ["-o", "IdentitiesOnly=yes", "-i", str(written or identity)]
-    remote = _REMOTE.format(
-        command=shlex.join([text_of(each) for each in arguments]), grace=max(1, int(context.grace))
-    )
+    remote = _REMOTE.format(command=shlex.join([text_of(each) for each in arguments]), grace=max(1, int(context.grace)))
     command += ["--", host, f"exec sh -c {shlex.quote(remote)}"]
     here, there = os.pipe()
     try:

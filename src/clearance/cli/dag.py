@@ -64,6 +64,46 @@ def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"bundle: {count(len(bundle.files), 'file')}, {size(len(bundle.data))}, {bundle.digest}")
 
 
+@dag.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write here, to no file that exists."
+)
+@json_option
+def import_(file: Path, output: Path | None, as_json: bool) -> None:
+    """Turn an Airflow DAG file into one of ours, and list what could not be carried; nothing of it is run.
+
+    The text goes to standard output, or to --output; the list to standard error. Jinja templates are refused.
+    """
+    from clearance.operators.airflow import convert
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+    converted = convert(text, file.name)
+    if output is not None:
+        try:
+            with output.open("x", encoding="utf-8") as target:
+                target.write(converted.text)
+        except FileExistsError:
+            raise UsageError(f"{output} exists: give -o another name") from None
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+    if as_json:
+        notes = [{"line": note.line, "what": note.what, "mend": note.mend} for note in converted.notes]
+        print_json({"dags": converted.dags, "notes": notes, **({} if output else {"text": converted.text})})
+        return
+    if output is None:
+        click.echo(converted.text, nl=False)
+    else:
+        click.echo(f"{output}: {', '.join(converted.dags)}; look at it, then `clearance dag check {output}`")
+    if converted.notes:
+        click.echo(f"{file}: not carried:", err=True)
+    for note in converted.notes:
+        click.echo(f"  {note}", err=True)
+
+
 @dag.command()
 @click.argument("target", metavar="FILE[:DAG]")
 @click.option("--fail", multiple=True, metavar="TASK", help="Let this task fail; may be repeated.")

@@ -319,6 +319,22 @@ def test_a_due_time_and_its_state_are_read_back(house: House):
     assert house.database.rows("instances", 1)[0][4] == "failed"
 
 
+def test_the_deadline_counts_from_the_first_attempt_even_if_that_failed(house: House):
+    house.submit("a", retries=model.RetryPolicy(times=2, delay=50.0, jitter=False))
+    house.engine.events.append(Finished(house.last.attempt, "failure", failure=Failure("builtins.OSError", "no")))
+    house.turns()
+    house.now = 1100.0
+    house.turns()
+    house.defer(house.last, seconds=500, timeout=200)
+    assert house.controller.turn() == pytest.approx(10, abs=10)
+    house.now = 1199.0
+    house.turns()
+    assert house.database.rows("instances", 1)[0][4] == "deferred"
+    house.now = 1201.0
+    house.turns()
+    assert house.database.rows("instances", 1)[0][4] == "failed"
+
+
 def test_the_slot_is_free_while_a_task_waits(house: House):
     house.submit("a", "b")
     assert [each.task for each in house.engine.launched] == ["a"]

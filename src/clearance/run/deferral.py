@@ -69,11 +69,12 @@ class Deferrals:
         """
         machine = self._controller.machine
         wait = msgspec.convert(failure.data, Wait)
+        began = self._began(instance, started)
         instance.attempts -= 1
         row = instance.deferral = instance.deferral or rows.DeferralRow()
         row.kind, row.key, row.soft, row.waiting = wait.kind, wait.key, int(wait.soft), 1
         row.times += 1
-        row.since = row.since or started
+        row.since = row.since or began
         row.state, row.details, row.payload = rows.json_text(wait.state), rows.json_text(wait.details), ""
         row.due_at = wait.until if wait.seconds is None else now + wait.seconds
         row.deadline = None if wait.timeout is None else row.since + wait.timeout
@@ -213,6 +214,14 @@ class Deferrals:
         self._starts[token] = instance
         self._unsaid.append(token)
         return None
+
+    def _began(self, instance: Instance, started: float) -> float:
+        """Returns when the first attempt began since the instance was last cleared."""
+        if instance.attempts < 2 or (instance.deferral and instance.deferral.since):
+            return started
+        before = instance.epoch - instance.attempts
+        found = self._controller.database.rows("attempt_first", instance.run.number, instance.number, before)[0][0]
+        return min(started, found) if found is not None else started
 
     def _wake(self, instance: Instance, row: rows.DeferralRow, payload: Any) -> None:
         row.waiting = 0

@@ -55,6 +55,7 @@ STATEMENTS: dict[str, str] = {
     " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
     "attempts": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
+    "attempt_first": "SELECT min(started_at) FROM attempt WHERE run = ? AND number = ? AND epoch > ?",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"

@@ -68,6 +68,15 @@ def main():
     assert bench.result("lines") > 10
 
 
+def test_nothing_is_written_to_the_home_of_the_user(bench, tmp_path):
+    user = tmp_path / "user"
+    user.mkdir()
+    bench.home.environment["HOME"] = str(user)
+    write(bench.folder, ("x = 1", ""))
+    bench.run('main = dag("main", notebook("report", "report.ipynb"))')
+    assert list(user.rglob("*")) == []
+
+
 def test_a_cell_that_fails_is_named_and_the_notebook_so_far_is_kept(bench):
     write(bench.folder, ("x = 1\nprint('before')", ""), ("1 / 0", ""), ("print('after')", ""))
     printed = bench.run('main = dag("main", notebook("report", "report.ipynb"))', expect=1)

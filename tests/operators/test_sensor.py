@@ -154,6 +154,23 @@ main = dag("main", [never, soft, broken])
     assert "no such share" in printed
 
 
+def test_looking_into_a_database_makes_none_and_changes_nothing(bench):
+    printed = bench.run(
+        """
+import sqlite3
+with sqlite3.connect(HERE / "there.db") as connection:
+    connection.execute("CREATE TABLE IF NOT EXISTS t (x)")
+
+main = dag("main", [sql_sensor("missing", f"sqlite:///{HERE / 'missing.db'}", "SELECT 1"),
+                    sql_sensor("writes", f"sqlite:///{HERE / 'there.db'}", "INSERT INTO t VALUES (1) RETURNING x")])
+""",
+        expect=1,
+    )
+    assert "unable to open database file" in printed
+    assert "readonly database" in printed
+    assert not (bench.folder / "missing.db").exists()
+
+
 def test_waits_that_double(bench):
     bench.run("""
 import time

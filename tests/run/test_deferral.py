@@ -342,6 +342,34 @@ def test_the_slot_is_free_while_a_task_waits(house: House):
     assert [each.task for each in house.engine.launched] == ["a", "b"]
 
 
+def test_instances_of_a_map_wait_each_for_itself_and_the_node_for_all(house: House):
+    run = house.submit("a", mapped={"x": model.Value([1, 2, 3])})
+    for _ in range(3):
+        house.defer(house.last, "approval", details={"message": "?"})
+    assert {house.state(run, f"a[{index}]") for index in range(3)} == {TaskState.DEFERRED}
+    with pytest.raises(UsageError, match="a asks for no decision now: it is deferred"):
+        house.controller.approvals.decide(run, "a", "approved", Principal("mia"), "")
+    house.lead()
+    house.controller.approvals.decide(run, "a[1]", "approved", Principal("mia"), "")
+    house.turns()
+    assert (house.last.instance, house.last.resumed.payload["by"]) == (1, "mia")
+    house.end(house.last)
+    assert house.state(run, "a[1]") is TaskState.SUCCESS
+    assert house.state(run, "a") is TaskState.DEFERRED
+    house.controller.cancel(run)
+    house.turns()
+    assert run not in house.controller.runs
+
+
+def test_waits_that_are_over_are_let_go(house: House):
+    house.submit("a")
+    for number in range(300):
+        house.defer(house.last, "asset", "x", seconds=10_000 + number)
+        house.controller.wake_deferred("asset", "x", {})
+        house.turns()
+    assert len(house.controller.deferrals._due) <= 130
+
+
 def test_an_event_wakes_whoever_waits_for_that_key_alone_even_after_a_crash(house: House):
     house.submit("a")
     house.defer(house.last, "asset", "x#1")

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,11 @@ def run_notebook(path: Any, names: list[str], values: list[Any], kernel: str, ce
         on_cell_start=lambda cell, cell_index: started.update(index=cell_index),
         on_cell_executed=lambda cell, cell_index, execute_reply: _print(cell),
     )
-    made = Path.cwd() / source.name
+    made = Path.cwd() / "executed" / source.name
+    made.parent.mkdir()
     try:
-        client.execute()
+        with _own_folders():
+            client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         kept = _keep(book, nbformat)
         kind = getattr(error, "ename", type(error).__name__)
@@ -103,6 +107,22 @@ def run_notebook(path: Any, names: list[str], values: list[Any], kernel: str, ce
         raise UsageError(f"no kernel {chosen!r} is installed where tasks run: install it, or name another") from None
     nbformat.write(book, made)
     return File(made)
+
+
+@contextmanager
+def _own_folders() -> Iterator[None]:
+    """Has Jupyter and IPython keep what they write (a connection's key, a history) in the attempt's own folder."""
+    own = {name: str(Path.cwd() / ".jupyter") for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def inject(book: Any, parameters: Mapping[str, Any], new_code_cell: Any) -> None:

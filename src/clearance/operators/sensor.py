@@ -203,11 +203,11 @@ def _held(value: Any, pace: dict[str, Any]) -> Any:
     if value:
         return value
     after = resumed()
-    looks = after.times if after is not None else 0
+    looks = after.state if after is not None and isinstance(after.state, int) else 0
     wait = pace["interval"]
     if pace["exponential"]:
         wait = max(wait, min(wait * 2.0 ** min(looks, 60), LONGEST))
     raise Defer(
-        "time", seconds=wait, timeout=pace["timeout"], soft=pace["soft"],
+        "time", seconds=wait, timeout=pace["timeout"], soft=pace["soft"], state=looks + 1,
         details={"message": f"looked {looks + 1} times, looks again"},
     )  # fmt: skip

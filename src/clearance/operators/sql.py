@@ -18,8 +18,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from clearance.errors import GraphError, MissingExtra, UsageError
+from clearance.errors import ClearanceError, GraphError, MissingExtra, UsageError
 from clearance.graph.origin import call_site
 from clearance.operators.contract import OperatorFailed, check_choice, names_of, operator, values_of
 from clearance.types.references import File
@@ -105,11 +106,23 @@ def run_sql(
 
 
 def query(url: str, statement: str, parameters: Any, password: Secret | None) -> Any:
-    """Returns the first column of the first row, or None; for a sensor."""
-    with closing(_opened(url, password, "", {})) as connection, closing(connection.cursor()) as cursor:
-        cursor.execute(statement, parameters) if parameters is not None else cursor.execute(statement)
-        row = cursor.fetchone()
-        return row[0] if row else None
+    """Returns the first column of the first row, or None, and changes nothing; for a sensor.
+
+    Raises:
+        OperatorFailed: the database refuses, or is not there.
+    """
+    try:
+        with (
+            closing(_opened(url, password, "", {}, read_only=True)) as connection,
+            closing(connection.cursor()) as rows,
+        ):
+            rows.execute(statement, parameters) if parameters is not None else rows.execute(statement)
+            row = rows.fetchone()
+    except ClearanceError:
+        raise
+    except Exception as error:
+        raise OperatorFailed(f"{type(error).__name__}: {str(error).strip()}") from error
+    return row[0] if row else None
 
 
 def check_url(url: str, where: str) -> None:
@@ -123,7 +136,7 @@ def check_url(url: str, where: str) -> None:
         raise GraphError(f"{where}: a database URL is sqlite:////PATH or postgresql://USER@HOST/NAME, else use driver=")
 
 
-def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, Any]) -> Any:
+def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, Any], read_only: bool = False) -> Any:
     secret: dict[str, Any] = {"password": password.reveal()} if password is not None else {}
     if driver:
         try:
@@ -135,6 +148,8 @@ def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, A
         import sqlite3
 
         path = url.removeprefix("sqlite:///")
+        if read_only:
+            return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=60.0)
         if path != ":memory:" and not Path(path).parent.is_dir():
             raise OperatorFailed(f"{path}: its folder does not exist")
         connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
@@ -145,7 +160,9 @@ def _opened(url: str, password: Secret | None, driver: str, connect: dict[str, A
     except ModuleNotFoundError:
         raise MissingExtra("psycopg", "postgresql") from None
     try:
-        return psycopg.connect(url, connect_timeout=30, **secret)
+        opened = psycopg.connect(url, connect_timeout=30, **secret)
+        opened.read_only = read_only or None
+        return opened
     except psycopg.OperationalError as error:
         raise OperatorFailed(f"PostgreSQL: {str(error).strip()}") from None
 

@@ -52,6 +52,7 @@ class Deferrals:
         self._starts: dict[str, Instance] = {}
         self._unsaid: list[str] = []
         self._serial = 0
+        self._stale = 0
 
     @property
     def due(self) -> float:
@@ -110,11 +111,13 @@ class Deferrals:
     def fire(self, now: float) -> None:
         """Wakes what is due, and ends what has waited too long."""
         while self._due and self._due[0][0] <= now:
-            _, _, instance, times = heapq.heappop(self._due)
-            row = instance.deferral
-            if row is None or not _waits(instance, row) or row.times != times:
+            entry = heapq.heappop(self._due)
+            if not _holds(entry):
                 continue
-            self.forget(instance)
+            instance = entry[2]
+            row = instance.deferral
+            assert row is not None
+            self._drop_key(instance)
             if row.due_at is not None and row.due_at <= now:
                 self._wake(instance, row, None)
             else:
@@ -135,11 +138,16 @@ class Deferrals:
             row = instance.deferral
             if row is not None and _waits(instance, row):
                 self._wake(instance, row, payload)
+                self._age()
                 woken += 1
         return woken
 
     def forget(self, instance: Instance) -> None:
         """An instance waits no more."""
+        self._drop_key(instance)
+        self._age()
+
+    def _drop_key(self, instance: Instance) -> None:
         if instance.deferral is not None and (key := _key(instance, instance.deferral)) in self._keys:
             self._keys[key].pop(instance, None)
             if not self._keys[key]:
@@ -215,6 +223,14 @@ class Deferrals:
         self._unsaid.append(token)
         return None
 
+    def _age(self) -> None:
+        """Counts an entry of the heap that may be stale; lets the stale ones go when they are the most."""
+        self._stale += 1
+        if self._stale > 64 and 2 * self._stale > len(self._due):
+            self._due = [entry for entry in self._due if _holds(entry)]
+            heapq.heapify(self._due)
+            self._stale = 0
+
     def _began(self, instance: Instance, started: float) -> float:
         """Returns when the first attempt began since the instance was last cleared."""
         if instance.attempts < 2 or (instance.deferral and instance.deferral.since):
@@ -251,6 +267,13 @@ def _moment(at: float) -> str:
 
 def _waits(instance: Instance, row: rows.DeferralRow) -> bool:
     return instance.state is TaskState.DEFERRED and bool(row.waiting)
+
+
+def _holds(entry: tuple[float, int, Instance, int]) -> bool:
+    """True for an entry of the heap whose wait still goes on."""
+    _, _, instance, times = entry
+    row = instance.deferral
+    return row is not None and _waits(instance, row) and row.times == times
 
 
 def _key(instance: Instance, row: rows.DeferralRow) -> tuple[str, str]:

@@ -22,6 +22,7 @@ _HOME = {
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
+    "Defer": "clearance.errors",
     "Skip": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
@@ -37,6 +38,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
+    from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry

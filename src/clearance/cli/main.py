@@ -29,6 +29,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
         "cancel": ("control", "Cancel a run that goes on."),
         "backfill": ("backfill", "Run the intervals of a DAG in the past."),
+        "approve": ("decide", "Say yes to a task that asks for a decision."),
+        "reject": ("decide", "Say no to a task that asks for a decision."),
     },
     "Look": {
         "runs": ("runs", "List runs, or show and draw one."),

@@ -19,6 +19,7 @@ import msgspec
 
 from clearance.types.artifact import Argument, Artifact
 from clearance.types.cause import Cause
+from clearance.types.deferral import Resumed
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +51,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         number: which attempt this is, from 1.
         checkpoint: name of the directory that is kept from one attempt of this instance to the next.
         cause: what started the run; None where somebody did.
+        resumed: what an attempt is told that goes on after a wait.
     """
 
     attempt: str
@@ -71,6 +73,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int = 1
     checkpoint: str = ""
     cause: Cause | None = None
+    resumed: Resumed | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,6 +85,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         message: one or two lines.
         traceback: as text; frames of Clearance itself left out.
         rank: which process of a gang failed first.
+        data: what an exception of Clearance carries beside its message: of `Defer`, what is waited for.
     """
 
     kind: str
@@ -89,6 +93,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     bases: tuple[str, ...] = ()
     traceback: str = ""
     rank: int = 0
+    data: dict[str, Any] = {}
 
 
 class Usage(msgspec.Struct, frozen=True):

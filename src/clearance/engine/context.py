@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError
+from clearance.types.deferral import Resumed
 
 if TYPE_CHECKING:
     from clearance.graph.schedule import Interval
@@ -35,6 +36,7 @@ class Facts:
         grace: seconds between the notice (SIGTERM) and the kill.
         ready: how `context.ready` reaches the engine; None where there is nobody to tell.
         cause: what started the run; None where somebody did.
+        resumed: what this attempt is told that goes on after a wait.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Facts:
         "rank",
         "ready",
         "rendezvous",
+        "resumed",
         "run",
         "size",
         "task",
@@ -69,6 +72,7 @@ class Facts:
         grace: float = 10.0,
         ready: Callable[[dict[str, Any]], None] | None = None,
         cause: Cause | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self.attempt = attempt
         self.run = run
@@ -83,6 +87,7 @@ class Facts:
         self.grace = grace
         self.ready = ready
         self.cause = cause
+        self.resumed = resumed
 
 
 class Context:
@@ -190,6 +195,11 @@ class Context:
         """The partition key or window for which events started the run; else None."""
         cause = self._now().cause
         return None if cause is None else cause.key
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """What happened, where an attempt before this one raised `Defer`: kind, key, state, payload; else None."""
+        return self._now().resumed
 
     def ready(self, info: dict[str, Any]) -> None:
         """Says that this service can answer, and how it is reached.

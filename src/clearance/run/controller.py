@@ -24,7 +24,9 @@ from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, F
 from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
 from clearance.run import arguments, recovery, rows
+from clearance.run.approvals import Approvals
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
@@ -100,6 +102,8 @@ class Controller:
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
         self.triggers = Triggers(self)
+        self.deferrals = Deferrals(self)
+        self.approvals = Approvals(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._retries: list[tuple[float, int, Instance]] = []
@@ -222,7 +226,21 @@ class Controller:
             if instance.state is TaskState.CANCELLED:
                 self.desks.release(instance)
                 self._asking.pop(self.desks.ask_of(instance).id, None)
+                self.deferrals.forget(instance)
         return True
+
+    def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
+        """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""
+        return self.deferrals.wake(kind, key, payload)
+
+    def submit_defined(self, graph: bytes, run_id: str, dag: str, by: ActiveRun) -> None:
+        """Starts the run that a task of the run `by` asked for, on the newest version of the DAG.
+
+        Raises:
+            UsageError: the id belongs to a run of other code or parameters.
+        """
+        bundle, module = self.database.rows("version_newest", dag)[0]
+        self.submit(Submission(graph=graph, bundle=bundle, module=module, run_id=run_id, principal=by.principal))
 
     def why(self, id: str, label: str) -> dict[str, Any] | None:
         """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""
@@ -298,10 +316,13 @@ class Controller:
             _, _, instance = heapq.heappop(self._retries)
             if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
                 self.machine.wake(instance)
+        self.deferrals.fire(now)
         self.services.reconcile(now)
         self.triggers.turn(now)
         self._commit(now, self._clear(now))
-        due = [self.ledger.due, self.services.due, self.triggers.due]
+        if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
+            return 0.0
+        due = [self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -310,7 +331,8 @@ class Controller:
         if isinstance(event, EngineLost):
             self._lost(event, now)
         elif isinstance(event, Defined):
-            self.defined(event)
+            if not self.deferrals.defined(event):
+                self.defined(event)
         elif isinstance(event, Started | Ready | Finished):
             if event.attempt in self.services.attempts:
                 self.services.observe(event, now)
@@ -352,6 +374,9 @@ class Controller:
             self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
         elif event.outcome in ("evicted", "lost"):
             self.machine.again(instance)
+        elif failure is not None and DEFER in failure.bases:
+            row.outcome, row.failure = "deferred", ""
+            self.deferrals.take(instance, failure, started, now)
         elif failure is not None and SKIP in failure.bases:
             self.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)
         else:
@@ -395,6 +420,7 @@ class Controller:
             failure = Failure("lost", event.reason)
             self._on_finished(instance, Finished(key, "lost", failure=failure), now)
         self.services.lost(now)
+        self.deferrals.lost()
         for run in self.runs.values():
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
 
@@ -463,15 +489,17 @@ class Controller:
                 number=instance.attempts,
                 checkpoint=f"{run.key}.{instance.number}",
                 cause=run.cause,
+                resumed=self.deferrals.resumed(instance),
             )
         )
 
     def _commit(self, now: float, changes: Changes) -> None:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
-        for run, _ in changes.ended:
+        for run, state in changes.ended:
             self.runs.pop(run.id, None)
             self.triggers.ended(run)
+            self.deferrals.wake("run", run.id, {"state": state})
         self._act()
         if events:
             for listener in list(self.listeners):
@@ -486,6 +514,7 @@ class Controller:
             cancels, self._cancels = self._cancels, []
             self.engine.cancel(cancels, self.settings.grace)
         self.services.act()
+        self.deferrals.act()
         if self._done:
             done, self._done = self._done, []
             self.engine.acknowledge(done)
@@ -526,6 +555,8 @@ class Controller:
                 self.machine.changes.ready.append(instance)
         elif state is TaskState.UP_FOR_RETRY:
             self._retry_later(instance)
+        elif state is TaskState.DEFERRED:
+            self.deferrals.restore(instance)
 
     def _retry_later(self, instance: Instance) -> None:
         self._serial += 1

@@ -17,6 +17,7 @@ from clearance.run.messages import (
     Accepted,
     Answer,
     Cancel,
+    Decide,
     Ended,
     Follow,
     Refusal,
@@ -32,6 +33,7 @@ from clearance.run.messages import (
 from clearance.run.orders import Register
 from clearance.store import outbox
 from clearance.store.database import Stale
+from clearance.types.principal import local_principal
 from clearance.types.states import RunState
 
 Send = Callable[[Reply], None]
@@ -100,6 +102,11 @@ class FrontDesk:
                 return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
             case Why():
                 return Answer(controller.why(request.run, request.task))
+            case Decide():
+                told = controller.approvals.decide(
+                    request.run, request.task, request.decision, local_principal(), request.note
+                )
+                return Answer(told)
             case StopService():
                 if not controller.services.stop(request.name, controller.clock()):
                     raise UsageError(f"no service {request.name!r} runs: see `clearance services list`")

@@ -27,7 +27,8 @@ from clearance.types.states import RunState, TaskState
 
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "instance_add", "instance_count", "instance_open",
-    "instance_change", "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+    "instance_change", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add", "attestation_add",
+    "service_put", "event_add",
 )  # fmt: skip
 
 
@@ -156,6 +157,8 @@ class Ledger:
                 instance.attempts, instance.due_at, now, instance.clearance,
                 instance.run.number, instance.number, stored, epoch,
             )  # fmt: skip
+            if instance.deferral is not None:
+                self._put_deferral(instance, instance.deferral)
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
             if reason := changes.reasons.get(instance):
                 payload["reason"] = reason
@@ -168,6 +171,15 @@ class Ledger:
         for run, final in changes.ended:
             self.change_run(run.number, final, self._clock(), RunState.RUNNING)
             self.tell_of(now, run, None, final, {})
+
+    def _put_deferral(self, instance: Instance, row: rows.DeferralRow) -> None:
+        if instance.state is not TaskState.DEFERRED:
+            row.waiting = 0
+        if instance.state.finished:
+            row.since, row.state = 0.0, "null"
+        elif instance.state is TaskState.SCHEDULED:
+            row.payload = ""
+        self._batch.add("deferral_put", instance.run.number, instance.number, *msgspec.structs.astuple(row))
 
     def _numbered(self, event: Event) -> Event:
         number = self.newest_event(event.run) + 1

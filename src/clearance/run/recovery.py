@@ -75,6 +75,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
         cause=cause_of(database, row.number),
     )  # fmt: skip
     results = rows.artifacts(database, row.number)
+    deferrals = rows.deferrals(database, row.number)
     for stored in rows.instance_rows(database, row.number):
         if stored.position < 0:
             instance = run.nodes[stored.node]
@@ -87,6 +88,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
         instance.pending, instance.failed, instance.skipped = stored.pending, stored.failed, stored.skipped
         instance.epoch, instance.attempts, instance.due_at = stored.epoch, stored.attempts, stored.due_at
         instance.clearance = stored.clearance
+        instance.deferral = deferrals.get(stored.number)
         instance.stored = (instance.state, instance.epoch)
         instance.result = results.get(stored.number)
         if instance.state.finished:

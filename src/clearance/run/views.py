@@ -10,6 +10,7 @@ from clearance.errors import UsageError, nearest
 from clearance.run import looking, recovery, rows
 from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
+from clearance.run.deferral import describe
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 
@@ -66,7 +67,8 @@ def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
         chosen = [find(database, id, label)[1]]
     else:
         chosen = rows.instance_rows(database, row.number)
-    return [_decision(row, each) for each in chosen]
+    deferrals = rows.deferrals(database, row.number)
+    return [_decision(row, each, deferrals.get(each.number)) for each in chosen]
 
 
 def epochs(database: Database, run: rows.RunRow, instance: rows.InstanceRow) -> list[int]:
@@ -114,8 +116,14 @@ def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Ar
     }  # fmt: skip
 
 
-def _decision(row: rows.RunRow, instance: rows.InstanceRow) -> dict[str, Any]:
+def _decision(row: rows.RunRow, instance: rows.InstanceRow, deferral: rows.DeferralRow | None) -> dict[str, Any]:
     told: dict[str, Any] = {"run": row.id, "task": instance.label, "state": instance.state}
+    if deferral is not None and deferral.waiting and instance.state == "deferred":
+        told["waits"] = {
+            "kind": deferral.kind, "key": deferral.key, "until": deferral.due_at, "deadline": deferral.deadline,
+            "since": deferral.since, "times": deferral.times, "details": msgspec.json.decode(deferral.details),
+        }  # fmt: skip
+        told["reason"] = describe(deferral)
     record = decode(instance.clearance)
     if record is None:
         waits = f"waits for {instance.pending} tasks before it" if instance.pending else "has not asked"

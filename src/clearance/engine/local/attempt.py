@@ -260,6 +260,7 @@ def facts_of(
         grace=launch.grace,
         ready=ready,
         cause=launch.cause,
+        resumed=launch.resumed,
     )
 
 

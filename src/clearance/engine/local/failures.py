@@ -8,10 +8,11 @@ import sys
 import traceback
 
 from clearance.engine.base import Failure
+from clearance.errors import Defer
 from clearance.types.masking import masker
 from clearance.types.serialisable import qualified
 
-_QUIET = ("clearance.errors.Skip", "exit")
+_QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "exit")
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
@@ -30,6 +31,7 @@ def describe(error: BaseException, rank: int) -> Failure:
         tuple(qualified(base) for base in kind.__mro__),
         masker.text(_traceback(error)),
         rank,
+        masker.value(error.data) if isinstance(error, Defer) else {},
     )
 
 

@@ -94,6 +94,15 @@ def normal(uri: Any, bare: bool = False) -> str:
     return f"{scheme}:{authority}{path}{question and query and '?' + query}"
 
 
+def wait_key(asset: str, key: str | None = None) -> str:
+    """Returns the name under which a task waits for an event of an asset: `ASSET`, or `ASSET#KEY` for a partition.
+
+    Raises:
+        GraphError: no URI.
+    """
+    return normal(asset) if key is None else f"{normal(asset)}#{key}"
+
+
 def _percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 

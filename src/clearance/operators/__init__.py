@@ -10,6 +10,7 @@ from clearance.operators.sensor import file_sensor, http_sensor, sensor, sql_sen
 from clearance.operators.sql import sql
 from clearance.operators.ssh import ssh
 from clearance.operators.trigger import trigger_dag
+from clearance.operators.wait import wait_for
 
 __all__ = [
     "approval",
@@ -26,4 +27,5 @@ __all__ = [
     "ssh",
     "time_sensor",
     "trigger_dag",
+    "wait_for",
 ]

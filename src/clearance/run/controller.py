@@ -101,9 +101,9 @@ class Controller:
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
-        self.triggers = Triggers(self)
         self.deferrals = Deferrals(self)
         self.approvals = Approvals(self)
+        self.triggers = Triggers(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._retries: list[tuple[float, int, Instance]] = []

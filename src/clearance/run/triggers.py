@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,9 +46,6 @@ class Triggers:
 
     Args:
         controller: which leads; its runs, ledger and clock are used.
-
-    Attributes:
-        waking: is told, for each name under which a task may wait for an event, kind, name and what the task is told.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -58,7 +55,7 @@ class Triggers:
         self.dags = Dags(self._database, self._write, self.assets)
         self.schedules = Schedules(self._database, self._write, self._start, self._active)
         self.backfills = Backfills(self._database, self._write, self._start, self._of_backfill)
-        self.waking: Callable[[str, str, dict[str, Any]], object] = lambda *_: None
+        controller.deferrals.already[waiting.KIND] = self._come
         self._ended: list[ActiveRun] = []
         self._recovered = False
         self._fires = math.inf
@@ -159,7 +156,7 @@ class Triggers:
         number = int((rows_of("asset_event_highest") if source is None else rows_of("asset_event_of", source))[0][0])
         event = Trigger(number, check_asset(asset), now, key)
         for name in waiting.keys_of(event):
-            self.waking(waiting.KIND, name, waiting.payload(event))
+            self._controller.deferrals.wake(waiting.KIND, name, waiting.payload(event))
         started = self._request(requested, now)
         self._changed = True
         return number, started
@@ -181,6 +178,14 @@ class Triggers:
             if self._start(dag, dags.version_of(self._database, dag.version), id, cause):
                 made.append(id)
         return made
+
+    def _come(self, instance: Instance, row: rows.DeferralRow) -> dict[str, Any] | None:
+        """Returns the event that a task begins to wait for, if it has come already."""
+        asset, key = waiting.split(row.key)
+        since = msgspec.json.decode(row.details).get("since")
+        run = rows.run_row(self._database, instance.run.id)
+        found = waiting.already(self._database, asset, key, run.created_at if run is not None else row.since, since)
+        return None if found is None else waiting.payload(found)
 
     def prepare(self, run: ActiveRun) -> None:
         """Warms the code of the DAGs that wait for what this run's tasks are declared to write."""

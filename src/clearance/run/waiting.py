@@ -12,30 +12,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from clearance.graph.asset import normal
+from clearance.graph.asset import normal, wait_key
 from clearance.store.database import Database
 from clearance.types.cause import Trigger
 
 KIND = "asset"
 
 
-def wait_key(asset: str, key: str | None = None) -> str:
-    """Returns the name under which a task waits.
-
-    Raises:
-        GraphError: no URI.
-    """
-    return normal(asset) if key is None else f"{normal(asset)}#{key}"
-
-
 def keys_of(event: Trigger) -> tuple[str, ...]:
     """Returns the names under which tasks may wait for this event. No URI holds `#`: none is taken for another."""
-    return (event.asset,) if event.key is None else (event.asset, f"{event.asset}#{event.key}")
+    return (event.asset,) if event.key is None else (event.asset, wait_key(event.asset, event.key))
 
 
 def payload(event: Trigger) -> dict[str, Any]:
     """Returns what a task is told of the event that woke it."""
     return {"event": event.number, "asset": event.asset, "key": event.key, "at": event.at}
+
+
+def split(name: str) -> tuple[str, str | None]:
+    """Returns asset and key of the name of a wait.
+
+    Raises:
+        GraphError: no URI.
+    """
+    asset, mark, key = name.partition("#")
+    return normal(asset), key if mark else None
 
 
 def already(

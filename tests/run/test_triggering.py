@@ -175,6 +175,32 @@ def test_a_backfill_outlives_kill_9_of_everything(home: Home, file: str):
     assert listed["intervals"] == {"success": 6}
 
 
+def test_wrong_orders_are_refused_in_one_line_and_nothing_is_written(home: Home, file: str):
+    home.command("dag", "register", f"{file}:slowly")
+    for line, told in (
+        ("backfill create slowly --from yesterday --to 2026-03-01", "--from yesterday: write an ISO 8601 time"),
+        ("backfill create slowly --from 2026-03-02 --to 2026-03-01", "is not after"),
+        ("backfill create slowli --from 2026-03-01 --to 2026-03-02", "did you mean 'slowly'"),
+        ("backfill create slowly --from 2026-03-01 --to 2026-03-02 --only mising", "did you mean 'missing'"),
+        ("backfill show nothing", "no backfill 'nothing'"),
+        ("backfill cancel nothing", "no backfill 'nothing'"),
+        ("dag pause slowli", "did you mean 'slowly'"),
+        ("dag unregister slowli", "did you mean 'slowly'"),
+        ("dag register nope.py", "does not exist"),
+        ("asset emit lake", "has no scheme"),
+        ("asset emit s3://lake/a --key=", "--key is empty"),
+        ("asset events lake", "has no scheme"),
+        ("asset why slowli", "did you mean 'slowly'"),
+    ):
+        printed = home.command(*line.split(), expect=2)
+        assert told in printed, line
+        assert "Traceback" not in printed
+    dry = home.command("backfill", "create", "slowly", "--from", "2026-03-01", "--to", "2026-03-01T02:00", "--dry-run")
+    assert dry.splitlines()[1].split() == ["2026-03-01T00:00:00Z", "2026-03-01T01:00:00Z", "missing"]
+    assert json.loads(home.command("backfill", "list", "--json")) == []
+    assert home.processes() == {}
+
+
 # -- two real controllers on one PostgreSQL ---------------------------------------------------------------------------
 
 SHORT = """

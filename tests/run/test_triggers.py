@@ -160,6 +160,19 @@ def test_events_of_a_paused_dag_wait(tower: Towers):
     assert one.runs() == ["consumer/asset-1"]
 
 
+def test_a_paused_dag_that_is_registered_anew_stays_paused(tower: Towers):
+    one = tower()
+    one.register(timed("moving"))
+    one.triggers.obey(PauseDag("moving", True), "me")
+    one.register(waiting("moving", A | every("1h")))
+    assert emit(one, A) == []
+    one.turn(NOON + 2 * HOUR)
+    assert one.runs() == []
+    one.triggers.obey(PauseDag("moving", False), "me")
+    one.turn()
+    assert one.runs() == ["moving/asset-1", "moving/2026-03-01T14:00:00Z"]
+
+
 def test_events_before_a_dag_was_known_do_not_count(tower: Towers):
     one = tower()
     emit(one, A)

@@ -124,6 +124,8 @@ class Dags:
             batch.add("schedule_clear", made.dag)
         self._write(batch)
         self._subscribe(made, old)
+        if dag.paused and waits_for(made.schedule) is not None:
+            self._assets.pause(made.dag, now)
         return dag, True
 
     def _begin(self, new: Version, before: Version | None, now: float) -> float:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError
-from clearance.types.deferral import Resumed
+
+if TYPE_CHECKING:
+    from clearance.types.deferral import Resumed
 
 
 class Facts:

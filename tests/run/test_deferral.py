@@ -96,6 +96,19 @@ def unknown_dag() -> None:
 def itself() -> None:
     raise Defer("run", context.run)
 
+class Odd(Defer):
+    def __init__(self, data):
+        Exception.__init__(self, "odd")
+        self.data = data
+
+@task
+def odd(number: int) -> None:
+    raise Odd([5, {1: 2}, {"kind": object()}, {"kind": "time", "seconds": float("inf")}][number])
+
+@dag
+def odds():
+    odd.map(number=[0, 1, 2, 3])
+
 poking = dag("poking", poke)
 holding = dag("holding", held >> poke)
 beside = dag("beside", [until_file, other])
@@ -205,6 +218,12 @@ def test_a_wait_that_can_never_end_fails_and_says_why(home: Home, pipeline: str)
     assert "no dag 'chidl' is known here; did you mean 'child'" in printed
     assert "cannot wait for itself" in printed
     assert set(home.states("bad/1").values()) == {"failed"}
+
+
+def test_a_wait_of_the_users_own_making_fails_that_task_alone(home: Home, pipeline: str):
+    home.command("run", f"{pipeline}:odds", expect=1)
+    assert set(home.states("odds/1").values()) == {"failed"}
+    home.command("run", f"{pipeline}:stumbling")
 
 
 # -- the controller alone, on both databases, with an engine that does what the test says ------------------------------
@@ -399,6 +418,34 @@ def test_a_wait_that_was_evicted_often_is_not_taken_for_a_lost_task(house: House
     house.engine.events.append(Finished(house.last.attempt, "evicted"))
     house.turns()
     assert house.state(run, "a") in (TaskState.QUEUED, TaskState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"kind": "tiem"},
+        {"kind": "time"},
+        {"kind": "asset"},
+        {"kind": "time", "seconds": float("nan")},
+        {"kind": "time", "seconds": "soon"},
+        {"kind": "approval", "details": {"approvers": 5}},
+        {"kind": "approval", "details": {"approvers": "mia"}},
+        {"kind": "run", "key": "x", "details": {"dag": ["d"]}},
+        {"kind": "run", "key": "../x", "details": {"dag": "d"}},
+    ],
+)
+def test_nonsense_from_a_task_fails_that_task_and_not_the_controller(house: House, data):
+    run = house.submit("a")
+    failure = Failure("m.Own", "", ("m.Own", "clearance.errors.Defer"), data=data)
+    house.engine.events.append(Finished(house.last.attempt, "failure", failure=failure))
+    house.turns()
+    if house.engine.defines:
+        graph = model.encode(model.Graph(dag="d", nodes=(model.Node(id="z", function="m:z"),)))
+        house.engine.events.append(Defined(house.engine.defines[0][0], graph))
+        house.turns()
+    assert run not in house.controller.runs
+    assert house.database.rows("instances", 1)[0][4] == "failed"
 
 
 def test_the_end_of_a_run_wakes_whoever_waits_for_it(house: House):

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError
-from clearance.types.deferral import Resumed
+
+if TYPE_CHECKING:
+    from clearance.types.deferral import Resumed
 
 if TYPE_CHECKING:
     from clearance.graph.schedule import Interval

@@ -133,6 +133,8 @@ def run_container(
         tool, "run", "--rm", "--name", own, "--label", f"{LABEL}={task}", "--network", network,
         "--cap-drop", "all", "--security-opt", "no-new-privileges",
     ]  # fmt: skip
+    if image.startswith("localhost/"):
+        command += ["--pull", "never"]
     for variable in variables:
         command += ["--env", variable]  # the value is in the environment of the program, not in its command line
     if user:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import msgspec
 from clearance.errors import Refused, UsageError, nearest
 from clearance.run import recovery, rows
 from clearance.run.instance import Instance
+from clearance.types.deferral import asked
 from clearance.types.principal import Principal
 from clearance.types.states import TaskState
 
@@ -59,7 +61,7 @@ class Approvals:
             raise UsageError(f"{id} {label} asks for no decision now: it is {instance.state}")
         if not (row.waiting and instance.state is TaskState.DEFERRED):
             return self._again(instance, row, decision)
-        check(f"{id} {label}", msgspec.json.decode(row.details).get("approvers") or [], principal)
+        check(f"{id} {label}", asked(row.details).approvers, principal)
         now = controller.clock()
         told = {
             "decision": decision, "by": principal.name, "note": note,
@@ -85,7 +87,7 @@ class Approvals:
         return told | {"changed": False}
 
 
-def check(what: str, approvers: list[str], principal: Principal) -> None:
+def check(what: str, approvers: Sequence[str], principal: Principal) -> None:
     """Checks that somebody may decide.
 
     Args:

@@ -23,7 +23,7 @@ from clearance.engine.base import Defined, Failure
 from clearance.errors import ClearanceError, GraphError, LeaseLost, UsageError, nearest
 from clearance.run import rows
 from clearance.run.instance import Instance
-from clearance.types.deferral import Resumed, Wait
+from clearance.types.deferral import Resumed, asked, checked
 from clearance.types.states import RunState, TaskState
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ class Deferrals:
             now: seconds since 1970.
         """
         machine = self._controller.machine
-        wait = msgspec.convert(failure.data, Wait)
+        try:
+            wait = checked(failure.data)
+        except UsageError as error:
+            machine.finish(instance, TaskState.FAILED, reason=str(error))
+            return
         began = self._began(instance, started)
         instance.attempts -= 1
         row = instance.deferral = instance.deferral or rows.DeferralRow()
@@ -172,9 +176,9 @@ class Deferrals:
             if row is None or not _waits(instance, row):
                 del self._starts[token]
                 continue
-            asked = msgspec.json.decode(row.details)
-            bundle, module = self._controller.database.rows("version_newest", asked["dag"])[0]
-            self._controller.engine.define(token, bundle, f"{module}:{asked['dag']}", asked.get("parameters") or {})
+            wanted = asked(row.details)
+            bundle, module = self._controller.database.rows("version_newest", wanted.dag)[0]
+            self._controller.engine.define(token, bundle, f"{module}:{wanted.dag}", wanted.parameters)
 
     def defined(self, event: Defined) -> bool:
         """Takes the graph of a run that a task asked for, and starts it; False when no task did."""
@@ -187,14 +191,14 @@ class Deferrals:
         try:
             if event.error:
                 raise GraphError(event.error)
-            self._controller.submit_defined(event.graph, row.key, msgspec.json.decode(row.details)["dag"], instance.run)
+            self._controller.submit_defined(event.graph, row.key, asked(row.details).dag, instance.run)
         except LeaseLost:
             raise
         except ClearanceError as error:
             self.forget(instance)
             self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")
             return True
-        if not msgspec.json.decode(row.details).get("wait", True):
+        if not asked(row.details).wait:
             self.wake("run", row.key, {"state": RunState.RUNNING})
         return True
 
@@ -205,15 +209,15 @@ class Deferrals:
     def _run_ended(self, instance: Instance, row: rows.DeferralRow) -> Any:
         """Looks up a run; where there is none that the task asks for, it is started after the commit."""
         controller = self._controller
-        asked = msgspec.json.decode(row.details)
+        wanted = asked(row.details)
         if row.key == instance.run.id:
             raise UsageError(f"run {row.key!r} cannot wait for itself")
         if row.key in controller.runs:
-            return None if asked.get("wait", True) else {"state": RunState.RUNNING}
+            return None if wanted.wait else {"state": RunState.RUNNING}
         if found := rows.run_row(controller.database, row.key):
-            ended = RunState(found.state).finished or not asked.get("wait", True)
+            ended = RunState(found.state).finished or not wanted.wait
             return {"state": found.state} if ended else None
-        if not (dag := asked.get("dag")):
+        if not (dag := wanted.dag):
             raise UsageError(f"no run {row.key!r}: it must have been started before a task waits for it")
         if not controller.database.rows("version_newest", dag):
             known = [name for (name,) in controller.database.rows("version_dags")]
@@ -247,16 +251,16 @@ class Deferrals:
 
 def describe(row: rows.DeferralRow) -> str:
     """Returns in one line what a deferred task waits for."""
-    details = msgspec.json.decode(row.details)
+    said = asked(row.details)
     if row.kind == "approval":
-        who = " or ".join(details.get("approvers") or ()) or "anybody"
-        text = f"waits for the decision of {who}" + (f": {said}" if (said := details.get("message")) else "")
+        who = " or ".join(said.approvers) or "anybody"
+        text = f"waits for the decision of {who}" + (f": {said.message}" if said.message else "")
     elif row.kind == "run":
-        text = f"waits for run {row.key}" + ("" if details.get("wait", True) else " to start")
+        text = f"waits for run {row.key}" + ("" if said.wait else " to start")
     elif row.kind == "asset":
         text = f"waits for an event of asset {row.key}"
     else:
-        text = details.get("message") or "waits"
+        text = said.message or "waits"
     ends = [("until", row.due_at), ("at most until", row.deadline)]
     return text + "".join(f", {word} {_moment(at)}" for word, at in ends if at is not None)
 

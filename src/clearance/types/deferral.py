@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
+
+from clearance.errors import Defer, UsageError
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -18,6 +21,52 @@ class Wait(msgspec.Struct, frozen=True):
     soft: bool = False
     state: Any = None
     details: dict[str, Any] = {}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """The `details` of a wait as the controller reads them; what it does not know is only shown.
+
+    Attributes:
+        message: what is asked of a person, or what a wait is for.
+        approvers: names, or `group:NAME`, of who may decide; empty for anybody.
+        dag: id of the DAG of which a run is to be started; empty where the run is there already.
+        parameters: of that run.
+        wait: whether its end is waited for, or only its start.
+    """
+
+    message: str = ""
+    approvers: tuple[str, ...] = ()
+    dag: str = ""
+    parameters: dict[str, Any] = {}
+    wait: bool = True
+
+
+_asked = msgspec.json.Decoder(Asked)
+
+
+def asked(details: str) -> Asked:
+    """Reads the `details` of a row, which `checked` has judged."""
+    return _asked.decode(details)
+
+
+def checked(data: dict[str, Any]) -> Wait:
+    """Reads what an attempt handed over with its `Defer`, which may be of a class of the user's own.
+
+    Raises:
+        UsageError: it is no wait.
+    """
+    try:
+        wait = msgspec.convert(data, Wait)
+        msgspec.convert(wait.details, Asked)
+        msgspec.json.encode([wait.state, wait.details])
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        raise UsageError(f"the task raised a Defer that says nothing: {error}") from None
+    endless = wait.kind == "time" and wait.seconds is None and wait.until is None
+    nameless = wait.kind in ("run", "asset") and not wait.key
+    times = [each for each in (wait.seconds, wait.until, wait.timeout) if each is not None]
+    if endless or nameless or wait.kind not in Defer.KINDS or not all(map(math.isfinite, times)):
+        raise UsageError(f"the task raised a Defer({wait.kind!r}) that can never end: see clearance.Defer")
+    return wait
 
 
 class Resumed(msgspec.Struct, frozen=True, omit_defaults=True):

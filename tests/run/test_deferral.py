@@ -383,19 +383,19 @@ def test_instances_of_a_map_wait_each_for_itself_and_the_node_for_all(house: Hou
 def test_waits_that_are_over_are_let_go(house: House):
     house.submit("a")
     for number in range(300):
-        house.defer(house.last, "asset", "x", seconds=10_000 + number)
-        house.controller.wake_deferred("asset", "x", {})
+        house.defer(house.last, "asset", "s3://lake/x", seconds=10_000 + number)
+        house.controller.wake_deferred("asset", "s3://lake/x", {})
         house.turns()
     assert len(house.controller.deferrals._due) <= 130
 
 
 def test_an_event_wakes_whoever_waits_for_that_key_alone_even_after_a_crash(house: House):
     house.submit("a")
-    house.defer(house.last, "asset", "x#1")
-    assert house.controller.wake_deferred("asset", "x#2", {}) == 0
+    house.defer(house.last, "asset", "s3://lake/x#1")
+    assert house.controller.wake_deferred("asset", "s3://lake/x#2", {}) == 0
     house.lead()
-    assert house.controller.wake_deferred("asset", "x#1", {"event": 7}) == 1
-    assert house.controller.wake_deferred("asset", "x#1", {"event": 8}) == 0
+    assert house.controller.wake_deferred("asset", "s3://lake/x#1", {"event": 7}) == 1
+    assert house.controller.wake_deferred("asset", "s3://lake/x#1", {"event": 8}) == 0
     house.turns()
     assert house.last.resumed.payload == {"event": 7}
     house.lead()  # the woken attempt is lost with its engine
@@ -450,11 +450,11 @@ def test_nonsense_from_a_task_fails_that_task_and_not_the_controller(house: Hous
 
 def test_the_end_of_a_run_wakes_whoever_waits_for_it(house: House):
     first = house.submit("a")
-    house.defer(house.last, "asset", "x")
+    house.defer(house.last, "asset", "s3://lake/x")
     second = house.submit("b")
     house.defer(house.last, "run", first)
     assert house.state(second, "b") is TaskState.DEFERRED
-    house.controller.wake_deferred("asset", "x", {})
+    house.controller.wake_deferred("asset", "s3://lake/x", {})
     house.turns()
     house.end(house.last)
     assert first not in house.controller.runs

@@ -168,6 +168,24 @@ def test_one_that_holds_the_lease_row_beyond_its_time_is_ousted(database: Databa
         assert not other.lost
 
 
+def test_a_file_that_another_process_holds_is_tried_again(tmp_path: Path):
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    with Database(url) as first, Database(url) as second:
+        first.migrate()
+        first.write("lease_create", LEASE)
+        first.write("lease_take", 1, "me", "socket", 100.0, LEASE, 0)
+        second.dialect.execute("PRAGMA busy_timeout = 20")
+        first.enter(1)
+        for act in (lambda: second.write("lease_create", LEASE), lambda: second.enter(1)):
+            with pytest.raises(StoreError) as caught:
+                act()
+            assert second.is_away(caught.value)
+        first.abandon()
+        with pytest.raises(StoreError) as other:
+            second.rows("instances")
+        assert not second.is_away(other.value)
+
+
 def test_an_unknown_url_is_refused_by_name():
     with pytest.raises(UsageError, match="mysql"):
         Database("mysql://host/name")

@@ -75,7 +75,7 @@ def stand_by(settings: Settings, say: Callable[[str], object], requests: Sequenc
 
     Raises:
         Refusing: one of them was refused.
-        StoreError: the database failed; one that went away is opened again.
+        StoreError: the database failed; one that went away, or is locked, is tried again.
     """
     stopped = threading.Event()
 
@@ -91,9 +91,9 @@ def stand_by(settings: Settings, say: Callable[[str], object], requests: Sequenc
                 _stand_by(settings, database, say, registrations, stopped, listen)
                 return
             except StoreError as error:
-                if not database.lost:
+                if not database.is_away(error):
                     raise
-                say(f"the database went away, trying again: {error}")
+                say(f"the database does not answer, trying again: {error}")
                 stopped.wait(TRY_SECONDS)
                 listen()
 

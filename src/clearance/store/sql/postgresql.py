@@ -71,6 +71,9 @@ class PostgreSQL:
     def is_duplicate(self, error: Exception) -> bool:
         return getattr(error, "sqlstate", None) == "23505"  # unique_violation
 
+    def is_busy(self, error: BaseException | None) -> bool:
+        return False  # a lock is waited for
+
     @property
     def lost(self) -> bool:
         return self._connection.closed or self._connection.broken

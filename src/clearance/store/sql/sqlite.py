@@ -83,6 +83,9 @@ class SQLite:
         code = getattr(error, "sqlite_errorcode", 0)
         return code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
+    def is_busy(self, error: BaseException | None) -> bool:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
     @property
     def lost(self) -> bool:
         return False

@@ -22,6 +22,7 @@ _HOME = {
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
+    "Defer": "clearance.errors",
     "Skip": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
@@ -29,6 +30,7 @@ _HOME = {
     "Model": "clearance.types.references",
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
+    "Written": "clearance.types.written",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -36,6 +38,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
+    from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
     from clearance.types.secret import Secret as Secret
+    from clearance.types.written import Written as Written
 
 __all__ = ["__version__", *_HOME]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from clearance.cli import known as known_dags
 from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
@@ -18,7 +19,11 @@ from clearance.graph.origin import locate
 
 @click.group()
 def dag() -> None:
-    """Check, list and draw DAGs."""
+    """Check, list, draw and register DAGs."""
+
+
+for _command in (known_dags.register, known_dags.unregister, known_dags.pause, known_dags.unpause):
+    dag.add_command(_command)
 
 
 def _build(one: Dag, file: Path, parameters: dict[str, str]) -> Graph:
@@ -147,10 +152,13 @@ def _plain_dags(file: Path) -> list[dict[str, Any]]:
 
 
 @dag.command("list")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
-def list_dags(file: Path, as_json: bool) -> None:
-    """List the DAGs of a file and their parameters."""
+def list_dags(file: Path | None, as_json: bool) -> None:
+    """List the DAGs of a FILE and their parameters; without one, those that are known, and when they run next."""
+    if file is None:
+        known_dags.list_known(as_json)
+        return
     records = []
     for one in dags_of(load_module(file)).values():
         with user_errors(locate(file)[0]):

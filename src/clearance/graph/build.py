@@ -18,6 +18,7 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import accepts, anything, element, iterated, show
+from clearance.graph.firing import Firing
 from clearance.graph.model import Binding, Graph, Items, Node, Result
 from clearance.graph.options import Options, check_id
 from clearance.graph.origin import Site
@@ -85,6 +86,7 @@ def build(
     isolation: str = "process",
     schedule: Condition | None = None,
     catchup: bool = False,
+    firing: Firing | None = None,
 ) -> Graph:
     """Checks the declarations together and returns the graph.
 
@@ -96,6 +98,7 @@ def build(
         isolation: of each task that does not say its own.
         schedule: when it runs by itself.
         catchup: whether every interval that was missed is made up for.
+        firing: how it takes what its schedule brings.
 
     Raises:
         GraphError: the first thing that is wrong; see the rules of this module.
@@ -116,6 +119,7 @@ def build(
         doc=doc,
         schedule=schedule,
         catchup=catchup,
+        firing=firing,
     )
 
 
@@ -304,4 +308,5 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         priority=how.priority,
         trigger_rule=how.trigger_rule,
         expect=how.expect,
+        outlets=how.outlets,
     )

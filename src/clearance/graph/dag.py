@@ -10,9 +10,11 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple, overload
 
 from clearance.errors import GraphError, nearest
+from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
@@ -25,7 +27,7 @@ from clearance.graph.signature import MISSING, signature_of
 from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
-_OPTIONS = ("name", "isolation", "doc", "schedule", "catchup")
+_OPTIONS = ("name", "isolation", "doc", "schedule", "catchup", *firing.NAMES)
 
 
 class Said(NamedTuple):
@@ -35,6 +37,11 @@ class Said(NamedTuple):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    mode: str | None = None
+    expect: int | None = None
+    debounce: float | str | None = None
+    max_active: int | None = None
+    start: datetime | None = None
 
 
 class Dag(ABC):
@@ -46,6 +53,7 @@ class Dag(ABC):
         doc: what it is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
@@ -56,8 +64,11 @@ class Dag(ABC):
         self.id = check_id(name, "dag")
         self.isolation = check_isolation(said.isolation)
         self.doc = said.doc
-        self.schedule = check_schedule(said.schedule, said.catchup, f"dag {name!r} ({site})")
+        where = f"dag {name!r} ({site})"
+        self.schedule = check_schedule(said.schedule, said.catchup, where)
         self.catchup = said.catchup
+        given = {option: getattr(said, option) for option in firing.NAMES}
+        self.firing = firing.check_firing(self.schedule, given, where)
         self.site = site
         self.path = path
 
@@ -86,6 +97,7 @@ class Dag(ABC):
             isolation=self.isolation,
             schedule=self.schedule,
             catchup=self.catchup,
+            firing=self.firing,
         )
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
@@ -228,6 +240,11 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    max_active: int | None = None,
+    start: datetime | None = None,
 ) -> Dag: ...
 @overload
 def dag(
@@ -237,6 +254,11 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    max_active: int | None = None,
+    start: datetime | None = None,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -249,7 +271,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
         **options: `name` (of the function form; default the function's), `isolation` (`process`, `worker`,
             `inline`; of each task that does not say its own), `doc` (what it is for), `schedule` (when it runs by
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
-            missed is made up for, or the newest alone).
+            missed is made up for, or the newest alone), and beside a schedule `mode`, `expect`, `debounce`,
+            `max_active`, `start`: see `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.

@@ -6,11 +6,13 @@ Nodes are in topological order, so that a reader needs no recursion.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.firing import Firing
 from clearance.graph.schedule import Condition
 from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
@@ -73,6 +75,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         priority: higher goes first.
         expect: estimated seconds; 0 means unknown.
         trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
+        outlets: URIs of the assets that its success writes.
     """
 
     id: str
@@ -92,6 +95,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -104,6 +108,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         doc: what the DAG is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
     """
 
     dag: str
@@ -112,10 +117,12 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    firing: Firing | None = None
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Graph)
+_parts = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
 def encode(graph: Graph) -> bytes:
@@ -133,6 +140,16 @@ def decode(data: bytes) -> Graph:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GraphError(f"these bytes are no graph: {error}") from None
+
+
+def join(graphs: Iterable[bytes]) -> bytes:
+    """Returns the JSON list of graphs that `encode` wrote."""
+    return b"[" + b",".join(graphs) + b"]"
+
+
+def split(data: bytes) -> list[bytes]:
+    """Returns the graphs of a list that `join` wrote, or the one that `encode` wrote."""
+    return [bytes(part) for part in _parts.decode(data)] if data.startswith(b"[") else [data]
 
 
 def graph_digest(graph: Graph) -> Digest:

@@ -11,12 +11,14 @@ from clearance.errors import GraphError, nearest
 from clearance.graph.duration import seconds
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
+from clearance.graph.schedule import Asset
 from clearance.graph.trigger import DEFAULT, check_rule
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
+    "outlets",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -37,6 +39,7 @@ class Options:
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -98,6 +101,15 @@ def _modules(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _outlets(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, Asset) or not isinstance(value, list | tuple) else tuple(value)
+    for one in found:
+        if not isinstance(one, Asset):
+            mend = f"asset({one!r})" if isinstance(one, str) else "asset('s3://lake/a')"
+            raise GraphError(f"outlets holds {one!r}: write a list of assets, for example [{mend}]")
+    return tuple(dict.fromkeys(one.uri for one in found))
+
+
 def options(
     *,
     retries: int | Retry = 0,
@@ -109,6 +121,7 @@ def options(
     priority: int = 0,
     expect: float | str | None = None,
     trigger_rule: str = DEFAULT,
+    outlets: Asset | Iterable[Asset] = (),
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -128,4 +141,5 @@ def options(
         priority=_whole("priority", priority, -1000000, 1000000),
         expect=0.0 if expect is None else seconds(expect, "expect"),
         trigger_rule=check_rule(trigger_rule),
+        outlets=_outlets(outlets),
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
+from clearance.run.rows import DeferralRow
 from clearance.types.artifact import Argument, Artifact
+from clearance.types.cause import Cause
 from clearance.types.states import TaskState
 
 
@@ -27,11 +29,12 @@ class Instance:
         result: what it returned.
         mapped: arguments of a mapped instance.
         stored: state and epoch as last committed.
+        deferral: what it waits for, or waited for last; None where it never deferred.
     """
 
     __slots__ = (
-        "attempts", "clearance", "due_at", "epoch", "failed", "mapped", "node", "number", "pending", "position",
-        "result", "run", "skipped", "state", "stored",
+        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "mapped", "node", "number", "pending",
+        "position", "result", "run", "skipped", "state", "stored",
     )  # fmt: skip
 
     def __init__(self, run: ActiveRun, number: int, node: int, position: int = -1, pending: int = 0) -> None:
@@ -50,6 +53,7 @@ class Instance:
         self.result: Artifact | None = None
         self.mapped: dict[str, Argument] = {}
         self.stored = (TaskState.SCHEDULED, 0)
+        self.deferral: DeferralRow | None = None
 
     @property
     def spec(self) -> Node:
@@ -84,6 +88,7 @@ class ActiveRun:
     graph: Graph
     principal: str = ""
     environment: str = ""
+    cause: Cause | None = None
     nodes: list[Instance] = field(default_factory=list)
     expanded: dict[int, list[Instance]] = field(default_factory=dict)
     children: list[list[int]] = field(default_factory=list)

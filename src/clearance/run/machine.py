@@ -115,7 +115,7 @@ class Machine:
         self.move(instance, TaskState.PREEMPTED)
         if instance.run.cancelling:
             self.finish(instance, TaskState.CANCELLED)
-        elif instance.epoch - instance.attempts > LOST_LIMIT:
+        elif instance.epoch - instance.attempts - deferrals(instance) > LOST_LIMIT:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
             reason = f"lost or evicted {LOST_LIMIT} times: see the logs of its attempts, then `clearance retry`"
             self.finish(instance, TaskState.FAILED, reason=reason)
@@ -279,6 +279,11 @@ class Machine:
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
         return instance.position < 0 and instance.node in instance.run.expanded
+
+
+def deferrals(instance: Instance) -> int:
+    """Returns how many of its launches ended in a wait, and so count neither as attempts nor as lost."""
+    return instance.deferral.times if instance.deferral else 0
 
 
 def counts_as_failure(instance: Instance) -> bool:

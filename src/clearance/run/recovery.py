@@ -8,6 +8,7 @@ from clearance.cluster import Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
 from clearance.run import arguments, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.machine import counts_as_failure
@@ -71,8 +72,10 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
     run = ActiveRun(
         number=row.number, key=row.key, id=row.id, version=row.version, bundle=bundle,
         graph=model.decode(bytes(graph)), principal=row.principal, environment=row.environment,
+        cause=cause_of(database, row.number),
     )  # fmt: skip
     results = rows.artifacts(database, row.number)
+    deferrals = rows.deferrals(database, row.number)
     for stored in rows.instance_rows(database, row.number):
         if stored.position < 0:
             instance = run.nodes[stored.node]
@@ -85,6 +88,7 @@ def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRu
         instance.pending, instance.failed, instance.skipped = stored.pending, stored.failed, stored.skipped
         instance.epoch, instance.attempts, instance.due_at = stored.epoch, stored.attempts, stored.due_at
         instance.clearance = stored.clearance
+        instance.deferral = deferrals.get(stored.number)
         instance.stored = (instance.state, instance.epoch)
         instance.result = results.get(stored.number)
         if instance.state.finished:

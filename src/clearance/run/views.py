@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from clearance.errors import UsageError, nearest
-from clearance.run import recovery, rows
+from clearance.run import looking, recovery, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
+from clearance.run.deferral import describe
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 
@@ -39,7 +41,8 @@ def run(database: Database, id: str) -> dict[str, Any]:
         _instance(each, attempts.get(each.number, []), results.get(each.number))
         for each in sorted(rows.instance_rows(database, row.number), key=lambda each: (each.node, each.position))
     ]
-    return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "tasks": tasks}
+    why_started = looking.cause(cause_of(database, row.number))
+    return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "cause": why_started, "tasks": tasks}
 
 
 def find(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows.InstanceRow]:
@@ -64,7 +67,8 @@ def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
         chosen = [find(database, id, label)[1]]
     else:
         chosen = rows.instance_rows(database, row.number)
-    return [_decision(row, each) for each in chosen]
+    deferrals = rows.deferrals(database, row.number)
+    return [_decision(row, each, deferrals.get(each.number)) for each in chosen]
 
 
 def epochs(database: Database, run: rows.RunRow, instance: rows.InstanceRow) -> list[int]:
@@ -112,8 +116,14 @@ def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Ar
     }  # fmt: skip
 
 
-def _decision(row: rows.RunRow, instance: rows.InstanceRow) -> dict[str, Any]:
+def _decision(row: rows.RunRow, instance: rows.InstanceRow, deferral: rows.DeferralRow | None) -> dict[str, Any]:
     told: dict[str, Any] = {"run": row.id, "task": instance.label, "state": instance.state}
+    if deferral is not None and deferral.waiting and instance.state == "deferred":
+        told["waits"] = {
+            "kind": deferral.kind, "key": deferral.key, "until": deferral.due_at, "deadline": deferral.deadline,
+            "since": deferral.since, "times": deferral.times, "details": msgspec.json.decode(deferral.details),
+        }  # fmt: skip
+        told["reason"] = describe(deferral)
     record = decode(instance.clearance)
     if record is None:
         waits = f"waits for {instance.pending} tasks before it" if instance.pending else "has not asked"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from clearance.engine.base import Defined, Failure
-from clearance.errors import ClearanceError, GraphError, LeaseLost, UsageError, nearest
+from clearance.errors import GraphError, Refused, UsageError, nearest
 from clearance.run import rows
 from clearance.run.instance import Instance
 from clearance.types.deferral import Resumed, asked, checked
@@ -41,7 +41,7 @@ class Deferrals:
 
     Attributes:
         already: by kind, what has happened that an instance begins to wait for, or None. It may raise a
-            `ClearanceError` where that can never happen: the instance fails with it.
+            `UsageError` where that can never happen: the instance fails with it.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -97,9 +97,7 @@ class Deferrals:
             return
         try:
             happened = self.already[row.kind](instance, row) if row.kind in self.already else None
-        except LeaseLost:
-            raise
-        except ClearanceError as error:
+        except UsageError as error:
             self._controller.machine.finish(instance, TaskState.FAILED, reason=str(error))
             return
         if happened is not None:
@@ -192,9 +190,7 @@ class Deferrals:
             if event.error:
                 raise GraphError(event.error)
             self._controller.submit_defined(event.graph, row.key, asked(row.details).dag, instance.run)
-        except LeaseLost:
-            raise
-        except ClearanceError as error:
+        except (UsageError, Refused) as error:
             self.forget(instance)
             self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")
             return True

@@ -297,7 +297,7 @@ def _check_bindings(declaration: Declaration, inputs: dict[str, Binding], known:
             if not accepts(annotations[name], part):
                 raise GraphError(
                     f"{declaration.where}: parameter {name!r} wants {show(annotations[name])}, "
-                    f"but an element of what {what} is {show(part)}"
+                    f"but an element of {_noun(binding, nesting)} is {show(part)}"
                 )
         elif isinstance(binding, Items):
             for item in binding.items:

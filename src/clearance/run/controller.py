@@ -19,17 +19,20 @@ from typing import Any
 
 import msgspec
 
-from clearance.cluster import Scheduler
+from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
-from clearance.run import arguments, recovery, rows
+from clearance.run import recovery, rows
+from clearance.run.admission import Admission
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.clearing import Choice
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
+from clearance.run.stored import Stored
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
@@ -37,6 +40,7 @@ from clearance.types.artifact import Artifact
 from clearance.types.states import RunState, TaskState
 
 SKIP = "clearance.errors.Skip"
+GRANTS, STEP = 2000, 500
 Listener = Callable[[list[Happened]], None]
 _failures = msgspec.json.Encoder()
 
@@ -87,12 +91,14 @@ class Controller:
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
         self.ledger = Ledger(database, epoch, clock)
-        self.evidence = Evidence(settings, self._stored_envelope)
-        self.machine = Machine(self.evidence.read)
+        self.stored = Stored(database)
+        self.evidence = Evidence(settings, self._stored_envelope, self.stored)
+        self.machine = Machine(self.evidence.arguments, admits=True)
         self.scheduler = Scheduler()
         for node in engine.nodes():
             self.scheduler.add_node(node.name, node.capacity)
         self.desks = Desks(self.scheduler, self._judge)
+        self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
@@ -106,6 +112,7 @@ class Controller:
         self._numbers = int(database.rows("run_highest")[0][0])
         self._counts: dict[str, int] = {}
         self._serial = 0
+        self._more = False
 
     # -- asked from outside ------------------------------------------------------------------------------------------
 
@@ -119,6 +126,7 @@ class Controller:
             UsageError: the id belongs to a run of other code or parameters, or is no valid id.
         """
         graph = model.decode(submission.graph)
+        self.admission.check(graph)
         version = recovery.version_digest(submission.graph, submission.bundle)
         if submission.run_id:
             recovery.check_run_id(submission.run_id)
@@ -138,15 +146,15 @@ class Controller:
             number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
             graph=graph, principal=submission.principal, environment=lock.digest,
         )  # fmt: skip
+        self.admission.ask(run)
         ledger = self.ledger
         ledger.add("environment_add", lock.digest, lock.text)
         ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         ledger.add(
-            "run_add", run.number, run.key, id, graph.dag, version, RunState.RUNNING,
+            "run_add", run.number, run.key, id, graph.dag, version, run.state,
             rows.json_text(graph.parameters), submission.principal, lock.digest, now,
         )  # fmt: skip
-        for instance in run.nodes:
-            ledger.add_instance(instance, now)
+        self.machine.changes.added.extend(run.nodes)
         self.runs[id] = run
         ledger.tell_of(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
@@ -167,28 +175,29 @@ class Controller:
         Raises:
             UsageError: no such run or task, or a named task has succeeded.
         """
+        self._settle()
+        active = id in self.runs
         run = self.runs.get(id) or self._load(id)
-        chosen: list[Instance] = []
-        for label in tasks or ():
-            instance = run.find(label)
-            if instance is None:
-                near = nearest(label, [each.label for each in run.instances()])
-                raise UsageError(f"run {id!r} has no task {label!r}{near}; `clearance runs show {id}` lists them")
-            if not instance.state.finished or instance.state is TaskState.SUCCESS:
-                raise UsageError(
-                    f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried"
-                )
-            chosen.extend([instance, *run.expanded.get(instance.node, ())] if instance.position < 0 else [instance])
-        if tasks is None and id not in self.runs:
-            chosen = run.instances()
-        if not any(each.state.finished and each.state is not TaskState.SUCCESS for each in chosen):
+        choices = [self._choice(run, label) for label in tasks or ()]
+        if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
-        if id not in self.runs:
+        if not active:
             self.runs[id] = run
             old = recovery.state_of(self.database, run.number)
-            self.ledger.change_run(run.number, RunState.RUNNING, None, old)
-            self.ledger.tell_of(self.clock(), run, None, RunState.RUNNING, {"resumed": True})
-        self.machine.clear(run, chosen)
+            self.admission.ask(run)
+            self.ledger.change_run(run.number, run.state, None, old)
+            self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
+        return self.machine.clear(run, None if tasks is None else choices) > 0
+
+    def set_pool(self, name: str, slots: int | None) -> bool:
+        """Sets how many slots a pool has, or takes it away; False when there is nothing to change."""
+        if self.admission.pools.get(name) == slots:
+            return False
+        if slots is None:
+            self.ledger.add("pool_remove", name)
+        else:
+            self.ledger.add("pool_put", name, slots)
+        self.admission.set_pool(name, slots)
         return True
 
     def cancel(self, id: str) -> bool:
@@ -201,21 +210,22 @@ class Controller:
         if run is None:
             recovery.known(self.database, id)
             return False
+        self.admission.cancel(run)
         for instance in self.machine.cancel(run):
             self._cancels.append(instance.attempt)
         for instance in run.instances():
             if instance.state is TaskState.CANCELLED:
                 self.desks.release(instance)
-                self._asking.pop(self.desks.ask_of(instance).id, None)
+                self._asking.pop(self.desks.id_of(instance), None)
         return True
 
     def why(self, id: str, label: str) -> dict[str, Any] | None:
         """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""
         run = self.runs.get(id)
         instance = run.find(label) if run else None
-        if instance is None or instance.state is not TaskState.AWAITING_CLEARANCE:
+        if run is None or instance is None or instance.state is not TaskState.AWAITING_CLEARANCE:
             return None
-        decision = self.scheduler.explain(self.desks.ask_of(instance).id)
+        decision = self.admission.why(run) or self.scheduler.explain(self.desks.id_of(instance))
         if decision is None:
             return None
         names = [self._label_of(blocker) for blocker in decision.blockers]
@@ -242,9 +252,10 @@ class Controller:
         now = self.clock()
         running = {started.attempt: started for started in snapshot.running}
         finished = {event.attempt: event for event in snapshot.finished}
-        for run in recovery.unfinished_runs(self.database, self.evidence.read):
+        for run in recovery.unfinished_runs(self.database, self.evidence.arguments):
             self.runs[run.id] = run
-            attempts = {(row.number, row.epoch): row for row in rows.attempt_rows(self.database, run.number)}
+            self.admission.restore(run)
+            attempts = {(row.number, row.epoch): row for row in rows.attempts_begun(self.database, run.number)}
             for instance in run.instances():
                 if row := attempts.get((instance.number, instance.epoch)):
                     self.ledger.recall(instance.attempt, row)
@@ -278,7 +289,7 @@ class Controller:
                 self.machine.wake(instance)
         self.services.reconcile(now)
         self._commit(now, self._clear(now))
-        due = [self.ledger.due, self.services.due]
+        due = [now if self._more else self.ledger.due, self.services.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -373,42 +384,108 @@ class Controller:
         self.ledger.tell(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
 
     def _clear(self, now: float) -> Changes:
-        """Sends whatever is ready to both desks, and takes what they grant."""
-        ready = self.machine.changes.ready
-        fresh: list[Instance] = []
-        position = 0
-        while position < len(ready):
-            instance = ready[position]
-            position += 1
-            if instance.state is not TaskState.AWAITING_CLEARANCE:
-                continue
-            if self.desks.request(instance, arguments.of(instance), now):
-                self._asking[f"{instance.run.key}.{instance.number}"] = instance
-                fresh.append(instance)
-            else:
-                record = msgspec.json.decode(instance.clearance)
-                desk = record["capacity"] if record.get("capacity") else record["trust"]
-                self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
-        for decision in self.scheduler.step():
-            if decision.id.startswith("service:"):
-                self.services.granted(decision, now)
-                continue
-            instance = self._asking.pop(decision.id)
-            if instance.state is not TaskState.AWAITING_CLEARANCE:
-                self.scheduler.release(decision.id)
-                continue
+        """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
+        held: list[Instance] = []
+        left = GRANTS
+        while True:
+            for run in self.runs.values():
+                if run.filling:
+                    self.admission.fill(run)
+            held += self._ask(now)
+            granted = self.scheduler.step(min(left, STEP))
+            for decision in granted:
+                self._granted(decision, now)
+            left -= len(granted)
+            if not granted or left <= 0:
+                break
+        for instance in held:
+            if instance.state is TaskState.AWAITING_CLEARANCE:
+                decision_now = self.scheduler.explain(self.desks.id_of(instance))
+                if decision_now is not None:
+                    self.desks.held(instance, decision_now, now)
+        changes = self.machine.take()
+        for closed in changes.closed:
+            self.admission.close(*closed)
+        for run, _ in changes.ended:
+            self.admission.end(run)
+        self._more = bool(granted or changes.closed or changes.ended)
+        return changes
+
+    def _ask(self, now: float) -> list[Instance]:
+        """Asks both desks for what is ready; returns who waits for the capacity desk now."""
+        waiting: list[Instance] = []
+        while ready := self.machine.changes.ready:
+            self.machine.changes.ready = []
+            for instance in ready:
+                if instance.state is not TaskState.AWAITING_CLEARANCE:
+                    continue
+                if instance.run.state is RunState.QUEUED:
+                    instance.run.parked.append(instance)
+                elif self.desks.request(instance, self.evidence.arguments.of(instance), now):
+                    self._asking[self.desks.id_of(instance)] = instance
+                    waiting.append(instance)
+                else:
+                    record = msgspec.json.decode(instance.clearance)
+                    desk = record["capacity"] if record.get("capacity") else record["trust"]
+                    self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        return waiting
+
+    def _granted(self, decision: Decision, now: float) -> None:
+        if decision.id.startswith("service:"):
+            self.services.granted(decision, now)
+            return
+        instance = self._asking.pop(decision.id, None)
+        if instance is None:
+            if isinstance(run := self.admission.granted(decision), ActiveRun):
+                self._begin(run, now)
+        elif instance.state is TaskState.AWAITING_CLEARANCE:
             instance.epoch += 1
             instance.attempts += 1
             self.desks.granted(instance, decision, now)
             self.machine.move(instance, TaskState.QUEUED)
             self._launch(instance)
-        held = [instance for instance in fresh if instance.state is TaskState.AWAITING_CLEARANCE]
-        if held:
-            first = self.scheduler.explain(self.desks.ask_of(held[0]).id)
-            for instance in held:
-                if first is not None:
-                    self.desks.held(instance, first, now)
-        return self.machine.take()
+        else:
+            self.scheduler.release(decision.id)
+
+    def _begin(self, run: ActiveRun, now: float) -> None:
+        """A queued run goes on."""
+        self.ledger.change_run(run.number, RunState.RUNNING, None, RunState.QUEUED)
+        self.ledger.tell_of(now, run, None, RunState.RUNNING, {})
+        self.machine.changes.ready += run.parked
+        run.parked = []
+
+    def _settle(self) -> None:
+        """Commits what requests have changed since the last turn."""
+        now = self.clock()
+        self._commit(now, self._clear(now))
+
+    def _choice(self, run: ActiveRun, label: str) -> Choice:
+        """Returns node and path of a task that a person wants to have done again.
+
+        Raises:
+            UsageError: there is none, or it has not ended without success.
+        """
+        found = run.locate(label)
+        node, path = found or (0, ())
+        row = run.get(node, path)
+        if row is None and found is not None:
+            inside = run.shape.inside.get(node)
+            stored = self.stored.row(run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path)
+            if stored is not None and inside and len(path) > run.shape.depth(node):
+                return found
+            state = TaskState(stored.state) if stored else None
+        else:
+            state = row.state if row is not None and found is not None else None
+        if found is None or state is None:
+            near = nearest(label, [each.label for each in run.instances()])
+            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
+        above = run.nodes[node].state
+        if not state.finished or state is TaskState.SUCCESS or above is TaskState.SUCCESS:
+            whole = f", and {run.nodes[node].label} succeeded as a whole" if state is not TaskState.SUCCESS and path else ""
+            raise UsageError(
+                f"{run.id} {label} is {state}{whole}: only failed, skipped or cancelled tasks are retried"
+            )
+        return found
 
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
@@ -419,7 +496,7 @@ class Controller:
                 attempt=key,
                 bundle=run.bundle,
                 entry=spec.function,
-                arguments=arguments.of(instance),
+                arguments=self.evidence.arguments.of(instance),
                 isolation=spec.isolation,
                 preload=spec.preload,
                 gang=spec.gang,
@@ -438,6 +515,8 @@ class Controller:
     def _commit(self, now: float, changes: Changes) -> None:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
+        for run, expansion, position in changes.closed:
+            run.drop(expansion, position)
         for run, _ in changes.ended:
             self.runs.pop(run.id, None)
         self._act()
@@ -470,7 +549,7 @@ class Controller:
                 return id
 
     def _load(self, id: str) -> ActiveRun:
-        return recovery.load(self.database, recovery.known(self.database, id), self.evidence.read)
+        return recovery.load(self.database, recovery.known(self.database, id), self.evidence.arguments)
 
     def _readopt(
         self, instance: Instance, running: dict[str, Started], finished: dict[str, Finished], now: float
@@ -480,7 +559,7 @@ class Controller:
             key = instance.attempt
             if key in running or key in finished:
                 self._attempts[key] = instance
-                self.desks.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
+                self.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
@@ -510,6 +589,6 @@ class Controller:
         if instance := self._asking.get(ask):
             return f"{instance.run.id} {instance.label}"
         for instance in self._attempts.values():
-            if self.desks.ask_of(instance).id == ask:
+            if self.desks.id_of(instance) == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask

@@ -9,9 +9,10 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import Refused, UsageError
-from clearance.run import arguments
+from clearance.run.arguments import Arguments
 from clearance.run.clearance import Verdict
 from clearance.run.instance import Instance
+from clearance.run.stored import Stored as Rows
 from clearance.settings import Settings
 from clearance.trust.environment import EnvironmentLock, environment_lock
 from clearance.types.artifact import Argument, Artifact, Listed, Stored
@@ -32,10 +33,15 @@ class Evidence:
     Args:
         settings: where the key and the blobs are.
         envelopes: returns the provenance envelopes stored for a digest.
+        stored: what is committed of runs.
+
+    Attributes:
+        arguments: where arguments come from.
     """
 
-    def __init__(self, settings: Settings, envelopes: Any) -> None:
+    def __init__(self, settings: Settings, envelopes: Any, stored: Rows) -> None:
         self._settings = settings
+        self.arguments = Arguments(self.read, stored, settings.map_limit)
         self._envelopes = envelopes
         self._blobs: Blobs | None = None
         self._attestor: Attestor | None = None
@@ -93,7 +99,7 @@ class Evidence:
             number=instance.attempts, function=spec.function,
             bundle=Digest(run.bundle), dag_version=Digest(run.version),
             environment=Digest(run.environment), parameters=run.graph.parameters,
-            inputs={name: found.digest for name, found in named_inputs(arguments.of(instance)).items()},
+            inputs={name: found.digest for name, found in named_inputs(self.arguments.of(instance)).items()},
             isolation=spec.isolation, started=_rfc3339(started), finished=_rfc3339(finished),
         )  # fmt: skip
         envelope = self.attestor.attest(artifact, facts)
@@ -137,7 +143,7 @@ class Evidence:
         from clearance.trust.provision import provision, service_config
 
         assert endpoint.service is not None
-        found = [each for each in named_inputs(arguments.of(instance)).values() if each.digest == endpoint.model]
+        found = [each for each in named_inputs(self.arguments.of(instance)).values() if each.digest == endpoint.model]
         if not found:
             raise UsageError(f"endpoint {endpoint.name!r} serves a model that is no input of {instance.spec.id!r}")
         model = found[0]

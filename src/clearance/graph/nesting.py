@@ -40,7 +40,7 @@ class Nesting:
         for group in reversed(around):
             if group in mine:
                 break
-            result = list[result]
+            result = list[result]  # type: ignore[valid-type]
         return result
 
     def element(self, binding: Element) -> Any:

@@ -76,14 +76,20 @@ def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) ->
 def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen) -> dict[Instance, None]:
     """Clears the rows in memory, those that stand for others first."""
     cleared: dict[Instance, None] = {}
-    for row in sorted(run.instances(), key=lambda each: len(each.path)):
+    for row in sorted(run.instances(), key=lambda each: (len(each.path), each.node)):
         if not row.state.finished or row.state is TaskState.SUCCESS or not chosen(row.node, row.path):
             continue
-        above = run.get(row.node, row.path[:-1]) if row.path else None
-        if above is None or not above.state.finished:
+        if all((above := run.get(*key)) is None or not above.state.finished for key in _above(run, row.node, row.path)):
             set_back(machine, row)
             cleared[row] = None
     return cleared
+
+
+def _above(run: ActiveRun, node: int, path: Path) -> list[tuple[int, Path]]:
+    """Returns node and path of the rows that stand for a row: of the same node, and of the group of whose copies."""
+    found = [(node, path[:-1])] if path else []
+    group = run.shape.around(node, len(path)) if len(path) < run.shape.depth(node) else node
+    return found if group == node else [*found, (group, path)]
 
 
 def set_back(machine: Machine, row: Instance) -> None:
@@ -110,8 +116,10 @@ def _set_back_stored(
     open_above = {(row.node, row.path) for row in run.instances() if not row.state.finished}
     found = [(node, path_of(scope, position), number, state) for node, scope, position, number, state in
              stored.unsuccessful(run.number)]  # fmt: skip
-    for node, path, number, state in sorted(found, key=lambda each: len(each[1])):
-        if (node, path) in run.rows or (node, path[:-1]) not in open_above or not chosen(node, path):
+    for node, path, number, state in sorted(found, key=lambda each: (len(each[1]), each[0])):
+        if (node, path) in run.rows or not chosen(node, path):
+            continue
+        if any(key not in open_above for key in _above(run, node, path)):
             continue
         open_above.add((node, path))
         changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})

@@ -479,11 +479,12 @@ class Controller:
         if found is None or state is None:
             near = nearest(label, [each.label for each in run.instances()])
             raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
-        above = run.nodes[node].state
-        if not state.finished or state is TaskState.SUCCESS or above is TaskState.SUCCESS:
-            whole = f", and {run.nodes[node].label} succeeded as a whole" if state is not TaskState.SUCCESS and path else ""
+        wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
+        whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
+        if not state.finished or whole:
+            as_a_whole = f", and {whole} succeeded as a whole" if state is not TaskState.SUCCESS and whole else ""
             raise UsageError(
-                f"{run.id} {label} is {state}{whole}: only failed, skipped or cancelled tasks are retried"
+                f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
             )
         return found
 

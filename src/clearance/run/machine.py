@@ -82,7 +82,7 @@ class Machine:
         """Starts a run: everything without upstream is ready."""
         for instance in list(run.nodes):
             self._consider(instance)
-        if not run.unfinished:
+        if not run.nodes:
             self._end(run)
 
     def move(self, instance: Instance, state: TaskState) -> None:

@@ -30,7 +30,7 @@ class Stored:
 
     def counts(self, run: int, node: int, path: Path) -> Counts:
         """Returns how many copies of the row of a node are in each state."""
-        return {state: count for state, count in self._database.rows("instance_counts_of", run, node, text(path))}
+        return dict(self._database.rows("instance_counts_of", run, node, text(path)))  # type: ignore[arg-type]
 
     def all_counts(self, run: int) -> dict[tuple[int, str], Counts]:
         """Returns how many rows of a run are in each state, by node and scope."""

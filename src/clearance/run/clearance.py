@@ -6,9 +6,6 @@ for the attempt and names its rule; what is held names who holds it. `clearance 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 
 from clearance.cluster import Ask, Decision, Limit, Scheduler
@@ -60,20 +57,15 @@ def decode(text: str) -> Record | None:
     return _decoder.decode(text) if text else None
 
 
-Judge = Callable[[Instance, dict[str, Any]], Verdict]
-
-
 class Desks:
     """Both desks as the controller asks them.
 
     Args:
         scheduler: the capacity desk.
-        judge: the trust desk: says whether the inputs of an instance may be used.
     """
 
-    def __init__(self, scheduler: Scheduler, judge: Judge) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self._judge = judge
         self._trust: dict[str, Verdict] = {}
 
     @staticmethod
@@ -123,9 +115,12 @@ class Desks:
             first.arrival = self.scheduler.arrive()
         return (first.arrival, *path)
 
-    def request(self, instance: Instance, arguments: dict[str, Any], now: float) -> bool:
-        """Asks both desks; returns False when one denied, with the record set on the instance."""
-        trust = self._judge(instance, arguments)
+    def request(self, instance: Instance, trust: Verdict, now: float) -> bool:
+        """Asks the capacity desk if the trust desk allows it.
+
+        Returns:
+            False when one of them denied, with the record set on the instance.
+        """
         if trust.verdict == "denied":
             instance.clearance = _stored(Record("denied", now, trust=trust))
             return False

@@ -14,7 +14,7 @@ import heapq
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -97,7 +97,7 @@ class Controller:
         self.scheduler = Scheduler()
         for node in engine.nodes():
             self.scheduler.add_node(node.name, node.capacity)
-        self.desks = Desks(self.scheduler, self._judge)
+        self.desks = Desks(self.scheduler)
         self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
         self.listeners: list[Listener] = []
@@ -105,6 +105,7 @@ class Controller:
         self.services = Services(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
+        self._judging: dict[Instance, Iterator[Verdict | None]] = {}
         self._retries: list[tuple[float, int, Instance]] = []
         self._launches: list[Launch] = []
         self._done: list[str] = []
@@ -385,7 +386,7 @@ class Controller:
 
     def _clear(self, now: float) -> Changes:
         """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
-        held: list[Instance] = []
+        held = self._judge(list(self._judging.items()), now)
         left = GRANTS
         while True:
             for run in self.runs.values():
@@ -408,7 +409,7 @@ class Controller:
             self.admission.close(*closed)
         for run, _ in changes.ended:
             self.admission.end(run)
-        self._more = bool(granted or changes.closed or changes.ended)
+        self._more = bool(granted or changes.closed or changes.ended or self._judging)
         return changes
 
     def _ask(self, now: float) -> list[Instance]:
@@ -421,13 +422,28 @@ class Controller:
                     continue
                 if instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
-                elif self.desks.request(instance, self.evidence.arguments.of(instance), now):
-                    self._asking[self.desks.id_of(instance)] = instance
-                    waiting.append(instance)
                 else:
-                    record = msgspec.json.decode(instance.clearance)
-                    desk = record["capacity"] if record.get("capacity") else record["trust"]
-                    self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+                    judging = self.evidence.judge(instance, self.evidence.arguments.of(instance))
+                    waiting += self._judge([(instance, judging)], now)
+        return waiting
+
+    def _judge(self, judging: list[tuple[Instance, Iterator[Verdict | None]]], now: float) -> list[Instance]:
+        """Lets the trust desk look at some more inputs, and asks for what it has allowed; returns who waits now."""
+        waiting: list[Instance] = []
+        for instance, verdicts in judging:
+            self._judging.pop(instance, None)
+            if instance.state is not TaskState.AWAITING_CLEARANCE:
+                continue
+            trust = next(verdicts)
+            if trust is None:
+                self._judging[instance] = verdicts
+            elif self.desks.request(instance, trust, now):
+                self._asking[self.desks.id_of(instance)] = instance
+                waiting.append(instance)
+            else:
+                record = msgspec.json.decode(instance.clearance)
+                desk = record["capacity"] if record.get("capacity") else record["trust"]
+                self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
         return waiting
 
     def _granted(self, decision: Decision, now: float) -> None:
@@ -578,9 +594,6 @@ class Controller:
     def _retry_later(self, instance: Instance) -> None:
         self._serial += 1
         heapq.heappush(self._retries, (instance.due_at, self._serial, instance))
-
-    def _judge(self, instance: Instance, given: dict[str, Any]) -> Verdict:
-        return self.evidence.judge(instance, given)
 
     def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
         found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]

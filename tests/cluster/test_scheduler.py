@@ -239,9 +239,7 @@ def test_no_limit_is_ever_exceeded_and_nobody_is_forgotten(sizes, history):
         for name, size in sizes.items():
             used = sum(limit.amount for id in holding for limit in known[id].limits if limit.name == name)
             assert used == desk.used(name) <= size
-    impossible = {
-        id for id, each in known.items() if any(limit.amount > sizes[limit.name] for limit in each.limits)
-    }
+    impossible = {id for id, each in known.items() if any(limit.amount > sizes[limit.name] for limit in each.limits)}
     left = known.keys() - gone
     while True:
         for id in list(holding):

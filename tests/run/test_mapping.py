@@ -19,12 +19,20 @@ from clearance.run import rows
 from clearance.run.arguments import Arguments
 from clearance.run.instance import BAD, ActiveRun
 from clearance.run.machine import Machine
-from clearance.run.shape import Shape
 from clearance.store.database import Database
 from clearance.types.states import TaskState
-from support.instant import InstantEngine, failed, lead, skipped, submit, succeeded, until_idle
+from support.instant import InstantEngine, failed, lead, skipped, submit, succeeded
 
-RULES = ("all_success", "all_success", "all_success", "all_done", "none_failed", "all_failed", "one_failed", "one_success")
+RULES = (
+    "all_success",
+    "all_success",
+    "all_success",
+    "all_done",
+    "none_failed",
+    "all_failed",
+    "one_failed",
+    "one_success",
+)
 S = TaskState
 Key = tuple[int, tuple[int, ...]]
 
@@ -65,7 +73,11 @@ def _topological(nodes: list[Node]) -> list[Node] | None:
             if other.id != each.id and f"{other.id}".startswith(f"{each.id}.") and not each.function:
                 inside.setdefault(each.id, []).append(other.id)
     waits = {
-        each.id: {*each.upstream, *(x for up in each.upstream for x in inside.get(up, ())), *([each.group] if each.group else [])}
+        each.id: {
+            *each.upstream,
+            *(x for up in each.upstream for x in inside.get(up, ())),
+            *([each.group] if each.group else []),
+        }
         for each in nodes
     }
     order: list[Node] = []
@@ -136,9 +148,16 @@ class Reference:
     def verdict(self, node: int, path: tuple[int, ...]) -> TaskState | None:
         """The state without running; None where it runs."""
         spec = self.graph.nodes[node]
-        if self.before is not None and spec.mapped and any(
-            key[1][:-1] == path and key[0] in ([node] if spec.function else [n for n in range(len(self.graph.nodes)) if node in self.chain(n)])
-            for key in self.before if key[1]
+        if (
+            self.before is not None
+            and spec.mapped
+            and any(
+                key[1][:-1] == path
+                and key[0]
+                in ([node] if spec.function else [n for n in range(len(self.graph.nodes)) if node in self.chain(n)])
+                for key in self.before
+                if key[1]
+            )
         ):
             return None  # it had been expanded
         states = [self.state(*parent) for parent in self.parents(node, path)]
@@ -193,7 +212,11 @@ class Reference:
 
     def expanded(self, group: int, path: tuple[int, ...]) -> bool:
         if self.unchanged(group, path):
-            below = [group] if self.graph.nodes[group].function else [n for n in range(len(self.graph.nodes)) if group in self.chain(n)]
+            below = (
+                [group]
+                if self.graph.nodes[group].function
+                else [n for n in range(len(self.graph.nodes)) if group in self.chain(n)]
+            )
             return any((each, (*path, 0)) in self.before for each in below)
         return self.verdict(group, path) is None
 
@@ -281,7 +304,14 @@ def test_with_small_windows_kills_and_a_resume_the_database_ends_as_the_referenc
                 if chance.random() < 0.05:
                     controller = lead(home, database, InstantEngine(end, 2, keep=True))  # the old one is gone
                 controller.engine.let(chance.randint(0, 2))
-            raise AssertionError([(each.label, str(each.state), each.pending) for run in controller.runs.values() for each in run.instances() if not each.state.finished])
+            raise AssertionError(
+                [
+                    (each.label, str(each.state), each.pending)
+                    for run in controller.runs.values()
+                    for each in run.instances()
+                    if not each.state.finished
+                ]
+            )
 
         controller = lead(home, database, InstantEngine(end, 2, keep=True))
         run = submit(controller, graph)

@@ -129,4 +129,5 @@ def until_idle(controller: Controller, most: int = 100_000) -> None:
         controller.turn()
         if not controller.runs:
             return
-    raise AssertionError(f"still going on: {[(each.label, each.state) for run in controller.runs.values() for each in run.instances() if not each.state.finished][:20]}")
+    left = [row for run in controller.runs.values() for row in run.instances() if not row.state.finished]
+    raise AssertionError(f"still going on: {[(row.label, row.state) for row in left[:20]]}")

@@ -59,7 +59,7 @@ class Limits:
         return None
 
     def park(self, ask: Ask, limit: Limit, key: Key) -> list[Key]:
-        """Lets an ask wait for a limit; returns who may ask again, since it stands before them at its others no more."""
+        """Lets an ask wait for a limit; returns who may ask again, since it has left its other queues."""
         self._waits[key[3]] = (key, limit)
         if limit.amount > self.size(limit):
             self._never.setdefault(limit.name, {})[key[3]] = key

@@ -287,7 +287,7 @@ def _check_bindings(declaration: Declaration, inputs: dict[str, Binding], known:
         _check_binding(declaration, name, annotations[name], binding, nesting)
     for name, binding in declaration.mapped.items():
         if isinstance(binding, Result | Element):
-            kind, what = _offered(declaration, binding, nesting)
+            kind = _offered(declaration, binding, nesting)[0]
             part = iterated(kind)
             if part is None:
                 raise GraphError(

@@ -87,6 +87,8 @@ class Admission:
         elif (ask := self._desks.run_ask(run)) is not None:
             self._scheduler.restore(ask, Placement(()))
         for expansion in run.expansions.values():
+            if not expansion.path:
+                expansion.arrival = self._scheduler.arrive()
             if self._limits_copies(run, expansion):
                 for position in expansion.live:
                     self._scheduler.restore(self._desks.copy_ask(run, expansion, position), Placement(()))

@@ -7,8 +7,8 @@ more: both are looked at.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from clearance.types.artifact import Argument, Artifact, Listed, Literal
 from clearance.types.artifact import Stored as Kept
 
 Read = Callable[[Artifact], bytes]
+T = TypeVar("T")
+R = TypeVar("R")
 
 MAPPABLE = ("json", "msgpack")
 BYTES_AN_ELEMENT = 256
@@ -146,21 +148,14 @@ class Arguments:
             return known
         found: dict[Path, Artifact | None] = {}
         if self._stored is not None:
-            found.update((at, result) for at, result in self._stored.results(run.number, node) if at[: len(path)] == path)
+            found.update(
+                (at, result) for at, result in self._stored.results(run.number, node) if at[: len(path)] == path
+            )
         for (other, at), row in run.rows.items():
             if other == node and at[: len(path)] == path and row.result is not LATER:
                 found[at] = row.result
-        levels = run.shape.levels(node)
-        copies: dict[Path, list[Path]] = {path: []}
-        for at in sorted(found):  # what stands for others comes before them
-            if len(at) > len(path) and at[:-1] in copies:
-                copies[at[:-1]].append(at)
-                if len(at) < levels:
-                    copies[at] = []
-        lists: dict[Path, Listed] = {}
-        for at in sorted(copies, key=len, reverse=True):
-            lists[at] = Listed(tuple(lists[one] if one in copies else _kept(found[one]) for one in copies[at]))
-        made = lists[path]
+        made = nested(found, path, run.shape.levels(node), _kept, lambda items: Listed(tuple(items)))
+        assert isinstance(made, Listed)
         while len(run.gathered) >= _GATHERED:
             del run.gathered[next(iter(run.gathered))]
         run.gathered[node, path] = made
@@ -239,6 +234,30 @@ class _Product(_Zipped):
             position, rest = divmod(position, len(column))
             made[name] = column[rest]
         return dict(reversed(made.items()))
+
+
+def nested(
+    found: Mapping[Path, T], path: Path, levels: int, leaf: Callable[[T], R], branch: Callable[[list[R]], R]
+) -> R:
+    """Puts results together in lists of lists, in the order of their paths.
+
+    Args:
+        found: what there is at each path, rows that stand for others included.
+        path: of the row that stands for all of it.
+        levels: length of the path of what really ran.
+        leaf: makes a value of what was found.
+        branch: makes a value of a list of values.
+    """
+    copies: dict[Path, list[Path]] = {path: []}
+    for at in sorted(found):  # what stands for others comes before them
+        if len(at) > len(path) and at[:-1] in copies:
+            copies[at[:-1]].append(at)
+            if len(at) < levels:
+                copies[at] = []
+    lists: dict[Path, R] = {}
+    for at in sorted(copies, key=len, reverse=True):
+        lists[at] = branch([lists[one] if one in copies else leaf(found[one]) for one in copies[at]])
+    return lists[path]
 
 
 def _kept(artifact: Artifact | None) -> Argument:

@@ -150,9 +150,9 @@ def _go_on(
                 machine.ready(row)
             elif not row.collects:
                 machine.recount(row)
-    for expansion in list(run.filling):
-        machine.fill(run, expansion)
-    machine.consider([*cleared, *(row for each in list(run.expansions.values()) for row in machine.standing(run, each))])
+    machine.consider(
+        [*cleared, *(row for each in list(run.expansions.values()) for row in machine.standing(run, each))]
+    )
 
 
 def _expand_again(

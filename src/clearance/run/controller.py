@@ -188,7 +188,11 @@ class Controller:
             self.admission.ask(run)
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
-        return self.machine.clear(run, None if tasks is None else choices) > 0
+        cleared = self.machine.clear(run, None if tasks is None else choices)
+        changes = self.machine.take()
+        self.machine.changes.ready, changes.ready = changes.ready, []
+        self._commit(self.clock(), changes)  # what is opened again is read from the database
+        return cleared > 0
 
     def set_pool(self, name: str, slots: int | None) -> bool:
         """Sets how many slots a pool has, or takes it away; False when there is nothing to change."""
@@ -486,7 +490,9 @@ class Controller:
         row = run.get(node, path)
         if row is None and found is not None:
             inside = run.shape.inside.get(node)
-            stored = self.stored.row(run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path)
+            stored = self.stored.row(
+                run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path
+            )
             if stored is not None and inside and len(path) > run.shape.depth(node):
                 return found
             state = TaskState(stored.state) if stored else None

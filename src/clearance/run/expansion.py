@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from clearance.run.shape import Path
 from clearance.types.artifact import Argument
 
+
 @dataclass(slots=True)
 class Copy:
     """An open instance of a mapped task, or an open copy of a group.

@@ -165,7 +165,10 @@ class ActiveRun:
         paths = [path]
         for group in self.shape.chain[node][len(path) :]:
             paths = [
-                (*one, position) for one in paths if (found := self.expansions.get((group, one))) for position in found.live
+                (*one, position)
+                for one in paths
+                if (found := self.expansions.get((group, one)))
+                for position in found.live
             ]
         for one in paths:
             if (instance := self.get(node, one)) is not None:

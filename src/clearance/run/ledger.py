@@ -25,8 +25,8 @@ from clearance.store.outbox import Event, append
 from clearance.types.states import RunState, TaskState
 
 ORDER = (
-    "environment_add", "version_add", "run_add", "pool_put", "pool_remove", "instance_add", "instance_change", "instance_mark", "run_change",
-    "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+    "environment_add", "version_add", "run_add", "pool_put", "pool_remove", "instance_add", "instance_change",
+    "instance_mark", "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
 

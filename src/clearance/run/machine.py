@@ -331,9 +331,9 @@ class Machine:
 
     def _consider(self, instance: Instance) -> None:
         """Decides an instance if nothing of what comes before it is pending."""
-        if instance.state is TaskState.SCHEDULED and not instance.collects:
-            if not instance.pending or self._may_run_early(instance):
-                self._decide(deque([instance]))
+        waits = instance.pending and not self._may_run_early(instance)
+        if instance.state is TaskState.SCHEDULED and not instance.collects and not waits:
+            self._decide(deque([instance]))
 
     def _stop_filling(self, run: ActiveRun, expansion: Expansion, again: Counter[tuple[int, str]]) -> None:
         """No more copies are opened, since the run is being cancelled; `again` counts those that were open before."""

@@ -138,9 +138,8 @@ class _Loading:
             return
         last, position = within[-1], path[-1]
         state = TaskState(stored.state)
-        if last.node == stored.node:
-            if state.finished:
-                return
+        if last.node == stored.node and state.finished:
+            return
         instance = restored(run, stored.number, stored.node, path, within, stored)
         if last.node == stored.node:
             instance.mapped = last.elements[position]

@@ -111,9 +111,14 @@ def instance_at(database: Database, run: int, node: int, path: Path) -> Instance
     return InstanceRow(*found[0]) if found else None
 
 
-def attempt_rows(database: Database, run: int) -> list[AttemptRow]:
-    """Returns every attempt of a run, by instance and epoch."""
-    return [AttemptRow(*row) for row in database.rows("attempts", run)]
+def node_rows(database: Database, run: int) -> list[InstanceRow]:
+    """Returns the row of each node of a run, which of a mapped one stands for all."""
+    return [InstanceRow(*row) for row in database.rows("instances_outside", run)]
+
+
+def attempt_rows(database: Database, run: int, number: int) -> list[AttemptRow]:
+    """Returns every attempt of an instance, oldest first."""
+    return [AttemptRow(*row) for row in database.rows("attempts_of", run, number)]
 
 
 def attempts_begun(database: Database, run: int) -> list[AttemptRow]:
@@ -121,9 +126,10 @@ def attempts_begun(database: Database, run: int) -> list[AttemptRow]:
     return [AttemptRow(*row) for row in database.rows("attempts_begun", run)]
 
 
-def artifacts(database: Database, run: int) -> dict[int, Artifact]:
-    """Returns what the instances of a run returned, by instance number."""
-    return {number: artifact_decoder.decode(bytes(data)) for number, data in database.rows("artifacts", run)}
+def artifact_of(database: Database, run: int, number: int) -> Artifact | None:
+    """Returns what an instance returned."""
+    found = database.rows("artifact_get", run, number)
+    return artifact_decoder.decode(bytes(found[0][0])) if found else None
 
 
 def services(database: Database) -> list[ServiceRow]:

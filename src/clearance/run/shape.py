@@ -62,7 +62,7 @@ class Shape:
         return _common(self.chain[one], self.chain[other])
 
     def apart(self, one: int, other: int) -> int:
-        """How many indices of their paths two rows must share to belong together, a mapped node with itself included."""
+        """How many indices of their paths two rows must share to belong together; of one node all."""
         return _common((*self.chain[one], one), (*self.chain[other], other))
 
     def around(self, node: int, level: int) -> int:

@@ -25,12 +25,11 @@ class Stored:
 
     def artifact(self, run: int, number: int) -> Artifact | None:
         """Returns what an instance returned."""
-        found = self._database.rows("artifact_get", run, number)
-        return artifact_decoder.decode(bytes(found[0][0])) if found else None
+        return rows.artifact_of(self._database, run, number)
 
     def counts(self, run: int, node: int, path: Path) -> Counts:
         """Returns how many copies of the row of a node are in each state."""
-        return dict(self._database.rows("instance_counts_of", run, node, text(path)))  # type: ignore[arg-type]
+        return dict(self._database.rows("instance_counts_of", run, node, text(path)))
 
     def all_counts(self, run: int) -> dict[tuple[int, str], Counts]:
         """Returns how many rows of a run are in each state, by node and scope."""

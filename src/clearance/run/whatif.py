@@ -22,8 +22,8 @@ OUTCOMES = {"success": TaskState.SUCCESS, "fail": TaskState.FAILED, "skip": Task
 def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) -> dict[str, Any]:
     """Returns the state of every task and of the run, when these tasks fail or are skipped and the others succeed.
 
-    A task that is mapped over a result, whose length is not known here, stands for all its instances; of a group that is
-    mapped over one there is one copy.
+    A task that is mapped over a result, whose length is not known here, stands for all its instances; of a group that
+    is mapped over one there is one copy.
 
     Args:
         graph: of the DAG.

@@ -15,8 +15,7 @@ STATEMENTS: dict[str, str] = {
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
     "lease_create": "INSERT INTO lease (name, epoch, holder, address, expires_at) VALUES (?, 0, '', '', 0)"
     " ON CONFLICT (name) DO NOTHING",
-    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ?"
-    " WHERE name = ? AND epoch = ?",
+    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_check": "SELECT epoch FROM lease WHERE name = ?",
     "lease_renew": "UPDATE lease SET expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_release": "UPDATE lease SET expires_at = 0, holder = '' WHERE name = ? AND epoch = ?",
@@ -46,19 +45,16 @@ STATEMENTS: dict[str, str] = {
     "instances_at": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND node = ? AND scope = ?"  # noqa: S608
     " AND position = ? AND position >= 0",
     "instances_numbered": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND number = ?",  # noqa: S608
-    "instances_page": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND (? = '' OR state = ?)"  # noqa: S608
-    " ORDER BY number LIMIT ?",
-    "instances_page_of": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND node = ? AND position >= 0"  # noqa: S608
+    "instances_page": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position >= 0"  # noqa: S608
     " AND (? = '' OR state = ?) ORDER BY number LIMIT ?",
-    "instances_outside": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND number < ? ORDER BY number",  # noqa: S608
+    "instances_outside": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position < 0 ORDER BY number",  # noqa: S608
     "instances_open": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND (position < 0"  # noqa: S608
     " OR (scope, position) IN (SELECT scope, position FROM instance WHERE run = ? AND position >= 0"
     " AND state IN ('awaiting_clearance', 'queued', 'running', 'up_for_retry', 'deferred', 'preempted')))"
     " ORDER BY number",
     "instances_bad": "SELECT node, scope, position, number, state FROM instance WHERE run = ? AND position >= 0"
     " AND state IN ('failed', 'upstream_failed', 'skipped', 'cancelled')",
-    "instances_in": "SELECT node, scope, position, number FROM instance WHERE run = ? AND position >= 0"
-    " AND state = ?",
+    "instances_in": "SELECT node, scope, position, number FROM instance WHERE run = ? AND position >= 0 AND state = ?",
     "instances_again": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
     " AND state = 'scheduled' ORDER BY position",
     "instances_active": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
@@ -67,8 +63,12 @@ STATEMENTS: dict[str, str] = {
     " GROUP BY node, scope, state",
     "instance_counts_of": "SELECT state, count(*) FROM instance WHERE run = ? AND node = ? AND scope = ?"
     " AND position >= 0 GROUP BY state",
-    "instance_state_counts": "SELECT node, task, state, count(*) FROM instance WHERE run = ?"
-    " GROUP BY node, task, state ORDER BY node",
+    "instances_of_task": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position < 0 AND task = ?",  # noqa: S608
+    "instances_within": "SELECT count(*) FROM instance WHERE run = ? AND position >= 0 AND (? = '' OR state = ?)",
+    "instance_denied": "SELECT 1 FROM instance WHERE run = ?"
+    ' AND substr(clearance, 1, 19) = \'{"verdict":"denied"\' LIMIT 1',
+    "node_starts": "SELECT instance.node, min(started_at) FROM instance JOIN attempt ON attempt.run = instance.run"
+    " AND attempt.number = instance.number WHERE instance.run = ? GROUP BY instance.node",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
     # Pools.
     "pools": "SELECT name, slots FROM pool ORDER BY name",
@@ -84,13 +84,13 @@ STATEMENTS: dict[str, str] = {
     " peak_memory FROM attempt WHERE run = ? AND number = ? ORDER BY epoch",
     "attempts_begun": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
     " cpu_seconds, peak_memory FROM attempt WHERE run = ? AND outcome = ''",
-    "attempts": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
-    " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
     " created_at = excluded.created_at",
-    "artifacts": "SELECT number, data FROM artifact WHERE run = ? ORDER BY number",
+    "artifacts_outside": "SELECT number, data FROM artifact WHERE run = ? AND number <= ?",
+    "attempts_outside": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
+    " cpu_seconds, peak_memory FROM attempt WHERE run = ? AND number <= ? ORDER BY number, epoch",
     "artifact_get": "SELECT data FROM artifact WHERE run = ? AND number = ?",
     "results_of": "SELECT scope, position, data FROM instance LEFT JOIN artifact ON artifact.run = instance.run"
     " AND artifact.number = instance.number WHERE instance.run = ? AND node = ? AND position >= 0",

@@ -189,7 +189,8 @@ class Reference:
             if (state := self.verdict(node, path)) is not None:
                 return state
             if not spec.function:
-                used = {self.index[name] for each in self.graph.nodes for name in each.upstream}
+                within = [each for each in self.graph.nodes if each.id.startswith(f"{spec.id}.")]
+                used = {self.index[name] for each in within for name in each.upstream}
                 members = [n for n, each in enumerate(self.graph.nodes) if each.group == spec.id]
                 bad = any(self.state(each, path) in BAD for each in members if each not in used)
                 return S.FAILED if bad else S.SUCCESS

@@ -110,6 +110,9 @@ def _course(database: Database, id: str) -> tuple[Graph, Course]:
     for node, scope, _, some in database.rows("instance_counts", run.number):
         if not scope:
             instances[graph.nodes[node].id] = instances.get(graph.nodes[node].id, 0) + some
+    for member in graph.nodes:  # a group has as many copies as any task in it
+        if member.id in instances and member.group:
+            instances.setdefault(member.group, instances[member.id])
     seconds = {task: end - begins[task] for task, end in ends.items() if task in begins}
     parts = [run.id, run.state, count(len(graph.nodes), "task")]
     if run.finished_at:

@@ -197,7 +197,7 @@ def settle(run: ActiveRun, standing: list[Instance], expansion: Expansion, count
             members = [run.get(node, row.path) for node in run.shape.members[row.node]]
             states = [(each, each.state) for each in members if each is not None]
             row.pending = sum(not state.finished for _, state in states)
-            row.failed = sum(state in BAD and run.shape.leaf(each.node) for each, state in states)
+            row.failed = sum(state in BAD and run.shape.last(each.node) for each, state in states)
             continue
         found = counts[row.node, scope]
         row.pending = expansion.total - sum(found[state] for state in FINISHED)

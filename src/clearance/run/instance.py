@@ -205,5 +205,5 @@ class ActiveRun:
 def counts_as_failure(instance: Instance) -> bool:
     """True for a task that nothing depends on and that did not come to a good end: it makes its run a failure."""
     shape = instance.run.shape
-    leaf = not instance.path and shape.leaf(instance.node) and not shape.chain[instance.node]
+    leaf = not instance.path and not instance.spec.is_group and shape.leaf(instance.node)
     return leaf and instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)

@@ -368,7 +368,7 @@ class Machine:
                     self.changes.closed.append((run, expansion, path[-1]))
         chain = shape.chain[node]
         if chain and len(path) == len(chain) - 1:
-            self._count_up(instance, run.get(chain[-1], path), bad and shape.leaf(node), False, free)
+            self._count_up(instance, run.get(chain[-1], path), bad and shape.last(node), False, free)
         for child, common in shape.children[node]:
             if common != len(path):
                 continue

@@ -71,8 +71,12 @@ class Shape:
         return chain[level] if level < len(chain) else node
 
     def leaf(self, node: int) -> bool:
-        """True for a node that nothing depends on."""
-        return not self.children[node]
+        """True for a node that nothing depends on, nor on a group around it."""
+        return not any(self.children[one] for one in (node, *self.chain[node]))
+
+    def last(self, node: int) -> bool:
+        """True for a node of a group that nothing in the group depends on: its end is the end of the group."""
+        return not any(common == len(self.chain[node]) for _, common in self.children[node])
 
     def behind(self, node: int) -> frozenset[int]:
         """Returns the node and every node that depends on it, with what stands for them and what lies in them."""

@@ -10,7 +10,7 @@ from clearance.errors import UsageError, nearest
 from clearance.graph.model import decode as decode_graph
 from clearance.run import recovery, rows
 from clearance.run.clearance import decode
-from clearance.run.shape import Shape
+from clearance.run.shape import Shape, path_of
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 from clearance.types.states import TaskState
@@ -62,7 +62,7 @@ def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dic
         attempts[each.number] = rows.attempt_rows(database, row.number, each.number)
         if (result := rows.artifact_of(database, row.number, each.number)) is not None:
             results[each.number] = result
-    counts = _instances(database, row.number)
+    counts = _instances(database, row) if page or within else {}
     tasks = [_instance(each, attempts.get(each.number, []), results.get(each.number)) for each in shown]
     for each, task in zip(shown, tasks, strict=True):
         if each.position < 0 and (some := counts.get(each.node)):
@@ -82,10 +82,17 @@ def check_state(state: str) -> None:
         raise UsageError(f"state {state!r}{nearest(state, known)}: use one of {', '.join(known)}")
 
 
-def _instances(database: Database, run: int) -> dict[int, dict[str, int]]:
-    """Returns how many instances are in each state, by node."""
+def _shape(database: Database, run: rows.RunRow) -> Shape:
+    return Shape(decode_graph(bytes(database.rows("version_get", run.version)[0][3])))
+
+
+def _instances(database: Database, run: rows.RunRow) -> dict[int, dict[str, int]]:
+    """Returns how many of what really runs of a mapped node are in each state, by node."""
+    shape = _shape(database, run)
     found: dict[int, dict[str, int]] = {}
-    for node, _, state, count in database.rows("instance_counts", run):
+    for node, scope, state, count in database.rows("instance_counts", run.number):
+        if len(path_of(scope, 0)) < shape.levels(node):
+            continue
         states = found.setdefault(node, {})
         states[state] = states.get(state, 0) + count
     return found
@@ -121,8 +128,7 @@ def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
     else:
         page = [rows.InstanceRow(*each) for each in database.rows("instances_page", row.number, "", "", LIMIT)]
         chosen = [*rows.node_rows(database, row.number), *page]
-    graph = decode_graph(bytes(database.rows("version_get", row.version)[0][3]))
-    shape = Shape(graph)
+    shape = _shape(database, row)
     return [_decision(database, row, each, shape) for each in chosen]
 
 

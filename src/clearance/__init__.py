@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "dag": "clearance.graph",
     "task": "clearance.graph",
+    "group": "clearance.graph",
     "chain": "clearance.graph",
     "cron": "clearance.graph",
     "every": "clearance.graph",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from clearance.graph import cron as cron
     from clearance.graph import dag as dag
     from clearance.graph import every as every
+    from clearance.graph import group as group
     from clearance.graph import task as task
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer

@@ -27,7 +27,7 @@ def test_the_part_of_a_schedule_that_waits_for_assets():
 
 
 def test_the_graph_holds_what_was_said_and_nothing_else(made):
-    said = made(WORK + "one = dag('one', work, schedule=asset('s3://x/a'), debounce='5m', max_active=2)").graph()
+    said = made(WORK + "one = dag('one', work, schedule=asset('s3://x/a'), debounce='5m', max_active_runs=2)").graph()
     assert (said.firing.mode, said.firing.debounce, said.firing.max_active) == ("drain", 300.0, 2)
     assert model.decode(model.encode(said)) == said
     plain = made(WORK + "one = dag('one', work, schedule=every('1h'))").graph()
@@ -56,11 +56,11 @@ def test_start_is_an_instant(made):
         ("schedule=asset('s3://x/a'), expect=2", "expect belongs to rollup"),
         ("schedule=asset('s3://x/a'), mode='key', debounce=2", "debounce belongs to drain"),
         ("schedule=asset('s3://x/a'), debounce='soon'", "debounce"),
-        ("schedule=every('1h'), max_active=0", "max_active is 0"),
-        ("schedule=every('1h'), max_active=True", "max_active is True"),
+        ("schedule=every('1h'), max_active_runs=0", "max_active_runs is 0"),
+        ("schedule=every('1h'), max_active_runs=True", "max_active_runs is True"),
         ("schedule=every('1h'), start='2026-01-01'", "write an instant with its zone"),
         ("schedule=asset('s3://x/a'), start=__import__('datetime').datetime.now().astimezone()", "fires by time"),
-        ("schedule=every('1h'), max_activ=2", "did you mean 'max_active'"),
+        ("schedule=every('1h'), max_active_run=2", "did you mean 'max_active_runs'"),
     ],
 )
 def test_what_is_wrong_is_refused_with_the_mend(refused, said: str, told: str):

@@ -86,7 +86,7 @@ def test_clock_changes_follow_the_wall_clock(tower: Towers, clock: Clock):
 def test_max_active_holds_back_and_the_rest_comes_one_at_a_time(tower: Towers):
     one = tower()
     start = datetime.fromtimestamp(NOON - 3 * HOUR, UTC)
-    one.register(timed("one_by_one", catchup=True, max_active=1, start=start))
+    one.register(timed("one_by_one", catchup=True, max_active_runs=1, start=start))
     one.turn()
     assert one.runs() == [f"one_by_one/{at(9)}"], "the first fire is at its start"
     assert one.turn(NOON + 1) > 1.0, "it is not looked at again and again while there is no room"
@@ -100,7 +100,7 @@ def test_max_active_holds_back_and_the_rest_comes_one_at_a_time(tower: Towers):
 
 def test_without_catch_up_what_came_while_there_was_no_room_is_the_newest_alone(tower: Towers):
     one = tower()
-    one.register(timed("newest", max_active=1))
+    one.register(timed("newest", max_active_runs=1))
     one.turn(NOON + HOUR)
     one.turn(NOON + 4 * HOUR)
     assert one.runs() == [f"newest/{at(13)}"]
@@ -181,7 +181,7 @@ def test_a_run_that_has_the_id_already_is_not_made_again(tower: Towers):
 
 def test_who_takes_over_fires_what_the_one_before_did_not(tower: Towers, clock: Clock):
     first = tower()
-    first.register(timed(max_active=1))
+    first.register(timed(max_active_runs=1))
     first.turn(NOON + HOUR)
     first.engine.end_all()
     first.turn()  # the end is committed, and not looked at
@@ -194,7 +194,7 @@ def test_who_takes_over_fires_what_the_one_before_did_not(tower: Towers, clock: 
 
 def test_a_crash_between_any_two_statements_of_a_fire_makes_one_run(tower: Towers, clock: Clock):
     one = tower()
-    one.register(timed(max_active=4))
+    one.register(timed(max_active_runs=4))
     crashes, index = 0, 0
     while True:
         clock.now = NOON + (index + 1) * HOUR

@@ -106,9 +106,9 @@ def test_wrong_assets_are_refused(tower: Towers):
 
 def test_max_active_holds_events_back_until_a_run_ends(tower: Towers):
     one = tower()
-    one.register(waiting("each", A, mode="each", max_active=1))
+    one.register(waiting("each", A, mode="each", max_active_runs=1))
     assert [emit(one, A) for _ in range(3)] == [["each/asset-1"], [], []]
-    assert looking.asset_why(one.database, "each")[0]["because"] == "1 of its runs go on, max_active is 1"
+    assert looking.asset_why(one.database, "each")[0]["because"] == "1 of its runs go on, max_active_runs is 1"
     one.settle()
     assert one.runs() == ["each/asset-1", "each/asset-2", "each/asset-3"]
     assert consumed(one) == [("each", 1), ("each", 2), ("each", 3)]
@@ -116,7 +116,7 @@ def test_max_active_holds_events_back_until_a_run_ends(tower: Towers):
 
 def test_schedule_and_events_share_max_active(tower: Towers):
     one = tower()
-    one.register(waiting("both", every("1h") | A, max_active=1))
+    one.register(waiting("both", every("1h") | A, max_active_runs=1))
     one.turn(NOON + HOUR)
     assert one.runs() == ["both/2026-03-01T13:00:00Z"]
     assert emit(one, A) == []
@@ -204,7 +204,7 @@ def test_dags_can_follow_one_another_round(tower: Towers):
     from support.flights import write_a, write_b
 
     one = tower()
-    one.register(dag("ping", write_a, schedule=B), dag("pong", write_b, schedule=A, max_active=1))
+    one.register(dag("ping", write_a, schedule=B), dag("pong", write_b, schedule=A, max_active_runs=1))
     emit(one, B)
     for _ in range(6):
         one.engine.end_all()
@@ -216,7 +216,7 @@ def test_dags_can_follow_one_another_round(tower: Towers):
 
 def test_a_request_of_a_dag_that_is_known_no_more_ends(tower: Towers, clock: Clock):
     first = tower()
-    first.register(waiting("gone", A, max_active=1))
+    first.register(waiting("gone", A, max_active_runs=1))
     first.triggers.obey(Unregister("gone"), "me")
     first.triggers.assets.subscribe(Subscription("gone", A.uri, max_active=1))
     assert emit(first, A) == []
@@ -225,7 +225,7 @@ def test_a_request_of_a_dag_that_is_known_no_more_ends(tower: Towers, clock: Clo
 
 def test_a_run_of_a_dag_that_is_known_no_more_ends_as_any_other(tower: Towers, clock: Clock):
     first = tower()
-    first.register(waiting("gone", A, max_active=1))
+    first.register(waiting("gone", A, max_active_runs=1))
     emit(first, A)
     emit(first, A)
     first.triggers.obey(Unregister("gone"), "me")
@@ -245,7 +245,7 @@ def test_a_run_of_a_dag_that_is_known_no_more_ends_as_any_other(tower: Towers, c
 
 def test_a_crash_between_any_two_statements_consumes_each_event_once_and_loses_none(tower: Towers, clock: Clock):
     one = tower()
-    one.register(waiting("consumer", A & B), waiting("each", A, mode="each", max_active=1))
+    one.register(waiting("consumer", A & B), waiting("each", A, mode="each", max_active_runs=1))
     crashes = rounds = 0
     while True:
         rounds += 1
@@ -272,7 +272,7 @@ def test_a_crash_between_any_two_statements_consumes_each_event_once_and_loses_n
 
 def test_a_crash_between_the_end_of_a_run_and_what_follows_is_made_up_for(tower: Towers, clock: Clock):
     first = tower()
-    first.register(waiting("each", A, mode="each", max_active=1))
+    first.register(waiting("each", A, mode="each", max_active_runs=1))
     emit(first, A)
     emit(first, A)
     first.engine.end_all()
@@ -341,7 +341,7 @@ def test_two_that_both_lead_lose_no_event_and_consume_each_once(tower: Towers, c
     """Each is told of events of its own at the same time; who comes too late takes its turn back and starts anew."""
     one = tower()
     one.register(
-        waiting("drain", A & B, max_active=2), waiting("each", A, mode="each", max_active=1),
+        waiting("drain", A & B, max_active_runs=2), waiting("each", A, mode="each", max_active_runs=1),
         waiting("by_key", A & B, mode="key"),
     )  # fmt: skip
     clock.now += lease.SECONDS + 1

@@ -79,7 +79,7 @@ def test_a_writer_with_an_older_epoch_is_fenced_out_and_writes_nothing(database:
 def test_a_guarded_row_that_moved_on_rolls_the_whole_batch_back(database: Database):
     batch = Batch(ORDER)
     batch.add("event_add", 0, 1, 1.5, -1, "kind", "{}")
-    batch.guard("instance_change", "running", 0, 0, 0, 1, 1, 0.0, 1.0, "", 1, 0, "queued", 1)
+    batch.guard("instance_change", "running", 1, 1, 0.0, 1.0, "", 1, 0, "queued", 1)
     with pytest.raises(Stale):
         database.apply(batch, epoch=1, lease_until=200.0)
     assert database.rows("events_after", 0, 0) == []
@@ -87,7 +87,7 @@ def test_a_guarded_row_that_moved_on_rolls_the_whole_batch_back(database: Databa
 
 def test_a_failing_statement_leaves_the_connection_usable(database: Database):
     batch = Batch(ORDER)
-    batch.add("instance_add", *[None] * 14)
+    batch.add("instance_add", *[None] * 12)
     with pytest.raises(StoreError):
         database.apply(batch, epoch=1, lease_until=200.0)
     batch = Batch(ORDER)

@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
     "Manage": {
+        "pool": ("pool", "Make limits that tasks share by name, and list them."),
         "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),
         "completion": ("completion", "Print the completion script of a shell."),

@@ -4,7 +4,7 @@ Rules:
 
 1. `mode`, `expect` and `debounce` say how events of assets become runs; their meaning is that of
    `clearance.run.mediator`, which checks the same values by the same function.
-2. `max_active` counts the runs that a schedule or events have started, together; a person's and a backfill's do not
+2. `max_active_runs` counts here the runs that a schedule or events have started, together; a person's and a backfill's do not
    count.
 3. `start` is when the schedule begins: the first fire is at or after it. It may lie in the past, and with catch-up
    the intervals since then are made up for.
@@ -24,7 +24,7 @@ from clearance.graph.duration import seconds
 from clearance.graph.schedule import AllOf, AnyOf, Asset, Condition
 
 MODES = ("drain", "each", "key", "rollup")
-NAMES = ("mode", "expect", "debounce", "max_active", "start")
+NAMES = ("mode", "expect", "debounce", "start")
 
 
 class Firing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,8 +34,8 @@ class Firing(msgspec.Struct, frozen=True, omit_defaults=True):
         mode: `drain`, `each`, `key` or `rollup`.
         expect: distinct keys of every asset that make a window whole; rollup only.
         debounce: seconds without an event before a run; drain only.
-        max_active: how many runs of the schedule and of events go on at a time; None for the default: 16 of the
-            schedule, any number of events.
+        max_active: how many runs of the schedule and of events go on at a time, the DAG's `max_active_runs`; None for
+            the default: 16 of the schedule, any number of events.
         start: when the schedule begins, aware of its zone.
     """
 
@@ -114,19 +114,22 @@ def check_most(where: str, max_active: Any) -> None:
         raise GraphError(f"{where}: max_active is {max_active!r}: use 1 or more, or pause it")
 
 
-def check_firing(schedule: Condition | None, given: dict[str, Any], where: str) -> Firing | None:
+def check_firing(
+    schedule: Condition | None, given: dict[str, Any], where: str, max_active: int | None = None
+) -> Firing | None:
     """Returns what `dag(…)` says beside its schedule; None where it says nothing.
 
     Args:
         schedule: of the DAG, checked.
         given: by name, of `NAMES`; what is None was not said.
         where: how the error names the DAG.
+        max_active: how many of its runs may go on at a time, checked.
 
     Raises:
         GraphError: a value is wrong, or belongs to another schedule.
     """
     said = {name: value for name, value in given.items() if value is not None}
-    if not said:
+    if not said and (schedule is None or max_active is None):
         return None
     on = waits_for(schedule)
     if schedule is None:
@@ -138,10 +141,9 @@ def check_firing(schedule: Condition | None, given: dict[str, Any], where: str) 
             raise GraphError(f"{where}: {name} says how events become runs, but the schedule waits for no asset")
     if "debounce" in said:
         said["debounce"] = seconds(said["debounce"], "debounce")
-    firing = Firing(**said)
+    firing = Firing(**said, max_active=max_active)
     if on is not None:
         check_mode(where, firing.mode, _assets(on), _names_any(on), firing.expect, firing.max_active, firing.debounce)
-    check_most(where, firing.max_active)
     if firing.start is not None:
         if not isinstance(firing.start, datetime) or firing.start.utcoffset() is None:
             raise GraphError(

@@ -36,7 +36,14 @@ class Items(msgspec.Struct, frozen=True, tag="items"):
     items: tuple[Binding, ...]
 
 
-Binding = Value | Result | Items
+class Element(msgspec.Struct, frozen=True, tag="element"):
+    """What a parameter of a mapped group is in one copy of it: the element that the copy was made for."""
+
+    group: str
+    name: str
+
+
+Binding = Value | Result | Items | Element
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,7 +62,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task in the graph.
+    """One task in the graph, or a mapped group, which has no function and of which a run makes copies.
 
     Attributes:
         id: unique in the graph.
@@ -63,7 +70,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         file: where it was defined, relative to the bundle.
         line: line of the definition.
         inputs: a binding for each filled parameter.
-        mapped: parameters that are mapped: one instance for each element (zipped, lengths must agree).
+        mapped: parameters that are mapped: one instance, or one copy of a group, for each element.
+        product: whether every combination of the mapped lists is meant; else they are zipped, lengths must agree.
+        copies: how many instances (copies of a group) may run at the same time; 0 means all.
+        group: id of the mapped group in which it stands; empty outside of every one.
         upstream: ids of every node that must finish first, in order.
         returns: qualified name of the annotated return type, for people and checks.
         retries: the retry policy.
@@ -76,6 +86,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         expect: estimated seconds; 0 means unknown.
         trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
         outlets: URIs of the assets that its success writes.
+        concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
+        pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
     """
 
     id: str
@@ -84,6 +96,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: int = 0
     inputs: dict[str, Binding] = {}
     mapped: dict[str, Binding] = {}
+    product: bool = False
+    copies: int = 0
+    group: str = ""
     upstream: tuple[str, ...] = ()
     returns: str = ""
     retries: RetryPolicy = RetryPolicy()
@@ -96,6 +111,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expect: float = 0.0
     trigger_rule: str = DEFAULT
     outlets: tuple[str, ...] = ()
+    concurrency: int = 0
+    pool: str = ""
+    pool_slots: int = 1
+
+    @property
+    def is_group(self) -> bool:
+        """True for a mapped group."""
+        return not self.function
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -109,6 +132,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
         firing: how it takes what its schedule brings; None for the defaults.
+        max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
+        max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
+        priority: added to that of each task.
     """
 
     dag: str
@@ -118,6 +144,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schedule: Condition | None = None
     catchup: bool = False
     firing: Firing | None = None
+    max_active_tasks: int = 0
+    max_active_runs: int = 0
+    priority: int = 0
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -18,12 +18,13 @@ from clearance.types.resources import Resources
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "outlets",
+    "outlets", "concurrency", "pool", "pool_slots",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 _LONGEST_ID = 200
 _LARGEST_GANG = 4096
+MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Options:
     expect: float = 0.0
     trigger_rule: str = DEFAULT
     outlets: tuple[str, ...] = ()
+    concurrency: int = 0
+    pool: str = ""
+    pool_slots: int = 1
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -57,6 +61,15 @@ def check_id(value: Any, what: str = "task") -> str:
     return value
 
 
+def check_pool(value: Any) -> str:
+    """Returns the name of a pool if it is one.
+
+    Raises:
+        GraphError: anything but up to 200 letters, digits, `_`, `-` and `.`, a letter or `_` first.
+    """
+    return check_id(value, "pool")
+
+
 def check_isolation(value: Any) -> str:
     """Returns the isolation if it is one.
 
@@ -69,7 +82,12 @@ def check_isolation(value: Any) -> str:
     return str(value)
 
 
-def _whole(name: str, value: Any, least: int, most: int) -> int:
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """Returns the number if it is a whole one between these.
+
+    Raises:
+        GraphError: anything else.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise GraphError(f"{name} is {value!r}: write a whole number from {least} to {most}")
     return value
@@ -122,6 +140,9 @@ def options(
     expect: float | str | None = None,
     trigger_rule: str = DEFAULT,
     outlets: Asset | Iterable[Asset] = (),
+    concurrency: int | None = None,
+    pool: str = "",
+    pool_slots: int = 1,
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -135,11 +156,14 @@ def options(
         retries=_policy(retries),
         timeout=0.0 if timeout is None else seconds(timeout),
         resources=Resources().quantities() if resources is None else _quantities(resources),
-        gang=_whole("gang", gang, 1, _LARGEST_GANG),
+        gang=whole("gang", gang, 1, _LARGEST_GANG),
         preload=_modules(preload),
         isolation="" if isolation is None else check_isolation(isolation),
-        priority=_whole("priority", priority, -1000000, 1000000),
+        priority=whole("priority", priority, -MOST, MOST),
         expect=0.0 if expect is None else seconds(expect, "expect"),
         trigger_rule=check_rule(trigger_rule),
         outlets=_outlets(outlets),
+        concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
+        pool=check_pool(pool) if pool else "",
+        pool_slots=whole("pool_slots", pool_slots, 1, MOST),
     )

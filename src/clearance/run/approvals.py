@@ -50,7 +50,7 @@ class Approvals:
         """
         controller = self._controller
         run = controller.runs.get(id) or recovery.load(
-            controller.database, recovery.known(controller.database, id), controller.evidence.read
+            controller.database, recovery.known(controller.database, id), controller.evidence.arguments
         )
         instance = run.find(label)
         if instance is None:

@@ -24,6 +24,7 @@ from clearance.run.messages import (
     Reply,
     Request,
     Resume,
+    SetPool,
     Status,
     StopService,
     Submit,
@@ -111,6 +112,8 @@ class FrontDesk:
                 if not controller.services.stop(request.name, controller.clock()):
                     raise UsageError(f"no service {request.name!r} runs: see `clearance services list`")
                 return Answer(True)
+            case SetPool():
+                return Answer(controller.set_pool(request.name, request.slots))
             case Status():
                 return Answer(self._status())
             case _:

@@ -109,7 +109,7 @@ def _why(database: Database, dag: KnownDag) -> dict[str, Any]:
     elif not holds(condition, waiting):
         because = f"no event yet of {', '.join(missing)}"
     elif subscription.max_active is not None and active >= subscription.max_active:
-        because = f"{active} of its runs go on, max_active is {subscription.max_active}"
+        because = f"{active} of its runs go on, max_active_runs is {subscription.max_active}"
     elif due is not None:
         because = f"debounce: it runs at {causes.stamp(due)} unless another event comes"
     elif subscription.mode == "key":

@@ -69,11 +69,18 @@ class StopService(msgspec.Struct, frozen=True, tag="stop_service"):
     name: str
 
 
+class SetPool(msgspec.Struct, frozen=True, tag="set_pool"):
+    """Say how many slots a pool has; None takes it away. Answered by whether anything changed."""
+
+    name: str
+    slots: int | None
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | Status | Register | Order
+Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

@@ -35,6 +35,7 @@ class TaskState(StrEnum):
 class RunState(StrEnum):
     """Where a whole run stands."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     SUCCESS = "success"
     FAILED = "failed"
@@ -42,7 +43,7 @@ class RunState(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self is not RunState.RUNNING
+        return self not in (RunState.QUEUED, RunState.RUNNING)
 
 
 class ServiceState(StrEnum):

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from clearance.errors import UsageError, nearest
+from clearance.types import sink
+from clearance.types.secret import Secret
 
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -32,6 +34,10 @@ class Settings:
             (`CLEARANCE_WORKERS`).
         grace: seconds between an eviction or cancel notice and the kill (`CLEARANCE_GRACE`).
         map_limit: how many elements a map may have, of up to 256 bytes on average (`CLEARANCE_MAP_LIMIT`).
+        notify: where the controller tells what happens: the list `[[notify]]` of the file, or JSON text
+            (`CLEARANCE_NOTIFY`).
+        metrics_token: reference to a token with which `/metrics` alone can be read; empty: only with that of the API
+            (`CLEARANCE_METRICS_TOKEN`).
     """
 
     home: Path = Path("~/.clearance")
@@ -41,6 +47,8 @@ class Settings:
     workers: int = 0
     grace: float = 10.0
     map_limit: int = 1_000_000
+    notify: tuple[sink.Sink, ...] = ()
+    metrics_token: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -56,10 +64,13 @@ class Settings:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
         if self.map_limit < 1:
             raise UsageError(f"map_limit is {self.map_limit}: use a number of elements, at least 1")
+        if self.metrics_token:
+            Secret.parse(self.metrics_token)
 
     def environment(self) -> dict[str, str]:
         """Returns the variables that give another process of this installation the same settings."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
+        named["notify"] = sink.text(self.notify) if self.notify else ""
         return {f"CLEARANCE_{name.upper()}": str(value) for name, value in named.items() if value != ""}
 
     def make_home(self) -> None:
@@ -77,7 +88,9 @@ class Settings:
         return self.blobs_url or str(self.home / "blobs")
 
 
-_CONVERT: dict[str, Callable[[Any], Any]] = {"home": Path, "workers": int, "grace": float, "map_limit": int}
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "home": Path, "workers": int, "grace": float, "map_limit": int, "notify": sink.parse,
+}  # fmt: skip
 
 
 def load(environment: dict[str, str] | None = None, directory: Path | None = None) -> Settings:

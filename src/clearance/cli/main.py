@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("why", "Say why a task was granted, held or denied clearance."),
         "services": ("services", "List services, stop one, or print its logs."),
         "artifact": ("artifact", "Show, verify and fetch what a task returned."),
+        "notify": ("notify", "See what was told to webhooks, mail and the like, and test them."),
         "asset": ("asset", "See what started which run, tell of an event, or replay recorded ones."),
     },
     "Write": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def run(
     from clearance.graph.bundle import make_bundle, unpack
     from clearance.run.embedded import run_to_end
     from clearance.run.messages import Submit
+    from clearance.run.tracing import caller
     from clearance.settings import load
     from clearance.types.digest import hex_of
 
@@ -42,7 +44,8 @@ def run(
     bundle = make_bundle(file)
     settings.make_home()
     unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
-    request = Submit(bundle.digest, f"{bundle.module}:{name}", dict(parse_parameters(parameters)), run_id)
+    pairs = dict(parse_parameters(parameters))
+    request = Submit(bundle.digest, f"{bundle.module}:{name}", pairs, run_id, caller(dict(os.environ)))
     view = progress(as_json)
     began = time.time()
     try:

@@ -53,6 +53,13 @@ class Scheduler:
         """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
         self._queue(self._limits.set(name, size))
 
+    def usage(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Returns of each node and resource how much is given out, and how much there is."""
+        return {
+            name: {key: (amount - self._free[name].get(key, 0), amount) for key, amount in capacity.items()}
+            for name, capacity in self._capacity.items()
+        }
+
     def used(self, name: str) -> int:
         """How much of a limit is in use."""
         return self._limits.used(name)

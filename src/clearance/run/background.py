@@ -29,13 +29,18 @@ def main() -> int:
             try:
                 with leading as loop:
                     loop.handle_signals()
-                    loop.run(lambda: bool(loop.signals) or not leading.controller.busy)  # noqa: B023
+                    loop.run(lambda: bool(loop.signals) or not _wanted(leading))  # noqa: B023
                     leading.keep = leading.controller.busy
                 break
             except Stale:
                 if not left:
                     raise
     return 0
+
+
+def _wanted(leading: Leading) -> bool:
+    """True while there is work, or something is to be told to the outside."""
+    return leading.controller.busy or leading.controller.deliveries.pending
 
 
 if __name__ == "__main__":

@@ -29,12 +29,15 @@ from clearance.run.approvals import Approvals
 from clearance.run.clearance import Desks, Verdict
 from clearance.run.clearing import Choice
 from clearance.run.deferral import DEFER, Deferrals
+from clearance.run.deliveries import Deliveries
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
+from clearance.run.metrics import Metrics
 from clearance.run.services import Services
 from clearance.run.stored import Stored
+from clearance.run.tracing import Tracing
 from clearance.run.triggers import Triggers
 from clearance.settings import Settings
 from clearance.store.database import Database
@@ -58,6 +61,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         module: name of the pipeline's module in the bundle.
         run_id: chosen id; empty for the next number of the DAG.
         principal: who submits.
+        traceparent: the trace of the caller; empty for none.
     """
 
     graph: bytes
@@ -65,6 +69,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     run_id: str = ""
     principal: str = ""
+    traceparent: str = ""
 
 
 class Controller:
@@ -110,6 +115,9 @@ class Controller:
         self.deferrals = Deferrals(self)
         self.approvals = Approvals(self)
         self.triggers = Triggers(self)
+        self.deliveries = Deliveries(self)
+        self.tracing = Tracing(database, settings.notify)
+        self.metrics = Metrics(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -149,12 +157,15 @@ class Controller:
         now = self.clock()
         id = submission.run_id or self._next_id(graph.dag)
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
-        self.begin(id, graph, version, submission.bundle, submission.principal)
+        self.begin(
+            id, graph, version, submission.bundle, submission.principal, traceparent=submission.traceparent
+        )
         return id, True
 
     def begin(
-        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
-    ) -> None:
+        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None,
+        traceparent: str = "",
+    ) -> None:  # fmt: skip
         """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
         now = self.clock()
         lock = self.evidence.environment()
@@ -176,6 +187,9 @@ class Controller:
         if cause is not None:
             ledger.add_cause(run, cause)
             told["cause"] = cause.kind
+        if traceparent:
+            told["traceparent"] = traceparent
+        self.tracing.begin(run, traceparent)
         ledger.tell_of(now, run, None, "created", told)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
@@ -335,10 +349,12 @@ class Controller:
         self.deferrals.fire(now)
         self.services.reconcile(now)
         self.triggers.turn(now)
+        self.deliveries.turn(now)
         self._commit(now, self._clear(now))
         if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
             return 0.0
         due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
+        due.append(self.deliveries.due)
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -590,17 +606,20 @@ class Controller:
                 checkpoint=f"{run.key}.{instance.number}",
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
+                environment=self.tracing.environment(instance),
             )
         )
 
     def _commit(self, now: float, changes: Changes) -> None:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
+        self.deliveries.committed()
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
         for run, state in changes.ended:
             self.runs.pop(run.id, None)
             self.triggers.ended(run)
+            self.tracing.end(run)
             self.deferrals.wake("run", run.id, {"state": state})
         self._act()
         if events:

@@ -31,7 +31,7 @@ from clearance.run.messages import (
     Told,
     Why,
 )
-from clearance.run.orders import Register
+from clearance.run.orders import Measure, Register, RetryDeliveries
 from clearance.store import outbox
 from clearance.store.database import Stale
 from clearance.types.principal import local_principal
@@ -114,6 +114,10 @@ class FrontDesk:
                 return Answer(True)
             case SetPool():
                 return Answer(controller.set_pool(request.name, request.slots))
+            case RetryDeliveries():
+                return Answer(controller.deliveries.again(request.sink))
+            case Measure():
+                return Answer(controller.metrics.snapshot())
             case Status():
                 return Answer(self._status())
             case _:
@@ -136,7 +140,7 @@ class FrontDesk:
                 return
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
-                run_id=request.run_id, principal=self._principal,
+                run_id=request.run_id, principal=self._principal, traceparent=request.traceparent,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
         except (LeaseLost, StoreError):

@@ -200,12 +200,12 @@ def _lead(settings: Settings, database: Database, epoch: int, request: Request, 
                 if interrupts > 1 or not progress.run:
                     raise Interrupted(f"interrupted: go on with `clearance resume {progress.run}`")
                 leading.controller.cancel(progress.run)
-            return progress.over
+            return progress.over and not leading.controller.deliveries.finishing()
 
         loop.desk.handle(request, send)
         loop.run(done)
         leading.keep = leading.controller.busy
-    if leading.keep:
+    if leading.keep or leading.controller.deliveries.pending:
         start_background(settings)
 
 
@@ -261,7 +261,7 @@ def _ask_here(settings: Settings, database: Database, epoch: int, request: Reque
         loop.desk.handle(request, replies.append)
         loop.run(lambda: bool(replies))
         leading.keep = leading.controller.busy
-    if leading.keep:
+    if leading.keep or leading.controller.deliveries.pending:
         start_background(settings)
     reply = replies[0]
     if isinstance(reply, Refusal):

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -28,7 +28,8 @@ from clearance.types.states import RunState, TaskState
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
     "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
-    "attestation_add", "service_put", "event_add",
+    "attestation_add", "service_put", "event_add", "delivery_add", "delivery_change",
+    "delivery_again", "delivery_prune",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ class Ledger:
         self._open: dict[str, rows.AttemptRow] = {}
         self._changed: dict[str, rows.AttemptRow] = {}
         self._until = 0.0
+        self.outgoing: Callable[[list[Event]], Iterable[tuple[Any, ...]]] = lambda _: ()
 
     @property
     def due(self) -> float:
@@ -119,6 +121,8 @@ class Ledger:
         events = [self._numbered(event) for event in self._events]
         for event in events:
             append(self._batch, event)
+        for row in self.outgoing(events):
+            self._batch.add("delivery_add", *row)
         renew = now > self.due
         if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
@@ -155,6 +159,10 @@ class Ledger:
             expansion = instance.run.expansions.get((instance.node, instance.path))
             if expansion is not None and state is TaskState.DEFERRED:
                 payload["instances"] = expansion.total
+            if instance.epoch:
+                payload["launch"] = instance.epoch
+            if state is TaskState.DEFERRED and instance.deferral is not None and instance.deferral.waiting:
+                payload["waits"] = instance.deferral.kind
             if reason := changes.reasons.get(instance):
                 payload["reason"] = reason
             self.tell_of(now, instance.run, instance, state, payload)

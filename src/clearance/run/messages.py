@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from clearance.run.orders import Order, Register
+from clearance.run.orders import Measure, Order, Register, RetryDeliveries
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -19,12 +19,16 @@ _LENGTH = struct.Struct(">I")
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
-    """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person."""
+    """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person.
+
+    `traceparent` is the trace of the caller (W3C Trace Context), or empty.
+    """
 
     bundle: str
     target: str
     parameters: dict[str, Any]
     run_id: str = ""
+    traceparent: str = ""
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -80,7 +84,10 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+Request = (
+    Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+    | RetryDeliveries | Measure
+)  # fmt: skip
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

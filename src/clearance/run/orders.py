@@ -68,4 +68,14 @@ class ChangeBackfill(msgspec.Struct, frozen=True, tag="change_backfill"):
     to: str
 
 
+class RetryDeliveries(msgspec.Struct, frozen=True, tag="retry_deliveries"):
+    """Try again what was given up of a sink, or of each where none is named. Answered with how many deliveries."""
+
+    sink: str = ""
+
+
+class Measure(msgspec.Struct, frozen=True, tag="measure"):
+    """What has the controller counted since it leads? Answered with `run.metrics.Metrics.snapshot`."""
+
+
 Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill

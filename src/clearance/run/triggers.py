@@ -145,7 +145,8 @@ class Triggers:
         for index, one in enumerate(written):
             source = f"{run.id} {instance.label} {instance.epoch}.{index}"
             number, started = self._emit(one.asset, one.key, source, now)
-            payload: dict[str, Any] = {"asset": one.asset, "event": number, "runs": started}
+            payload: dict[str, Any] = {"asset": one.asset, "event": number, "runs": started, "launch": instance.epoch}
+            payload["task"] = instance.label
             self._controller.ledger.tell_of(
                 now, run, instance, "asset", payload | ({"key": one.key} if one.key else {})
             )

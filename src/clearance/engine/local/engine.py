@@ -167,6 +167,8 @@ class LocalEngine:
         log = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CLEARANCE_")}
         environment["CLEARANCE_HOME"] = self._home
+        for name in ("TRACEPARENT", "TRACESTATE"):  # of whoever happened to start the engine
+            environment.pop(name, None)
         root = os.path.dirname(os.path.dirname(os.path.abspath(clearance.__file__)))
         if "site-packages" not in root:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))

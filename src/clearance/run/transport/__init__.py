@@ -1,0 +1,4 @@
+"""How each kind of sink is told: one function a kind, called in the thread of the sink.
+
+Every one raises `Undelivered` when it could not deliver; whoever calls tries again.
+"""

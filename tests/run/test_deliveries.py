@@ -17,8 +17,8 @@ import pytest
 from clearance import dag
 from clearance.settings import Settings, load
 from clearance.types import sink as sinks
-from support.assets import work
 from support.controllers import NOON, Clock, Tower, submit
+from support.flights import work
 from support.runs import Home, wait_for
 from support.sinks import Recorder, certificate, mail_server, receiver, until
 
@@ -265,7 +265,8 @@ class Turning:
 def turning(database_url: str, tmp_path: Path, server: Recorder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Turning]:
     import support.controllers as controllers
 
-    told = sinks.parse([{"name": "hook", "kind": "webhook", "url": server.url, "events": ["run.created"], "attempts": 2}])
+    one = {"name": "hook", "kind": "webhook", "url": server.url, "events": ["run.created"], "attempts": 2}
+    told = sinks.parse([one])
     made = controllers.Settings
 
     def configured(**options: Any) -> Settings:

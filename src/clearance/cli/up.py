@@ -15,6 +15,7 @@ import click
 
 from clearance.cli.known import registration
 from clearance.errors import MissingExtra, Refused
+from clearance.types.secret import Secret
 
 if TYPE_CHECKING:
     from clearance.run.orders import Register
@@ -39,8 +40,10 @@ def up(host: str, port: int, no_api: bool, workers: int | None, files: tuple[str
     if workers:
         settings = replace(settings, workers=workers)
     _check_loopback(host)
-    if not no_api and not (importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn")):
+    if not no_api and not all(map(importlib.util.find_spec, ("fastapi", "uvicorn", "prometheus_client"))):
         raise MissingExtra("FastAPI", "web")
+    if not no_api and settings.metrics_token:
+        Secret.parse(settings.metrics_token).reveal()
     settings.make_home()
     requests = [registration(settings, target) for target in files]
     api = None if no_api else _start_api(settings, host, port)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import clearance
@@ -22,26 +22,34 @@ from clearance.run import lease, rows, views
 from clearance.run.client import Client
 from clearance.run.messages import Accepted, Answer, Cancel, Resume, StopService
 from clearance.run.messages import Request as Command
+from clearance.run.orders import Measure
 from clearance.settings import Settings
 from clearance.store.database import Database
+from clearance.web import metrics
 
 STATUS = {2: 400, 3: 403, 1: 409}
 
 
-def create_app(settings: Settings, token: str) -> FastAPI:
+def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastAPI:
     """Returns the application.
 
     Args:
         settings: which home.
         token: what a caller must bear; only its digest is kept.
+        metrics_token: with which `/metrics` alone can be read too; empty for none.
     """
     expected = hashlib.sha256(token.encode()).digest()
+    scraping = [expected, *([hashlib.sha256(metrics_token.encode()).digest()] if metrics_token else [])]
+
+    def bears(authorization: str, tokens: list[bytes]) -> None:
+        scheme, _, given = authorization.partition(" ")
+        digest = hashlib.sha256(given.strip().encode()).digest()
+        same = [hmac.compare_digest(digest, each) for each in tokens]
+        if scheme.lower() != "bearer" or not any(same):
+            raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
 
     def authenticated(authorization: Annotated[str, Header()] = "") -> None:
-        scheme, _, given = authorization.partition(" ")
-        same = hmac.compare_digest(hashlib.sha256(given.strip().encode()).digest(), expected)
-        if scheme.lower() != "bearer" or not same:
-            raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
+        bears(authorization, [expected])
 
     app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     router = APIRouter(prefix="/api/v1", dependencies=[Depends(authenticated)])
@@ -61,6 +69,23 @@ def create_app(settings: Settings, token: str) -> FastAPI:
     @app.get("/health")
     def health() -> dict[str, str]:
         return {"status": "ok", "version": clearance.__version__}
+
+    def measured() -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = tell(Measure())
+        except (HTTPException, ClearanceError):
+            return None
+        return found
+
+    scraped = metrics.registry(reading, measured)
+
+    @app.get("/metrics")
+    def show_metrics(
+        authorization: Annotated[str, Header()] = "", accept: Annotated[str, Header()] = ""
+    ) -> Response:
+        bears(authorization, scraping)
+        text, content_type = metrics.exposition(scraped, accept)
+        return Response(text, headers={"Content-Type": content_type})
 
     @router.get("/runs")
     def list_runs(dag: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 50) -> Any:

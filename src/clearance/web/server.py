@@ -10,13 +10,15 @@ import threading
 
 from clearance.errors import MissingExtra
 from clearance.settings import load
+from clearance.types.secret import Secret
 
 
 def main(host: str, port: int) -> None:
     """Serves until standard input closes.
 
     Raises:
-        MissingExtra: FastAPI or uvicorn is not installed.
+        MissingExtra: FastAPI, uvicorn or prometheus-client is not installed.
+        UsageError: the token of `/metrics` is missing.
     """
     try:
         import uvicorn
@@ -25,9 +27,12 @@ def main(host: str, port: int) -> None:
     except ImportError:
         raise MissingExtra("FastAPI", "web") from None
     token = sys.stdin.readline().strip()
+    settings = load()
+    scraping = Secret.parse(settings.metrics_token).reveal() if settings.metrics_token else ""
     config = uvicorn.Config(
-        create_app(load(), token), host=host, port=port, log_level="warning", access_log=False, server_header=False
-    )
+        create_app(settings, token, scraping), host=host, port=port, log_level="warning", access_log=False,
+        server_header=False,
+    )  # fmt: skip
     server = uvicorn.Server(config)
 
     def watch() -> None:

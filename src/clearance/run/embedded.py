@@ -22,6 +22,7 @@ from clearance.errors import ClearanceError, EngineError, LeaseLost
 from clearance.run import lease, rows
 from clearance.run.client import Client, Gone, Refusing, address
 from clearance.run.controller import Controller
+from clearance.run.journal import Journal
 from clearance.run.loop import Loop
 from clearance.run.messages import Accepted, Ended, Follow, Refusal, Reply, Request, StopService, Told
 from clearance.settings import Settings
@@ -61,6 +62,9 @@ class Leading:
         try:
             self.controller = Controller(self._settings, self._database, self._engine, self._epoch)
             self.controller.recover()
+            self._journal = Journal(self._settings.home, self._epoch)
+            self.controller.listeners.append(self._journal.take)
+            self._journal.write("info", "leading", runs=len(self.controller.runs))
             self._loop = Loop(self.controller, address(self._settings.home), local_principal().name)
         except BaseException:
             self._engine.close(stop=False)
@@ -73,6 +77,10 @@ class Leading:
             self._loop.close(send=kind is None)
         stop = kind is None and not self.keep and not self.controller.busy
         self._engine.close(stop=stop)
+        if error is None:
+            self._journal.write("info", "stopped", keeps=self.keep)
+        else:
+            self._journal.write("error", "stopped", error=f"{type(error).__name__}: {error}")
         if (kind is None or not issubclass(kind, LeaseLost)) and not self._database.lost:
             self._database.write("lease_release", LEASE, self._epoch)
 

@@ -53,7 +53,7 @@ class InstanceRow(msgspec.Struct, frozen=True):
     @property
     def label(self) -> str:
         """`train`, `train[2]` when mapped, `train[3,1]` in a mapped group."""
-        return f"{self.task}[{text(self.path)}]" if self.position >= 0 else self.task
+        return label_of(self.task, self.scope, self.position)
 
 
 class AttemptRow(msgspec.Struct):
@@ -115,6 +115,11 @@ class ServiceRow(msgspec.Struct):
     info: str
     message: str
     changed_at: float
+
+
+def label_of(task: str, scope: str, position: int) -> str:
+    """Returns how people write an instance: `train`, `train[2]` when mapped, `train[3,1]` in a mapped group."""
+    return f"{task}[{text(path_of(scope, position))}]" if position >= 0 else task
 
 
 def run_row(database: Database, id: str) -> RunRow | None:

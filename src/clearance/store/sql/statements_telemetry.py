@@ -20,6 +20,12 @@ STATEMENTS: dict[str, str] = {
     "event_get": "SELECT at, run, instance, kind, payload, seq FROM event WHERE run = ? AND seq = ?",
     "events_of_restart": "SELECT seq, payload FROM event WHERE run = ? AND seq > ? AND seq <= ? AND instance = -1"
     " AND kind IN ('running', 'queued') ORDER BY seq",
+    "runs_searched": "SELECT number, key, id, dag FROM run WHERE number < ? AND (? = '' OR dag = ?)"
+    " AND (? = '' OR id = ?) AND coalesce(finished_at, 1e18) >= ? ORDER BY number DESC LIMIT ?",
+    "attempts_searched": "SELECT attempt.number, attempt.epoch, task, scope, position FROM attempt JOIN instance"
+    " ON instance.run = attempt.run AND instance.number = attempt.number WHERE attempt.run = ?"
+    " AND (attempt.number > ? OR (attempt.number = ? AND attempt.epoch > ?)) AND (? = '' OR task = ?)"
+    " AND coalesce(attempt.finished_at, 1e18) >= ? ORDER BY attempt.number, attempt.epoch LIMIT ?",
     "run_states": "SELECT state, count(*) FROM run GROUP BY state",
     "task_states": "SELECT instance.state, count(*) FROM instance JOIN run ON run.number = instance.run"
     " WHERE run.finished_at IS NULL GROUP BY instance.state",

@@ -1,4 +1,4 @@
-"""Pools, concurrency, runs of a DAG, priorities: kept by the capacity desk, told by `why`, and there again after a kill."""
+"""Pools, concurrency, runs of a DAG, priorities: kept by the capacity desk, told by `why`, there again after a kill."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ class Controller:
         decision = self.admission.why(run) or self.scheduler.explain(self.desks.id_of(instance))
         if decision is None:
             return None
-        names = [self._label_of(blocker) for blocker in decision.blockers]
+        names = [self.scheduler.label(blocker) for blocker in decision.blockers]
         return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
 
     def newest_event(self, id: str) -> int:
@@ -604,11 +604,3 @@ class Controller:
     def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
         found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
         return bytes(found[-1]) if found else None
-
-    def _label_of(self, ask: str) -> str:
-        if instance := self._asking.get(ask):
-            return f"{instance.run.id} {instance.label}"
-        for instance in self._attempts.values():
-            if self.desks.id_of(instance) == ask:
-                return f"{instance.run.id} {instance.label}"
-        return ask

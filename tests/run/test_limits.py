@@ -228,3 +228,27 @@ def test_an_instance_that_failed_and_was_forgotten_is_retried_while_others_run(t
     finish(controller)
     assert database.rows("run_get", "d/1")[0][5] == "success"
     assert {state for _, _, state, _ in database.rows("instance_counts", 1)} == {"success"}
+
+
+def test_a_copy_of_a_group_is_retried_by_its_index(tmp_path: Path, database: Database):
+    broken = True
+
+    def end(launch):
+        return failed(launch) if broken and launch.instance > 0 else succeeded(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end))
+    nodes = (
+        Node(id="g", function="", mapped={"x": Value([0, 1, 2])}),
+        Node(id="g.a", function="m:a", group="g"),
+        Node(id="g.b", function="m:b", group="g", upstream=("g.a",)),
+    )
+    submit(controller, Graph(dag="d", nodes=nodes))
+    until_idle(controller)
+    broken = False
+    with pytest.raises(UsageError, match=r"has no task 'g\[7\]'"):
+        controller.resume("d/1", ["g[7]"])
+    assert controller.resume("d/1", ["g[1]"])
+    until_idle(controller)
+    states = {(node, position): state for node, _, position, _, state in database.rows("instances_bad", 1)}
+    assert states == {(1, 2): "failed", (2, 2): "upstream_failed"}
+    assert database.rows("run_get", "d/1")[0][5] == "failed"

@@ -21,12 +21,12 @@ import msgspec
 
 from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import UsageError, nearest
+from clearance.errors import UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
+from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
-from clearance.run.clearing import Choice
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
@@ -179,7 +179,7 @@ class Controller:
         self._settle()
         active = id in self.runs
         run = self.runs.get(id) or self._load(id)
-        choices = [self._choice(run, label) for label in tasks or ()]
+        choices = [choice(run, self.stored, label) for label in tasks or ()]
         if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
         if not active:
@@ -478,37 +478,6 @@ class Controller:
         """Commits what requests have changed since the last turn."""
         now = self.clock()
         self._commit(now, self._clear(now))
-
-    def _choice(self, run: ActiveRun, label: str) -> Choice:
-        """Returns node and path of a task that a person wants to have done again.
-
-        Raises:
-            UsageError: there is none, or it has not ended without success.
-        """
-        found = run.locate(label)
-        node, path = found or (0, ())
-        row = run.get(node, path)
-        if row is None and found is not None:
-            inside = run.shape.inside.get(node)
-            stored = self.stored.row(
-                run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path
-            )
-            if stored is not None and inside and len(path) > run.shape.depth(node):
-                return found
-            state = TaskState(stored.state) if stored else None
-        else:
-            state = row.state if row is not None and found is not None else None
-        if found is None or state is None:
-            near = nearest(label, [each.label for each in run.instances()])
-            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
-        wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
-        whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
-        if not state.finished or whole:
-            as_a_whole = f", and {whole} succeeded as a whole" if state is not TaskState.SUCCESS and whole else ""
-            raise UsageError(
-                f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
-            )
-        return found
 
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run

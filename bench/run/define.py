@@ -50,21 +50,23 @@ def calls(count: int = 1000) -> None:
 def main() -> None:
     """Prints the figures."""
     times = []
-    with tempfile.TemporaryDirectory(prefix="clearance-bench-") as folder:
-        with Database(f"sqlite:///{folder}/clearance.db") as database:
-            database.migrate()
-            controller = lead(Path(folder), database, InstantEngine(succeeded))
-            controller.set_pool("none", 0)
+    with (
+        tempfile.TemporaryDirectory(prefix="clearance-bench-") as folder,
+        Database(f"sqlite:///{folder}/clearance.db") as database,
+    ):
+        database.migrate()
+        controller = lead(Path(folder), database, InstantEngine(succeeded))
+        controller.set_pool("none", 0)
+        controller.turn()
+        bundle = digest_of(b"no code")
+        for _ in range(ROUNDS):
+            start = time.process_time()
+            controller.submit(Submission(graph=encode(calls.graph()), bundle=bundle, module="define"))
             controller.turn()
-            bundle = digest_of(b"no code")
-            for _ in range(ROUNDS):
-                start = time.process_time()
-                controller.submit(Submission(graph=encode(calls.graph()), bundle=bundle, module="define"))
-                controller.turn()
-                times.append((time.process_time() - start) * 1000)
-            assert database.rows("instances_summary", 1, 1) == [
-                (1, "awaiting_clearance", 1), (1, "scheduled", 999)
-            ]  # fmt: skip
+            times.append((time.process_time() - start) * 1000)
+        assert database.rows("instances_summary", 1, 1) == [
+            (1, "awaiting_clearance", 1), (1, "scheduled", 999)
+        ]  # fmt: skip
     figure = statistics.median(times)
     show("run.define.1000_tasks_cpu_ms", figure, "<= 50", figure <= 50)
 

@@ -5,8 +5,11 @@ in warm ones (`worker`); from the first start to the end of the run, by the 50 t
 the peers, median. Each peer: bench/run/peers/NAME.py says what it measures, run by the interpreter of the pinned
 environment that `make peers ROOM=run` made; it gets at most `LIMIT` seconds, does not call out, and whatever it started
 is ended afterwards. DBOS is measured on PostgreSQL and on SQLite, and Luigi with one and with two worker processes: the
-faster counts. Databases are made for the bench on the server of CLEARANCE_TEST_POSTGRESQL, and dropped.
-A peer that cannot be measured counts as not reached.
+faster counts. Like stands beside like: a task that worker isolation hands to another process beside one that DBOS
+hands to another process (`dbos_queued`), and a task that a scheduler starts which others can ask, beside Luigi's with
+its central scheduler (`luigi_central`). DBOS's steps, which are calls in one process, and Luigi's local scheduler,
+which ends with the command, are printed too. Databases are made for the bench on the server of
+CLEARANCE_TEST_POSTGRESQL, and dropped. A peer that cannot be measured counts as not reached.
 """
 
 from __future__ import annotations
@@ -39,6 +42,13 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
+KINDS = {
+    "luigi": {"luigi_central": "central_", "luigi_local": "local_"},
+    "prefect": {"prefect": "step_s"},
+    "dbos": {"dbos_queued": "queued_", "dbos_step": "step_s"},
+    "airflow": {"airflow": "step_s"},
+}
+"""Of each peer, the ways that get a row of their own, and what the names of their figures hold."""
 
 
 class NotMeasured(Exception):
@@ -144,11 +154,14 @@ def main() -> None:
     for name, found in peers.items():
         for key, seconds in found.items():
             show(f"run.peers.{name}.{key.removesuffix('_s')}_ms", seconds * 1000)
-        best[name] = min((seconds for key, seconds in found.items() if key.endswith("step_s")), default=0.0)
+        for kind in KINDS[name]:
+            best[kind] = min((seconds for key, seconds in found.items() if KINDS[name][kind] in key), default=0.0)
     for name, against, base, least in (
-        ("luigi", "process", process, 3),
+        ("luigi_central", "process", process, 3),
+        ("luigi_local", "process", process, 0),
         ("prefect", "process", process, 0),
-        ("dbos", "worker", worker, 30),
+        ("dbos_queued", "worker", worker, 30),
+        ("dbos_step", "worker", worker, 0),
         ("airflow", "process", process, 400),
         ("airflow", "worker", worker, 0),
     ):

@@ -23,12 +23,15 @@ _HOME = {
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
+    "Defer": "clearance.errors",
     "Skip": "clearance.errors",
+    "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
     "Model": "clearance.types.references",
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
+    "Written": "clearance.types.written",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -36,6 +39,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
+    from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
     from clearance.types.references import Model as Model
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
+    from clearance.types.secret import Secret as Secret
+    from clearance.types.written import Written as Written
 
 __all__ = ["__version__", *_HOME]
 

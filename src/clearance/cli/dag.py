@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from clearance.cli import known as known_dags
 from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
@@ -18,7 +19,11 @@ from clearance.graph.origin import locate
 
 @click.group()
 def dag() -> None:
-    """Check, list and draw DAGs."""
+    """Check, list, draw and register DAGs."""
+
+
+for _command in (known_dags.register, known_dags.unregister, known_dags.pause, known_dags.unpause):
+    dag.add_command(_command)
 
 
 def _build(one: Dag, file: Path, parameters: dict[str, str]) -> Graph:
@@ -64,6 +69,46 @@ def check(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
     click.echo(f"bundle: {count(len(bundle.files), 'file')}, {size(len(bundle.data))}, {bundle.digest}")
 
 
+@dag.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write here, to no file that exists."
+)
+@json_option
+def import_(file: Path, output: Path | None, as_json: bool) -> None:
+    """Turn an Airflow DAG file into one of ours, and list what could not be carried; nothing of it is run.
+
+    The text goes to standard output, or to --output; the list to standard error. Jinja templates are refused.
+    """
+    from clearance.operators.airflow import convert
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+    converted = convert(text, file.name)
+    if output is not None:
+        try:
+            with output.open("x", encoding="utf-8") as target:
+                target.write(converted.text)
+        except FileExistsError:
+            raise UsageError(f"{output} exists: give -o another name") from None
+        except OSError as error:
+            raise UsageError(f"{output} cannot be written: {error.strerror}") from None
+    if as_json:
+        notes = [{"line": note.line, "what": note.what, "mend": note.mend} for note in converted.notes]
+        print_json({"dags": converted.dags, "notes": notes, **({} if output else {"text": converted.text})})
+        return
+    if output is None:
+        click.echo(converted.text, nl=False)
+    else:
+        click.echo(f"{output}: {', '.join(converted.dags)}; look at it, then `clearance dag check {output}`")
+    if converted.notes:
+        click.echo(f"{file}: not carried:", err=True)
+    for note in converted.notes:
+        click.echo(f"  {note}", err=True)
+
+
 @dag.command()
 @click.argument("target", metavar="FILE[:DAG]")
 @click.option("--fail", multiple=True, metavar="TASK", help="Let this task fail; may be repeated.")
@@ -107,10 +152,13 @@ def _plain_dags(file: Path) -> list[dict[str, Any]]:
 
 
 @dag.command("list")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
-def list_dags(file: Path, as_json: bool) -> None:
-    """List the DAGs of a file and their parameters."""
+def list_dags(file: Path | None, as_json: bool) -> None:
+    """List the DAGs of a FILE and their parameters; without one, those that are known, and when they run next."""
+    if file is None:
+        known_dags.list_known(as_json)
+        return
     records = []
     for one in dags_of(load_module(file)).values():
         with user_errors(locate(file)[0]):

@@ -78,6 +78,8 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
     length = f"  took {took(found)}" if found["finished_at"] else ""
     click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}{length}")
     click.echo(f"version {found['version'][:19]}  by {found['principal']}  parameters {found['parameters']}")
+    if found["cause"]:
+        click.echo(f"started by {_cause(found['cause'])}")
     rows = []
     for task in found["tasks"]:
         failure = _because(task["failure"]) if task["failure"] else ""
@@ -147,6 +149,18 @@ def when(at: float) -> str:
 def took(run: dict[str, Any]) -> str:
     """Returns how long a run took, or nothing while it runs."""
     return f"{run['finished_at'] - run['created_at']:.2f} s" if run["finished_at"] else ""
+
+
+def _cause(cause: dict[str, Any]) -> str:
+    """Returns in one line what started a run."""
+    what = f"backfill {cause['backfill']}" if "backfill" in cause else f"its {cause['kind']}"
+    if "events" in cause:
+        shown = [f"{each['asset']} (event {each['event']})" for each in cause["events"][:3]]
+        more = len(cause["events"]) - len(shown)
+        what = ", ".join(shown) + (f" and {count(more, 'more event')}" if more else "")
+        return what + (f", key {cause['key']}" if cause["key"] else "")
+    start, end = cause["interval"]
+    return f"{what}, data interval {start} to {end}"
 
 
 def _because(failure: dict[str, Any]) -> str:

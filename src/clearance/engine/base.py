@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import msgspec
 
 from clearance.types.artifact import Argument, Artifact
+from clearance.types.cause import Cause
+from clearance.types.deferral import Resumed
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +50,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: index among the mapped instances; -1 when the task is not mapped.
         number: which attempt this is, from 1.
         checkpoint: name of the directory that is kept from one attempt of this instance to the next.
+        cause: what started the run; None where somebody did.
+        resumed: what an attempt is told that goes on after a wait.
     """
 
     attempt: str
@@ -68,6 +72,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: int = -1
     number: int = 1
     checkpoint: str = ""
+    cause: Cause | None = None
+    resumed: Resumed | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,6 +85,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         message: one or two lines.
         traceback: as text; frames of Clearance itself left out.
         rank: which process of a gang failed first.
+        data: what an exception of Clearance carries beside its message: of `Defer`, what is waited for.
     """
 
     kind: str
@@ -86,6 +93,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     bases: tuple[str, ...] = ()
     traceback: str = ""
     rank: int = 0
+    data: dict[str, Any] = {}
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import accepts, anything, element, iterated, show
+from clearance.graph.firing import Firing
 from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
 from clearance.graph.nesting import Nesting
 from clearance.graph.options import Options, check_id
@@ -95,6 +96,7 @@ def build(
     isolation: str = "process",
     schedule: Condition | None = None,
     catchup: bool = False,
+    firing: Firing | None = None,
     max_active_tasks: int = 0,
     max_active_runs: int = 0,
     priority: int = 0,
@@ -109,6 +111,7 @@ def build(
         isolation: of each task that does not say its own.
         schedule: when it runs by itself.
         catchup: whether every interval that was missed is made up for.
+        firing: how it takes what its schedule brings.
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; 0 means all.
         priority: added to that of each task.
@@ -132,6 +135,7 @@ def build(
         doc=doc,
         schedule=schedule,
         catchup=catchup,
+        firing=firing,
         max_active_tasks=max_active_tasks,
         max_active_runs=max_active_runs,
         priority=priority,
@@ -354,6 +358,7 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         priority=how.priority,
         trigger_rule=how.trigger_rule,
         expect=how.expect,
+        outlets=how.outlets,
         product=declaration.product,
         copies=declaration.copies,
         group=declaration.group,

@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from clearance.errors import UsageError
 from clearance.graph.annotations import anything, bare, members, show
 from clearance.types.references import File, Tree
+from clearance.types.secret import Secret
 
 _SIMPLE = frozenset({int, str, bool, type(None)})
 _DEPTH = 64
@@ -86,6 +88,11 @@ def _convert(data: Any, kind: Any, strict: bool) -> Any:
         raise msgspec.ValidationError(f"use one of {', '.join(map(repr, typing.get_args(kind)))}")
     if isinstance(data, str) and isinstance(kind, type) and issubclass(kind, (File, Tree)):
         return kind(pathlib.Path(data))
+    if isinstance(data, str) and kind is Secret:
+        try:
+            return Secret.parse(data)
+        except UsageError as error:
+            raise msgspec.ValidationError(str(error)) from None
     return msgspec.convert(data, kind, strict=strict, str_keys=True, dec_hook=_decode)
 
 

@@ -10,9 +10,11 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple, overload
 
 from clearance.errors import GraphError, nearest
+from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
@@ -26,7 +28,7 @@ from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
 _OPTIONS = (
-    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority",
+    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority", *firing.NAMES,
 )  # fmt: skip
 
 
@@ -37,6 +39,10 @@ class Said(NamedTuple):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    mode: str | None = None
+    expect: int | None = None
+    debounce: float | str | None = None
+    start: datetime | None = None
     max_active_tasks: int | None = None
     max_active_runs: int | None = None
     priority: int = 0
@@ -51,6 +57,7 @@ class Dag(ABC):
         doc: what it is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time, the others are queued; 0 means all.
         priority: added to that of each task.
@@ -64,10 +71,13 @@ class Dag(ABC):
         self.id = check_id(name, "dag")
         self.isolation = check_isolation(said.isolation)
         self.doc = said.doc
-        self.schedule = check_schedule(said.schedule, said.catchup, f"dag {name!r} ({site})")
+        where = f"dag {name!r} ({site})"
+        self.schedule = check_schedule(said.schedule, said.catchup, where)
         self.catchup = said.catchup
         self.max_active_tasks = _most("max_active_tasks", said.max_active_tasks, name, site)
         self.max_active_runs = _most("max_active_runs", said.max_active_runs, name, site)
+        given = {option: getattr(said, option) for option in firing.NAMES}
+        self.firing = firing.check_firing(self.schedule, given, where, self.max_active_runs or None)
         self.priority = whole("priority", said.priority, -MOST, MOST)
         self.site = site
         self.path = path
@@ -97,6 +107,7 @@ class Dag(ABC):
             isolation=self.isolation,
             schedule=self.schedule,
             catchup=self.catchup,
+            firing=self.firing,
             max_active_tasks=self.max_active_tasks,
             max_active_runs=self.max_active_runs,
             priority=self.priority,
@@ -242,6 +253,10 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    start: datetime | None = None,
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
@@ -254,6 +269,10 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    start: datetime | None = None,
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
@@ -271,7 +290,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
-            (added to that of each task).
+            (added to that of each task), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
+            `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.

@@ -6,11 +6,13 @@ Nodes are in topological order, so that a reader needs no recursion.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.firing import Firing
 from clearance.graph.schedule import Condition
 from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
@@ -83,6 +85,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         priority: higher goes first.
         expect: estimated seconds; 0 means unknown.
         trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
+        outlets: URIs of the assets that its success writes.
         concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
         pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
     """
@@ -107,6 +110,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
@@ -127,6 +131,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         doc: what the DAG is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
         priority: added to that of each task.
@@ -138,6 +143,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    firing: Firing | None = None
     max_active_tasks: int = 0
     max_active_runs: int = 0
     priority: int = 0
@@ -145,6 +151,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Graph)
+_parts = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
 def encode(graph: Graph) -> bytes:
@@ -162,6 +169,16 @@ def decode(data: bytes) -> Graph:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GraphError(f"these bytes are no graph: {error}") from None
+
+
+def join(graphs: Iterable[bytes]) -> bytes:
+    """Returns the JSON list of graphs that `encode` wrote."""
+    return b"[" + b",".join(graphs) + b"]"
+
+
+def split(data: bytes) -> list[bytes]:
+    """Returns the graphs of a list that `join` wrote, or the one that `encode` wrote."""
+    return [bytes(part) for part in _parts.decode(data)] if data.startswith(b"[") else [data]
 
 
 def graph_digest(graph: Graph) -> Digest:

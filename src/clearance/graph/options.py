@@ -11,13 +11,14 @@ from clearance.errors import GraphError, nearest
 from clearance.graph.duration import seconds
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
+from clearance.graph.schedule import Asset
 from clearance.graph.trigger import DEFAULT, check_rule
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "concurrency", "pool", "pool_slots",
+    "outlets", "concurrency", "pool", "pool_slots",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -39,6 +40,7 @@ class Options:
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
@@ -117,6 +119,15 @@ def _modules(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _outlets(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, Asset) or not isinstance(value, list | tuple) else tuple(value)
+    for one in found:
+        if not isinstance(one, Asset):
+            mend = f"asset({one!r})" if isinstance(one, str) else "asset('s3://lake/a')"
+            raise GraphError(f"outlets holds {one!r}: write a list of assets, for example [{mend}]")
+    return tuple(dict.fromkeys(one.uri for one in found))
+
+
 def options(
     *,
     retries: int | Retry = 0,
@@ -128,6 +139,7 @@ def options(
     priority: int = 0,
     expect: float | str | None = None,
     trigger_rule: str = DEFAULT,
+    outlets: Asset | Iterable[Asset] = (),
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
@@ -150,6 +162,7 @@ def options(
         priority=whole("priority", priority, -MOST, MOST),
         expect=0.0 if expect is None else seconds(expect, "expect"),
         trigger_rule=check_rule(trigger_rule),
+        outlets=_outlets(outlets),
         concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
         pool=check_pool(pool) if pool else "",
         pool_slots=whole("pool_slots", pool_slots, 1, MOST),

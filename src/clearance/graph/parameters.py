@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from clearance.errors import GraphError, nearest
-from clearance.graph.annotations import show
+from clearance.graph.annotations import members, show
 from clearance.graph.constants import NoConstant, plain, value_of
 from clearance.graph.signature import MISSING
+from clearance.types.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class Parameter:
             return value_of(plain(value, self.annotation), self.annotation)
         except NoConstant as error:
             problem = error
+        if Secret in members(self.annotation):  # what was given may be the secret itself: it is not repeated
+            raise GraphError(
+                f"dag {dag!r}: parameter {self.name!r} is a secret: give a reference, env:NAME, file:/path, "
+                "keyring:service#user or vault:path#field"
+            )
         if isinstance(value, str):
             for data in _readings(value):
                 try:

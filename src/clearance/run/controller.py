@@ -21,22 +21,26 @@ import msgspec
 
 from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import UsageError
+from clearance.errors import ClearanceError, UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
+from clearance.run.approvals import Approvals
 from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
 from clearance.run.stored import Stored
+from clearance.run.triggers import Triggers
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 SKIP = "clearance.errors.Skip"
@@ -103,6 +107,9 @@ class Controller:
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
+        self.deferrals = Deferrals(self)
+        self.approvals = Approvals(self)
+        self.triggers = Triggers(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -141,27 +148,39 @@ class Controller:
                 return found.id, False
         now = self.clock()
         id = submission.run_id or self._next_id(graph.dag)
+        self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
+        self.begin(id, graph, version, submission.bundle, submission.principal)
+        return id, True
+
+    def begin(
+        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
+    ) -> None:
+        """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
+        now = self.clock()
         lock = self.evidence.environment()
         self._numbers += 1
         run = ActiveRun(
-            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
-            graph=graph, principal=submission.principal, environment=lock.digest,
+            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=bundle,
+            graph=graph, principal=principal, environment=lock.digest, cause=cause,
         )  # fmt: skip
         self.admission.ask(run)
         ledger = self.ledger
         ledger.add("environment_add", lock.digest, lock.text)
-        ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         ledger.add(
             "run_add", run.number, run.key, id, graph.dag, version, run.state,
-            rows.json_text(graph.parameters), submission.principal, lock.digest, now,
+            rows.json_text(graph.parameters), principal, lock.digest, now,
         )  # fmt: skip
         self.machine.changes.added.extend(run.nodes)
         self.runs[id] = run
-        ledger.tell_of(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
+        told: dict[str, Any] = {"dag": graph.dag, "tasks": len(run.nodes)}
+        if cause is not None:
+            ledger.add_cause(run, cause)
+            told["cause"] = cause.kind
+        ledger.tell_of(now, run, None, "created", told)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
+        self.triggers.prepare(run)
         self.machine.begin(run)
-        return id, True
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
         """Goes on with a run: everything that did not succeed is done again.
@@ -222,7 +241,21 @@ class Controller:
             if instance.state is TaskState.CANCELLED:
                 self.desks.release(instance)
                 self._asking.pop(self.desks.id_of(instance), None)
+                self.deferrals.forget(instance)
         return True
+
+    def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
+        """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""
+        return self.deferrals.wake(kind, key, payload)
+
+    def submit_defined(self, graph: bytes, run_id: str, dag: str, by: ActiveRun) -> None:
+        """Starts the run that a task of the run `by` asked for, on the newest version of the DAG.
+
+        Raises:
+            UsageError: the id belongs to a run of other code or parameters.
+        """
+        bundle, module = self.database.rows("version_newest", dag)[0]
+        self.submit(Submission(graph=graph, bundle=bundle, module=module, run_id=run_id, principal=by.principal))
 
     def why(self, id: str, label: str) -> dict[str, Any] | None:
         """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""
@@ -247,7 +280,7 @@ class Controller:
     @property
     def busy(self) -> bool:
         """True while a run is active or a service is wanted."""
-        return bool(self.runs) or self.services.wanted
+        return bool(self.runs) or self.services.wanted or self.triggers.pending
 
     # -- the turn ----------------------------------------------------------------------------------------------------
 
@@ -285,6 +318,13 @@ class Controller:
         Raises:
             LeaseLost: another controller leads.
         """
+        try:
+            return self._turn()
+        except BaseException:
+            self.database.abandon()
+            raise
+
+    def _turn(self) -> float:
         now = self.clock()
         for event in self.engine.observe():
             self._observe(event, now)
@@ -292,9 +332,13 @@ class Controller:
             _, _, instance = heapq.heappop(self._retries)
             if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
                 self.machine.wake(instance)
+        self.deferrals.fire(now)
         self.services.reconcile(now)
+        self.triggers.turn(now)
         self._commit(now, self._clear(now))
-        due = [now if self._more else self.ledger.due, self.services.due]
+        if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
+            return 0.0
+        due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -303,7 +347,8 @@ class Controller:
         if isinstance(event, EngineLost):
             self._lost(event, now)
         elif isinstance(event, Defined):
-            self.defined(event)
+            if not self.deferrals.defined(event):
+                self.defined(event)
         elif isinstance(event, Started | Ready | Finished):
             if event.attempt in self.services.attempts:
                 self.services.observe(event, now)
@@ -345,6 +390,9 @@ class Controller:
             self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
         elif event.outcome in ("evicted", "lost"):
             self.machine.again(instance)
+        elif failure is not None and DEFER in failure.bases:
+            row.outcome, row.failure = "deferred", ""
+            self.deferrals.take(instance, failure, started, now)
         elif failure is not None and SKIP in failure.bases:
             self.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)
         else:
@@ -362,7 +410,12 @@ class Controller:
         self.complete(instance, result, started, now)
 
     def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
-        """Ends an instance with success: its result is stored and attested in the same transaction."""
+        """Ends an instance with success: result, attestation and events of assets are in the same transaction."""
+        try:
+            written = self.triggers.written(instance, result)
+        except (ClearanceError, msgspec.MsgspecError) as error:
+            self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
+            return
         if result is not None:
             self.ledger.add(
                 "artifact_add", instance.run.number, instance.number, result.digest,
@@ -371,6 +424,8 @@ class Controller:
             for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
                 self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
+        if written:
+            self.triggers.wrote(instance, written, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""
@@ -381,6 +436,7 @@ class Controller:
             failure = Failure("lost", event.reason)
             self._on_finished(instance, Finished(key, "lost", failure=failure), now)
         self.services.lost(now)
+        self.deferrals.lost()
         for run in self.runs.values():
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
 
@@ -501,6 +557,8 @@ class Controller:
                 instance=instance.position,
                 number=instance.attempts,
                 checkpoint=f"{run.key}.{instance.number}",
+                cause=run.cause,
+                resumed=self.deferrals.resumed(instance),
             )
         )
 
@@ -509,8 +567,10 @@ class Controller:
         events = self.ledger.commit(now, changes)
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
-        for run, _ in changes.ended:
+        for run, state in changes.ended:
             self.runs.pop(run.id, None)
+            self.triggers.ended(run)
+            self.deferrals.wake("run", run.id, {"state": state})
         self._act()
         if events:
             for listener in list(self.listeners):
@@ -525,6 +585,7 @@ class Controller:
             cancels, self._cancels = self._cancels, []
             self.engine.cancel(cancels, self.settings.grace)
         self.services.act()
+        self.deferrals.act()
         if self._done:
             done, self._done = self._done, []
             self.engine.acknowledge(done)
@@ -565,6 +626,8 @@ class Controller:
                 self.machine.changes.ready.append(instance)
         elif state is TaskState.UP_FOR_RETRY:
             self._retry_later(instance)
+        elif state is TaskState.DEFERRED:
+            self.deferrals.restore(instance)
 
     def _retry_later(self, instance: Instance) -> None:
         self._serial += 1

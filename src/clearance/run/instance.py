@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
 from clearance.run.expansion import Expansion
+from clearance.run.rows import DeferralRow
 from clearance.run.shape import Path, Shape, text
 from clearance.types.artifact import Argument, Artifact, Listed
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 LATER = Artifact(digest="", size=0, serializer="later")  # type: ignore[arg-type]  # a result that is in the database
@@ -41,11 +43,12 @@ class Instance:
         mapped: arguments of an instance of a mapped task.
         stored: state and epoch as last committed.
         within: the expansions in which it lies, outermost first.
+        deferral: what it waits for, or waited for last; None where it never deferred.
     """
 
     __slots__ = (
-        "attempts", "clearance", "due_at", "epoch", "failed", "mapped", "node", "number", "path", "pending", "result",
-        "run", "skipped", "state", "stored", "within",
+        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "mapped", "node", "number", "path", "pending",
+        "result", "run", "skipped", "state", "stored", "within",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +76,7 @@ class Instance:
         self.result: Artifact | None = None
         self.mapped: dict[str, Argument] = {}
         self.stored = (TaskState.SCHEDULED, 0)
+        self.deferral: DeferralRow | None = None
 
     @property
     def spec(self) -> Node:
@@ -133,6 +137,7 @@ class ActiveRun:
     graph: Graph
     principal: str = ""
     environment: str = ""
+    cause: Cause | None = None
     state: RunState = RunState.RUNNING
     nodes: list[Instance] = field(default_factory=list)
     rows: dict[tuple[int, Path], Instance] = field(default_factory=dict)

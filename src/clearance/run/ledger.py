@@ -22,11 +22,13 @@ from clearance.run.lease import SECONDS
 from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 ORDER = (
-    "environment_add", "version_add", "run_add", "pool_put", "pool_remove", "instance_add", "instance_change",
-    "instance_mark", "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+    "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
+    "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
+    "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
 
@@ -58,6 +60,13 @@ class Ledger:
     def add(self, statement: str, *row: Any) -> None:
         """Adds one row of a statement in `ORDER`."""
         self._batch.add(statement, *row)
+
+    def add_cause(self, run: ActiveRun, cause: Cause) -> None:
+        """Adds why a new run was started."""
+        self._batch.add(
+            "run_cause_add", run.number, run.graph.dag, cause.kind, cause.start, cause.end, cause.again,
+            cause.request or None, cause.backfill,
+        )  # fmt: skip
 
     def change_run(self, number: int, state: RunState, finished: float | None, stored: str) -> None:
         """Changes the state of a run from the one that is stored."""
@@ -111,7 +120,7 @@ class Ledger:
         for event in events:
             append(self._batch, event)
         renew = now > self.due
-        if self._batch or renew:
+        if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
             self._until = until or self._until
@@ -140,6 +149,8 @@ class Ledger:
                     "instance_change", state, instance.epoch, instance.attempts, instance.due_at, now,
                     instance.clearance, instance.run.number, instance.number, stored, epoch,
                 )  # fmt: skip
+            if instance.deferral is not None:
+                self._put_deferral(instance, instance.deferral)
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
             expansion = instance.run.expansions.get((instance.node, instance.path))
             if expansion is not None and state is TaskState.DEFERRED:
@@ -157,6 +168,15 @@ class Ledger:
         for run, final in changes.ended:
             self.change_run(run.number, final, self._clock(), run.state)
             self.tell_of(now, run, None, final, {})
+
+    def _put_deferral(self, instance: Instance, row: rows.DeferralRow) -> None:
+        if instance.state is not TaskState.DEFERRED:
+            row.waiting = 0
+        if instance.state.finished:
+            row.since, row.state = 0.0, "null"
+        elif instance.state is TaskState.SCHEDULED:
+            row.payload = ""
+        self._batch.add("deferral_put", instance.run.number, instance.number, *msgspec.structs.astuple(row))
 
     def _numbered(self, event: Event) -> Event:
         number = self.newest_event(event.run) + 1

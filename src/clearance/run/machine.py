@@ -127,7 +127,7 @@ class Machine:
         self.move(instance, TaskState.PREEMPTED)
         if instance.run.cancelling:
             self.finish(instance, TaskState.CANCELLED)
-        elif instance.epoch - instance.attempts > LOST_LIMIT:
+        elif instance.epoch - instance.attempts - deferrals(instance) > LOST_LIMIT:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
             reason = f"lost or evicted {LOST_LIMIT} times: see the logs of its attempts, then `clearance retry`"
             self.finish(instance, TaskState.FAILED, reason=reason)
@@ -418,6 +418,11 @@ class Machine:
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
         return (instance.node, instance.path) in instance.run.expansions
+
+
+def deferrals(instance: Instance) -> int:
+    """Returns how many of its launches ended in a wait, and so count neither as attempts nor as lost."""
+    return instance.deferral.times if instance.deferral else 0
 
 
 def outcome(run: ActiveRun) -> RunState:

@@ -10,6 +10,7 @@ from clearance.errors import UsageError, nearest
 from clearance.graph import model
 from clearance.run import rows
 from clearance.run.arguments import Arguments
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
 from clearance.run.clearing import restored, settle
 from clearance.run.expansion import Copy, Expansion
@@ -80,7 +81,7 @@ def load(database: Database, row: rows.RunRow, arguments: Arguments) -> ActiveRu
     run = ActiveRun(
         number=row.number, key=row.key, id=row.id, version=row.version, bundle=bundle,
         graph=model.decode(bytes(graph)), principal=row.principal, environment=row.environment,
-        state=RunState(row.state),
+        state=RunState(row.state), cause=cause_of(database, row.number),
     )  # fmt: skip
     _Loading(database, run, arguments).load()
     return run
@@ -116,7 +117,9 @@ class _Loading:
             expansion.fresh = sum(not copy.started for copy in expansion.live.values())
             if expansion.more:
                 run.filling[expansion] = None
+        deferrals = rows.deferrals(self._database, run.number)
         for instance in run.instances():
+            instance.deferral = deferrals.get(instance.number)
             if instance.state is TaskState.SCHEDULED and not instance.collects:
                 machine.recount(instance)
 

@@ -72,6 +72,32 @@ class AttemptRow(msgspec.Struct):
     peak_memory: int = 0
 
 
+class DeferralRow(msgspec.Struct):
+    """What an instance waits for, or waited for last, as it is stored.
+
+    Attributes:
+        kind: `time`, `approval`, `run` or `asset`; `key` says which.
+        waiting: 1 until it is woken.
+        due_at: when it goes on whatever happens; None for never.
+        deadline: when it has waited too long; None for never. `soft`: 1 where it is then skipped.
+        since: when the first attempt began; 0 where none has deferred since it was last cleared.
+        times: how often it has deferred, ever.
+        state: JSON text for the next attempt; `details`: of what is asked; `payload`: of what woke it, or empty.
+    """
+
+    kind: str = ""
+    key: str = ""
+    waiting: int = 0
+    due_at: float | None = None
+    deadline: float | None = None
+    soft: int = 0
+    since: float = 0.0
+    times: int = 0
+    state: str = "null"
+    details: str = "{}"
+    payload: str = ""
+
+
 class ServiceRow(msgspec.Struct):
     """One desired service and what is known of it; the JSON texts are `spec`, `endpoint`, `info`."""
 
@@ -109,6 +135,11 @@ def instance_at(database: Database, run: int, node: int, path: Path) -> Instance
     else:
         found = database.rows("instances_at", run, node, text(path[:-1]), path[-1])
     return InstanceRow(*found[0]) if found else None
+
+
+def deferrals(database: Database, run: int) -> dict[int, DeferralRow]:
+    """Returns what the instances of a run wait for, or waited for last, by instance number."""
+    return {number: DeferralRow(*row) for number, *row in database.rows("deferrals", run)}
 
 
 def node_rows(database: Database, run: int) -> list[InstanceRow]:

@@ -8,8 +8,10 @@ import msgspec
 
 from clearance.errors import UsageError, nearest
 from clearance.graph.model import decode as decode_graph
-from clearance.run import recovery, rows
+from clearance.run import looking, recovery, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
+from clearance.run.deferral import describe
 from clearance.run.shape import Shape, path_of
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
@@ -68,7 +70,8 @@ def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dic
         if each.position < 0 and (some := counts.get(each.node)):
             task["instances"] = some
     parameters = msgspec.json.decode(row.parameters)
-    return _run(row) | {"parameters": parameters, "tasks": tasks, "hidden": within - len(page)}
+    told = {"parameters": parameters, "cause": looking.cause(cause_of(database, row.number))}
+    return _run(row) | told | {"tasks": tasks, "hidden": within - len(page)}
 
 
 def check_state(state: str) -> None:
@@ -129,7 +132,8 @@ def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
         page = [rows.InstanceRow(*each) for each in database.rows("instances_page", row.number, "", "", LIMIT)]
         chosen = [*rows.node_rows(database, row.number), *page]
     shape = _shape(database, row)
-    return [_decision(database, row, each, shape) for each in chosen]
+    deferrals = rows.deferrals(database, row.number)
+    return [_decision(database, row, each, shape, deferrals.get(each.number)) for each in chosen]
 
 
 def epochs(database: Database, run: rows.RunRow, instance: rows.InstanceRow) -> list[int]:
@@ -176,8 +180,16 @@ def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Ar
     }  # fmt: skip
 
 
-def _decision(database: Database, row: rows.RunRow, instance: rows.InstanceRow, shape: Shape) -> dict[str, Any]:
+def _decision(
+    database: Database, row: rows.RunRow, instance: rows.InstanceRow, shape: Shape, deferral: rows.DeferralRow | None
+) -> dict[str, Any]:
     told: dict[str, Any] = {"run": row.id, "task": instance.label, "state": instance.state}
+    if deferral is not None and deferral.waiting and instance.state == "deferred":
+        told["waits"] = {
+            "kind": deferral.kind, "key": deferral.key, "until": deferral.due_at, "deadline": deferral.deadline,
+            "since": deferral.since, "times": deferral.times, "details": msgspec.json.decode(deferral.details),
+        }  # fmt: skip
+        told["reason"] = describe(deferral)
     record = decode(instance.clearance)
     if record is None:
         waits = (

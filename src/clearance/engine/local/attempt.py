@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,9 +30,11 @@ from clearance.errors import EngineError, GraphError, UsageError
 from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
+from clearance.types import masking
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
 
 THREADS = "OMP_NUM_THREADS"
+ANSWER = 30.0  # seconds in which the supervisor must have said that it masks
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -158,8 +160,30 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
     result = target.call(**values)
     if rank or result is None:
         return None
+    if masking.masker:
+        result = masking.masker.value(result)
     artifact: Artifact | None = serializers.dump(result, target.hints.get("return", Any), blobs, where)
     return artifact
+
+
+def mask_logs(attempt: str, place: Place) -> None:
+    """Has whoever writes this attempt's log mask each secret before it is revealed."""
+
+    def announce(forms: Sequence[bytes]) -> None:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(ANSWER)
+                processes.connect_in(place.home, "supervisor.sock", connection)
+                channel = ipc.Stream(connection, ipc.Reply)
+                channel.put([ipc.Mask(attempt, tuple(forms))])
+                channel.flush()
+                while not (answer := channel.take(flags=0)):
+                    if answer is None:
+                        raise OSError("the supervisor does not answer")
+        except OSError as error:
+            raise EngineError(f"a secret is not revealed, since the log cannot be masked: {error}") from None
+
+    masking.announce = announce
 
 
 def write_lines() -> None:
@@ -235,6 +259,8 @@ def facts_of(
         checkpoint=os.path.join(place.home, "checkpoints", launch.checkpoint) if launch.checkpoint else "",
         grace=launch.grace,
         ready=ready,
+        cause=launch.cause,
+        resumed=launch.resumed,
     )
 
 
@@ -261,8 +287,9 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             os.chdir(directory)
             os.environ.update(environment_of(launch, rank, fork.port))
             limit(launch)
-            ready = (lambda info: _tell(report, launch.attempt, info)) if report >= 0 else None
+            ready = (lambda info: _tell(report, launch.attempt, masking.masker.value(info))) if report >= 0 else None
             context._enter(facts_of(launch, rank, place, directory, ready))
+            mask_logs(launch.attempt, place)
             if trouble is not None:
                 raise trouble
             result = call(launch, rank, place, directory)
@@ -322,6 +349,7 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
         os.chdir(directory)
         os.environ.update(environment_of(launch, fork.rank, fork.port))
         context._enter(facts_of(launch, fork.rank, place, directory, None))
+        mask_logs(launch.attempt, place)
         if trouble is not None:
             raise trouble
         record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))

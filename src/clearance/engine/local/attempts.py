@@ -121,6 +121,11 @@ class Attempts:
         if not self._results:
             self._cleaner.settle(busy=bool(self._running))
 
+    def mask(self, message: ipc.Mask) -> None:
+        """Has the secrets that this attempt revealed masked in what it writes; a worker's as long as it lives."""
+        if (running := self._running.get(message.attempt)) is not None:
+            (running.worker or running).secrets.add(message.forms)
+
     def define(self, message: ipc.Define) -> None:
         """Builds a graph."""
         self._defined += 1

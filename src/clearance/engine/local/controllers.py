@@ -3,7 +3,8 @@
 Rules:
 
 1. A connection may act once it has adopted; of all that have, the one with the highest epoch leads, and the latest of
-   equals. To any other that speaks, and to the leader that is replaced, the answer is `Fenced`.
+   equals. To any other that speaks, and to the leader that is replaced, the answer is `Fenced`. The process of an
+   attempt may come too, but only to have its secrets masked.
 2. The leader gets events in the order in which they happened, one frame a round. Starts of warm workers are held back
    for at most `PATIENCE`: a short task is over by then, and start and end cost the controller one turn.
 3. Without a leader events are dropped: the next one gets a snapshot.
@@ -157,6 +158,9 @@ class Controllers:
                 self._adopt(controller, message)
             elif controller is self._leader or isinstance(message, ipc.Configure):
                 self._obey(message)
+            elif isinstance(message, ipc.Mask):
+                self._obey(message)
+                self._send(controller, [ipc.Masked()])
             else:
                 self._send(controller, [ipc.Fenced(self._epoch)])
 

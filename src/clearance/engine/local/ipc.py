@@ -86,7 +86,18 @@ class Close(msgspec.Struct, frozen=True, tag="close"):
     stop: bool
 
 
-Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close
+class Mask(msgspec.Struct, frozen=True, tag="mask"):
+    """From the process of an attempt, not a controller: put `***` for these in its log. Answered by `Masked`."""
+
+    attempt: str
+    forms: tuple[bytes, ...]
+
+
+Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close | Mask
+
+
+class Masked(msgspec.Struct, frozen=True, tag="masked"):
+    """The answer to `Mask`: from now on."""
 
 
 class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
@@ -101,7 +112,7 @@ class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
     by: int
 
 
-Reply = Adopted | Fenced | Defined | Started | Ready | Finished | EngineLost
+Reply = Adopted | Fenced | Masked | Defined | Started | Ready | Finished | EngineLost
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):

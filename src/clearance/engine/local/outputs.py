@@ -30,15 +30,16 @@ _ready = msgspec.msgpack.Decoder(list[Ready])
 
 
 class Output:
-    """The read end of a pipe; `fd` is -1 once it is closed."""
+    """The read end of a pipe; `fd` is -1 once it is closed, `held` may be the beginning of a secret."""
 
-    __slots__ = ("fd", "owner", "rank", "stream")
+    __slots__ = ("fd", "held", "owner", "rank", "stream")
 
     def __init__(self, fd: int, owner: Running | WorkerHandle, rank: int, stream: int) -> None:
         self.fd = fd
         self.owner = owner
         self.rank = rank
         self.stream = stream
+        self.held = b""
 
 
 class Outputs:
@@ -67,10 +68,8 @@ class Outputs:
     def _read(self, output: Output, mask: int = 0) -> bool:
         """Takes one piece of what a process wrote, False when there is none; closes the pipe at its end."""
         owner = output.owner
-        worker = owner if isinstance(owner, WorkerHandle) else None
-        running = worker.current if worker is not None else owner
-        if worker is not None and mask & select.EPOLLIN:
-            worker.count_read()
+        if isinstance(owner, WorkerHandle) and mask & select.EPOLLIN:
+            owner.count_read()
         try:
             data = os.read(output.fd, 65536)
         except BlockingIOError:
@@ -78,16 +77,24 @@ class Outputs:
         if not data:
             self._close(output)
             return False
-        if not isinstance(running, Running):
-            assert worker is not None
-            _append(f"{self._logs}/{worker.name}.log", data)
+        if owner.secrets and output.stream != REPORT:
+            data, output.held = owner.secrets.split(output.held + data)
+        if data:
+            self._write(output, data)
+        return True
+
+    def _write(self, output: Output, data: bytes) -> None:
+        owner = output.owner
+        running = owner.current if isinstance(owner, WorkerHandle) else owner
+        if running is None:
+            assert isinstance(owner, WorkerHandle)
+            _append(f"{self._logs}/{owner.name}.log", data)
         elif output.stream != REPORT:
             self._log(running).append(output.stream, output.rank, data)
         else:
             running.report += data
             if running.launch.kind == "service":
                 self._reported(running)
-        return True
 
     def _log(self, running: Running) -> Log:
         if running.log is None:
@@ -102,9 +109,16 @@ class Outputs:
 
     def _close(self, output: Output) -> None:
         if output.fd >= 0:
+            self.release(output)
             self._loop.unwatch(output.fd)
             os.close(output.fd)
             output.fd = -1
+
+    def release(self, output: Output) -> None:
+        """Writes what was held back: of this attempt nothing more will come that makes a secret of it."""
+        if output.held:
+            held, output.held = output.held, b""
+            self._write(output, held)
 
     def drain(self, outputs: list[Output]) -> None:
         """Reads what is left in the pipes of a process that is gone, and closes them."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from clearance.engine.base import Launch
 from clearance.engine.local import processes
 from clearance.engine.local.ipc import Packets, Spooled
+from clearance.types.masking import Masker
 
 if TYPE_CHECKING:
     from clearance.engine.local.frames import Log
@@ -67,6 +68,7 @@ class Running:
         over: its worker has told a controller, which has said so; it can be ended no more.
         told: its worker has told the controller that leads now how it ended.
         acknowledged: that is committed already, though the worker's answer was not read yet.
+        secrets: are masked in its log.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class Running:
         "ranks",
         "reason",
         "report",
+        "secrets",
         "started",
         "successor",
         "superseded",
@@ -111,6 +114,7 @@ class Running:
         self.over = False
         self.told = False
         self.acknowledged = False
+        self.secrets = Masker()
 
 
 class WorkerHandle:
@@ -127,6 +131,7 @@ class WorkerHandle:
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
         reads: descriptor of the memory file in which it sees how often its pipes were read.
+        secrets: are masked in what it writes.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
@@ -140,6 +145,7 @@ class WorkerHandle:
         "pid",
         "reads",
         "rested",
+        "secrets",
         "times",
         "unanswered",
         "zygote",
@@ -158,6 +164,7 @@ class WorkerHandle:
         self.reads = -1
         self.times = 0
         self.early: list[Spooled] = []
+        self.secrets = Masker()
 
     def count_read(self) -> None:
         """Says that one of its pipes is about to be read."""

@@ -75,6 +75,8 @@ class Supervisor:
             attempts.prepare(message.bundle, message.preloads)
         elif isinstance(message, ipc.Configure):
             attempts.place_blobs(message.blobs)
+        elif isinstance(message, ipc.Mask):
+            attempts.mask(message)
         elif isinstance(message, ipc.Close) and message.stop:
             self._stopping = True
             self._controllers.retire()

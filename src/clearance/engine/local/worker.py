@@ -109,6 +109,7 @@ class Worker:
                 environment.update(launch.environment)
             attempt.limit(launch)
             context._enter(attempt.facts_of(launch, 0, self._place, self._directory, None))
+            attempt.mask_logs(launch.attempt, self._place)
             if self._trouble is not None:
                 raise self._trouble
             result = attempt.call(launch, 0, self._place, self._directory)

@@ -156,6 +156,8 @@ class Workers:
             if early:
                 del worker.unanswered[0]
             else:
+                for output in worker.outputs:
+                    self._outputs.release(output)
                 worker.current = None
             running.told = record.told and running.direct == self._controllers.direct
             self._ended(running, End(0, record, record.cpu_seconds, record.peak_memory))

@@ -6,6 +6,8 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
+from clearance.store.sql import statements_triggers
+
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
 _INSTANCE = "number, node, task, scope, position, state, epoch, attempts, due_at, changed_at, clearance"
@@ -22,6 +24,8 @@ STATEMENTS: dict[str, str] = {
     # What runs are made of.
     "version_add": "INSERT INTO dag_version (digest, dag, bundle, module, graph, created_at) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (digest) DO NOTHING",
+    "version_newest": "SELECT bundle, module FROM dag_version WHERE dag = ? ORDER BY created_at DESC, digest LIMIT 1",
+    "version_dags": "SELECT DISTINCT dag FROM dag_version ORDER BY dag",
     "version_get": "SELECT dag, bundle, module, graph FROM dag_version WHERE digest = ?",
     "environment_add": "INSERT INTO environment (digest, lock) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
     "run_count": "SELECT count(*) FROM run WHERE dag = ?",
@@ -84,6 +88,7 @@ STATEMENTS: dict[str, str] = {
     " peak_memory FROM attempt WHERE run = ? AND number = ? ORDER BY epoch",
     "attempts_begun": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
     " cpu_seconds, peak_memory FROM attempt WHERE run = ? AND outcome = ''",
+    "attempt_first": "SELECT min(started_at) FROM attempt WHERE run = ? AND number = ? AND epoch > ?",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
@@ -110,6 +115,18 @@ STATEMENTS: dict[str, str] = {
     " spec = excluded.spec, endpoint = excluded.endpoint, desired = excluded.desired, state = excluded.state,"
     " epoch = excluded.epoch, failures = excluded.failures, due_at = excluded.due_at, info = excluded.info,"
     " message = excluded.message, changed_at = excluded.changed_at",
+    # Deferrals: what a task waits for without a process; approvals: what a person decided.
+    "deferrals": "SELECT number, kind, key, waiting, due_at, deadline, soft, since, times, state, details, payload"
+    " FROM deferral WHERE run = ?",
+    "deferral_put": "INSERT INTO deferral (run, number, kind, key, waiting, due_at, deadline, soft, since, times,"
+    " state, details, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, number) DO UPDATE SET"
+    " kind = excluded.kind, key = excluded.key, waiting = excluded.waiting, due_at = excluded.due_at,"
+    " deadline = excluded.deadline, soft = excluded.soft, since = excluded.since, times = excluded.times,"
+    " state = excluded.state, details = excluded.details, payload = excluded.payload",
+    "approval_add": "INSERT INTO approval (run, number, epoch, decision, principal, note, decided_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "approvals": "SELECT epoch, decision, principal, note, decided_at FROM approval WHERE run = ? AND number = ?"
+    " ORDER BY epoch",
     # The outbox.
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
@@ -156,3 +173,5 @@ STATEMENTS: dict[str, str] = {
     "consumed_add": "INSERT INTO consumed (subscription, event, request) VALUES (?, ?, ?)",
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
+
+STATEMENTS |= statements_triggers.STATEMENTS

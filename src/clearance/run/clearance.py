@@ -102,9 +102,12 @@ class Desks:
 
     @staticmethod
     def run_ask(run: ActiveRun) -> Ask | None:
-        """Returns what a run asks of a DAG that limits how many of them go on; None where it does not."""
+        """Returns what a run asks of a DAG that limits how many of them go on; None where it does not.
+
+        Runs of a backfill keep to its own concurrency, and do not count.
+        """
         graph = run.graph
-        if not graph.max_active_runs:
+        if not graph.max_active_runs or (run.cause is not None and run.cause.backfill):
             return None
         limit = Limit(f"max_active_runs of {graph.dag}", 1, graph.max_active_runs)
         return Ask(f"run:{run.key}", {}, priority=graph.priority, label=run.id, limits=(limit,))

@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import select
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from clearance import dag
+from clearance.errors import MissingExtra
 from clearance.settings import Settings, load
 from clearance.types import sink as sinks
 from support.controllers import NOON, Clock, Tower, submit
@@ -327,6 +329,33 @@ def test_a_turn_that_is_not_committed_tells_nobody(turning: Turning, server: Rec
         submit(tower, dag("one", work))
     assert states(tower) == []
     assert server.requests == []
+
+
+def test_a_sink_without_its_extra_is_refused_with_the_line_that_installs_it(tmp_path, monkeypatch):
+    import support.controllers as controllers
+
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    told = sinks.parse([{"name": "traces", "kind": "otel", "url": "http://localhost:4318/v1/traces"}])
+    made = controllers.Settings
+    monkeypatch.setattr(controllers, "Settings", lambda **options: made(**options, notify=told))
+    with pytest.raises(MissingExtra, match=r"pip install 'clearance\[otel\]'"):
+        Tower(f"sqlite:///{tmp_path}/clearance.db", tmp_path, Clock(NOON))
+
+
+def test_a_task_that_asks_for_a_decision_is_told_as_approval_with_the_command(home, server, tmp_path):
+    (tmp_path / "pipeline.py").write_text(
+        "from clearance import dag, task\nfrom clearance.operators import approval\n"
+        "@dag\ndef asks():\n    approval('ship', message='Ship it?')\n"
+    )
+    home.environment["SLACK_URL"] = server.url
+    configure(home, {"name": "chat", "kind": "slack", "url": "env:SLACK_URL"})
+    process = home.start("run", f"{tmp_path / 'pipeline.py'}:asks")
+    (request,) = server.wait(1)
+    command = request.json["blocks"][-1]["elements"][0]["text"].strip("`").split()
+    assert command[:3] == ["clearance", "approve", "asks/1"]
+    home.command(*command[1:])
+    assert process.wait(30) == 0
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def query(
-    text: str = "", regex: str = "", level: str = "", fields: tuple[str, ...] = (), since: float = 0.0
-) -> Query:
+def query(text: str = "", regex: str = "", level: str = "", fields: tuple[str, ...] = (), since: float = 0.0) -> Query:
     """Reads what a person asks for.
 
     Raises:

@@ -56,9 +56,7 @@ def _of_run(
 ) -> Iterator[Line]:
     number, key, id, dag = run
     instance, launch = -1, -1
-    while page := database.rows(
-        "attempts_searched", number, instance, instance, launch, name, name, query.since, PAGE
-    ):
+    while page := database.rows("attempts_searched", number, instance, instance, launch, name, name, query.since, PAGE):
         for instance, launch, of_task, scope, position in page:
             label = rows.label_of(of_task, scope, position)
             if "[" in task and label != task:

@@ -67,5 +67,5 @@ def test_the_extras_are_those_of_the_project():
     assert set(EXTRAS) == set(extras) - {"all"}
     for extra, lines in extras.items():
         if extra != "all":
-            distributions = {line.partition(">")[0].partition("[")[0] for line in lines}
-            assert distributions == set(EXTRAS[extra]), extra
+            distributions = {line.partition(">")[0].partition("[")[0].replace("-", "_") for line in lines}
+            assert distributions == {module.replace(".", "_") for module in EXTRAS[extra]}, extra

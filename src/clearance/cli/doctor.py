@@ -22,11 +22,12 @@ from clearance.settings import Settings, load
 EXTRAS: dict[str, tuple[str, ...]] = {
     "postgresql": ("psycopg",),
     "serve": ("starlette", "uvicorn", "httptools", "uvloop"),
-    "web": ("fastapi", "uvicorn"),
+    "web": ("fastapi", "uvicorn", "prometheus_client"),
     "train": ("torch", "numpy", "safetensors"),
     "data": ("numpy", "pyarrow"),
     "plot": ("matplotlib",),
     "keyring": ("keyring",),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"),
     "notebook": ("nbclient", "nbformat", "ipykernel"),
 }
 _OLDEST_SQLITE = (3, 35, 0)
@@ -82,7 +83,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield _database(settings.database)
     yield _keys(settings.home)
     for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
+        missing = [module for module in modules if not _installed(module)]
         if missing:
             yield Check(f"extra {extra}", "note", f"without {', '.join(missing)}", f"pip install 'clearance[{extra}]'")
         else:
@@ -171,3 +172,10 @@ def _keys(home: Path) -> Check:
         names = ", ".join(str(file.relative_to(home)) for file in loose[:5])
         return Check("keys", "fault", f"readable by others: {names}", f"chmod -R go-rwx {home}")
     return Check("keys", "ok", f"{len(files)} private files")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False

@@ -6,8 +6,6 @@ answer only the status counts. `http` is for this machine alone, which `types.si
 
 from __future__ import annotations
 
-import http.client
-import ssl
 from urllib.parse import urlsplit
 
 from clearance.errors import ClearanceError, UsageError
@@ -37,6 +35,9 @@ def post(url: str, body: bytes, headers: dict[str, str], timeout: float, authori
     Raises:
         Undelivered: anything else; the message never holds the path of the URL, which may be a secret.
     """
+    import http.client
+    import ssl
+
     try:
         check_url(url)
     except ValueError:

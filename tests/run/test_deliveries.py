@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import select
+import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +22,7 @@ import pytest
 
 from clearance import dag
 from clearance.errors import MissingExtra
+from clearance.run.transport.post import Undelivered, post
 from clearance.settings import Settings, load
 from clearance.types import sink as sinks
 from support.controllers import NOON, Clock, Tower, submit
@@ -312,6 +318,31 @@ def test_a_try_that_failed_waits_longer_each_time_and_is_then_given_up(turning: 
     tower.turn()
     turning.until_told()
     assert states(tower) == [("delivered", 1)]
+
+
+def test_what_was_delivered_is_forgotten_after_a_week(turning: Turning):
+    tower = turning.tower
+    submit(tower, dag("one", work))
+    turning.until_told()
+    tower.turn(NOON + 6 * 86_400)
+    assert states(tower) == [("delivered", 1)]
+    tower.turn(NOON + 8 * 86_400)
+    assert states(tower) == []
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_left_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with contextlib.suppress(OSError):
+                for byte in itertools.cycle(b"HTTP/1.1 "):
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        with pytest.raises(Undelivered, match=r"no answer within 0\.3 s"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {}, 0.3)
 
 
 def test_how_long_a_sink_asks_to_be_left_alone_is_respected(turning: Turning, server: Recorder):

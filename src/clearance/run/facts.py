@@ -6,6 +6,7 @@ A `Facts` belongs to one thread and one read-only connection; what never changes
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,14 @@ _KEPT = 64
 _failure = msgspec.json.Decoder(Failure)
 
 
+class Version(NamedTuple):
+    """A version of a DAG: digest of its source bundle, its graph, and the index of each node."""
+
+    bundle: str
+    graph: model.Graph
+    places: dict[str, int]
+
+
 class Facts:
     """Reads rows by what an event names.
 
@@ -31,7 +40,8 @@ class Facts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._graphs: OrderedDict[str, model.Graph] = OrderedDict()
+        self._versions: OrderedDict[str, Version] = OrderedDict()
+        self._traces: OrderedDict[int, str] = OrderedDict()
         self._lives: OrderedDict[int, tuple[int, int]] = OrderedDict()
 
     def event(self, run: int, seq: int) -> Event | None:
@@ -49,18 +59,17 @@ class Facts:
         """Returns what started a run by itself."""
         return cause_of(self._database, number)
 
-    def bundle(self, version: str) -> str:
-        """Returns the digest of the source bundle of a version."""
-        return str(self._database.rows("version_get", version)[0][1])
-
-    def graph(self, version: str) -> model.Graph:
-        """Returns the graph of a version."""
-        found = self._graphs.get(version)
+    def version(self, digest: str) -> Version:
+        """Returns a version of a DAG."""
+        found = self._versions.get(digest)
         if found is None:
-            found = self._graphs[version] = model.decode(bytes(self._database.rows("version_get", version)[0][3]))
-            while len(self._graphs) > _KEPT:
-                self._graphs.popitem(last=False)
-        self._graphs.move_to_end(version)
+            _, bundle, _, graph = self._database.rows("version_get", digest)[0]
+            read = model.decode(bytes(graph))
+            places = {node.id: number for number, node in enumerate(read.nodes)}
+            found = self._versions[digest] = Version(str(bundle), read, places)
+            while len(self._versions) > _KEPT:
+                self._versions.popitem(last=False)
+        self._versions.move_to_end(digest)
         return found
 
     def attempt(self, run: int, instance: int, launch: int) -> rows.AttemptRow | None:
@@ -92,8 +101,12 @@ class Facts:
 
     def traceparent(self, run: int) -> str:
         """Returns the trace to which a run belongs, as its caller gave it; empty for one of its own."""
-        first = self.event(run, 1)
-        return str(first.payload.get("traceparent", "")) if first else ""
+        if run not in self._traces:
+            first = self.event(run, 1)
+            self._traces[run] = str(first.payload.get("traceparent", "")) if first else ""
+            while len(self._traces) > _KEPT:
+                self._traces.popitem(last=False)
+        return self._traces[run]
 
 
 def failure_of(attempt: rows.AttemptRow | None) -> Failure | None:

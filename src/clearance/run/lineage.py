@@ -46,7 +46,8 @@ class _Described:
     def __init__(self, facts: Facts, run: rows.RunRow, event: Event, namespace: str, blobs: str) -> None:
         self._facts, self._run, self._event = facts, run, event
         self._namespace, self._blobs = namespace, blobs
-        self._graph: Graph = facts.graph(run.version)
+        self._version = facts.version(run.version)
+        self._graph: Graph = self._version.graph
         self._id = spec.run_id(run.created_at, f"{run.key}/{facts.life(run.number, event.seq)}")
 
     def whole(self, phase: Phase) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class _Described:
         first = graph.nodes[0].file if graph.nodes else ""
         job = spec.job_of(
             self._namespace, graph.dag, "DAG",
-            sourceCodeLocation=spec.source(self._facts.bundle(run.version), first, run.version),
+            sourceCodeLocation=spec.source(self._version.bundle, first, run.version),
             documentation={"description": graph.doc} if graph.doc else None,
             ownership={"owners": [{"name": f"user:{run.principal}"}]} if run.principal else None,
         )  # fmt: skip
@@ -79,7 +80,7 @@ class _Described:
         """Returns what is told of a launch of a task."""
         run, event = self._run, self._event
         label = str(event.payload["task"])
-        node = next(each for each in self._graph.nodes if each.id == label.partition("[")[0])
+        node = self._graph.nodes[self._version.places[label.partition("[")[0]]]
         attempt = self._facts.attempt(run.number, event.instance, phase.launch)
         kind = self._kind(phase, attempt)
         failure = failure_of(attempt) if kind in ("FAIL", "ABORT") else None
@@ -93,7 +94,7 @@ class _Described:
         )  # fmt: skip
         job = spec.job_of(
             self._namespace, f"{self._graph.dag}.{node.id}", "TASK",
-            sourceCodeLocation=spec.source(self._facts.bundle(run.version), node.file, run.version),
+            sourceCodeLocation=spec.source(self._version.bundle, node.file, run.version),
         )  # fmt: skip
         inputs = self._inputs(node) if phase.kind != RUNNING else []
         at = event.at
@@ -110,10 +111,9 @@ class _Described:
 
     def _inputs(self, node: Node) -> list[dict[str, Any]]:
         """Returns the artifacts of files that a task reads, of tasks that are not mapped."""
-        places = {each.id: number for number, each in enumerate(self._graph.nodes)}
         found = []
         for task in dict.fromkeys(_results([*node.inputs.values(), *node.mapped.values()])):
-            stored = self._facts.result(self._run.number, places[task])
+            stored = self._facts.result(self._run.number, self._version.places[task])
             name = f"{self._graph.dag}.{task}"
             data = spec.artifact(self._namespace, name, stored, self._blobs, output=False) if stored else None
             if data is not None:

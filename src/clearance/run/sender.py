@@ -25,8 +25,10 @@ from clearance.store.database import Database
 from clearance.types import masking
 from clearance.types.sink import Sink
 
-BATCH = 100
+BATCH = 200
 AGAIN = 1.0
+REPORT = 0.05
+GATHER = {"otel": 0.2, "openlineage": 0.05}  # seconds, so that there is more to send and to commit at once
 Key = tuple[int, int]  # run, seq
 
 
@@ -114,10 +116,21 @@ class Sender:
                 later = next_at - self._clock() if next_at is not None else None
                 self._wait(later if later is not None and later > 0 else None)
                 continue
-            for part in batches.parts(self.sink, due):
-                if self._stopped.is_set():
-                    return
-                self._try(facts, part)
+            reported = time.monotonic()
+            try:
+                for part in batches.parts(self.sink, due):
+                    if self._stopped.is_set():
+                        return
+                    self._try(facts, part)
+                    if time.monotonic() - reported > REPORT:
+                        reported = time.monotonic()
+                        self._report()
+            finally:
+                self._report()
+
+    def _report(self) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self._wake, b"d")
 
     def _try(self, facts: Facts, part: list[Delivery]) -> None:
         error, after = "", 0.0
@@ -136,10 +149,9 @@ class Sender:
             self._tried.update((row.run, row.seq) for row in part)
         for row in part:
             self.outcomes.put(Outcome(row, error, after))
-        with contextlib.suppress(OSError):
-            os.write(self._wake, b"d")
 
     def _wait(self, seconds: float | None) -> None:
         with self._condition:
             if not self._nudged and not self._stopped.is_set():
                 self._condition.wait(seconds)
+        self._stopped.wait(GATHER.get(self.sink.kind, 0.0))

@@ -24,9 +24,11 @@ from clearance import dag
 from clearance.errors import MissingExtra
 from clearance.run.transport.post import Undelivered, post
 from clearance.settings import Settings, load
+from clearance.store.database import Database
 from clearance.types import sink as sinks
 from support.controllers import NOON, Clock, Tower, submit
 from support.flights import work
+from support.races import Crash, crashing
 from support.runs import Home, wait_for
 from support.sinks import Recorder, certificate, mail_server, receiver, until
 
@@ -318,6 +320,39 @@ def test_a_try_that_failed_waits_longer_each_time_and_is_then_given_up(turning: 
     tower.turn()
     turning.until_told()
     assert states(tower) == [("delivered", 1)]
+
+
+def test_a_death_between_any_two_statements_leaves_each_event_with_its_delivery_or_neither(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import support.controllers as controllers
+
+    hook = {"name": "hook", "kind": "webhook", "url": "http://localhost:9", "events": ["run.*", "task.*"]}
+    told = sinks.parse([hook])
+    made = controllers.Settings
+    monkeypatch.setattr(controllers, "Settings", lambda **options: made(**options, notify=told))
+    clock = Clock(NOON)
+    for after in range(40):
+        clock.now += 60
+        tower = Tower(database_url, tmp_path, clock)
+        ended = False
+        with crashing(tower.database, after) as dead:
+            try:
+                submit(tower, dag("one", work))
+                tower.settle()
+            except Crash:
+                ended = True
+            assert dead() == ended
+        with Database(database_url) as database:
+            events = database.dialect.execute("SELECT run, seq FROM event WHERE kind <> 'delivery' ORDER BY run, seq")
+            rows = database.dialect.execute("SELECT run, seq FROM delivery ORDER BY run, seq")
+        assert events == rows
+        if not ended:
+            tower.close()
+            assert after > 5
+            break
+    else:
+        raise AssertionError("it never comes to its end")
 
 
 def test_what_was_delivered_is_forgotten_after_a_week(turning: Turning):

@@ -15,6 +15,7 @@ _HOME = {
     "dag": "clearance.graph",
     "task": "clearance.graph",
     "chain": "clearance.graph",
+    "flow": "clearance.graph",
     "cron": "clearance.graph",
     "every": "clearance.graph",
     "asset": "clearance.graph",
@@ -23,6 +24,7 @@ _HOME = {
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Skip": "clearance.errors",
+    "StepFailed": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
@@ -37,6 +39,7 @@ _HOME = {
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Skip as Skip
+    from clearance.errors import StepFailed as StepFailed
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from clearance.graph import cron as cron
     from clearance.graph import dag as dag
     from clearance.graph import every as every
+    from clearance.graph import flow as flow
     from clearance.graph import task as task
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer

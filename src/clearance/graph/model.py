@@ -73,6 +73,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         priority: higher goes first.
         expect: estimated seconds; 0 means unknown.
         trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
+        flow: its function is a flow, whose calls of tasks are steps.
+        step: a task that the flow may call; it has an instance for each call.
     """
 
     id: str
@@ -92,6 +94,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    flow: bool = False
+    step: bool = False
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

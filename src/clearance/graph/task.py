@@ -18,6 +18,7 @@ from clearance.graph.build import Declaration
 from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition, current
 from clearance.graph.duration import seconds as duration
+from clearance.graph.flowing import Future, caller
 from clearance.graph.model import Items, Value
 from clearance.graph.options import Options, check_id, options
 from clearance.graph.origin import Origin, Site, call_site, origin_of
@@ -82,7 +83,27 @@ class Task(Joinable, Generic[P, R]):
             return cast(R, self._step(definition, args, kwargs, {}))
         if self._mapped:
             raise GraphError(f"{self.where} is mapped: a mapped task runs only in a dag")
+        if caller() is not None:
+            return cast(R, self.submit(*args, **kwargs).result())
         return self.function(*args, **{**self._fixed, **kwargs})
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future:
+        """Begins a step in a running flow and returns at once, if the task runs in a process of its own.
+
+        Raises:
+            GraphError: no flow runs here, or an argument that the task does not have.
+        """
+        making = caller()
+        site = call_site()[0]
+        if making is None:
+            raise GraphError(f"task {self.id!r} ({site}): submit() is for flows: write @flow on the function around it")
+        given = self._named_arguments(args, kwargs, site)
+        self._check_names(given, site)
+        arguments = {**self._fixed, **given}
+        for name in self.signature.required:
+            if name not in arguments:
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is missing")
+        return making.submit(self, arguments)
 
     def named(self, name: str) -> Task[P, R]:
         """Returns the same task as a node with another id.
@@ -112,7 +133,8 @@ class Task(Joinable, Generic[P, R]):
             **over: by parameter name: a list, a tuple, a range, or a step that returns a list.
 
         Returns:
-            Inside an `@dag` function a step, whose result is the list of results; else a task for `>>`.
+            Inside an `@dag` function a step, whose result is the list of results; in a running flow that list; else
+            a task for `>>`.
 
         Raises:
             GraphError: nothing to map over, a value that is no list, or lists of different lengths.
@@ -124,7 +146,20 @@ class Task(Joinable, Generic[P, R]):
         definition = current()
         if definition is not None:
             return self._step(definition, (), {}, over)
+        if caller() is not None:
+            return self._each(over, site)
         return self._copy(mapped=over)
+
+    def _each(self, over: Mapping[str, Any], site: Site) -> list[Any]:
+        """Runs a step for each element of lists in a running flow, and returns what they return, in order."""
+        for name, value in over.items():
+            if not isinstance(value, (list, tuple, range)):
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is mapped over what is no list")
+        if len({len(value) for value in over.values()}) > 1:
+            counts = ", ".join(f"{name} has {len(value)}" for name, value in over.items())
+            raise GraphError(f"task {self.id!r} ({site}): mapped lists differ in length: {counts}")
+        rows = [dict(zip(over, row, strict=True)) for row in zip(*over.values(), strict=True)]
+        return [future.result() for future in [self.submit(**row) for row in rows]]  # type: ignore[call-arg]
 
     def declare(self, definition: Definition) -> Declaration:
         found = definition.bare.get(id(self))

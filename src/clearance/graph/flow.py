@@ -91,7 +91,7 @@ class Flow(Dag):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
             raise GraphError(
-                f"flow {self.id!r} is called in a dag, which must know its tasks before it runs: run the flow on its own"
+                f"flow {self.id!r} is called in a dag, which must know its tasks before it runs: run it on its own"
             )
         making = caller()
         if making is None:

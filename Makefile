@@ -39,7 +39,7 @@ test: .stamps/install
 
 lint: .stamps/install
 	$(BIN)/ruff check src tests
-	$(BIN)/mypy $(addprefix src/clearance/,errors.py settings.py types graph store cluster run trust engine)
+	$(BIN)/mypy $(addprefix src/clearance/,errors.py settings.py types graph store cluster run trust engine operators)
 	$(BIN)/lint-imports
 
 bench: .stamps/install

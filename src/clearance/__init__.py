@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOME = {
     "dag": "clearance.graph",
     "task": "clearance.graph",
+    "group": "clearance.graph",
     "chain": "clearance.graph",
     "flow": "clearance.graph",
     "cron": "clearance.graph",
@@ -23,6 +24,7 @@ _HOME = {
     "Dag": "clearance.graph",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
+    "Defer": "clearance.errors",
     "Skip": "clearance.errors",
     "StepFailed": "clearance.errors",
     "Secret": "clearance.types.secret",
@@ -31,6 +33,7 @@ _HOME = {
     "Model": "clearance.types.references",
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
+    "Written": "clearance.types.written",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -38,6 +41,7 @@ _HOME = {
 
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
+    from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
     from clearance.errors import StepFailed as StepFailed
     from clearance.graph import Dag as Dag
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from clearance.graph import dag as dag
     from clearance.graph import every as every
     from clearance.graph import flow as flow
+    from clearance.graph import group as group
     from clearance.graph import task as task
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from clearance.types.references import Tree as Tree
     from clearance.types.resources import Resources as Resources
     from clearance.types.secret import Secret as Secret
+    from clearance.types.written import Written as Written
 
 __all__ = ["__version__", *_HOME]
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime
 
 
 class ClearanceError(Exception):
@@ -58,6 +62,72 @@ class StepFailed(ClearanceError):
 
 class FlowChanged(ClearanceError):
     """A flow that is repeated makes another call than the one that is recorded."""
+
+
+class Defer(ClearanceError):
+    """Raised by a task that must wait: its attempt ends, it holds nothing, and it is launched again afterwards.
+
+    It uses no retry. The next attempt finds `state`, and what happened, in `clearance.context.resumed`.
+
+    Args:
+        kind: what it waits for: `time`, `approval` (a person's decision), `run` (the end of another run) or `asset`
+            (an event of an asset).
+        key: which: the id of the run; `ASSET` or `ASSET#KEY`. Empty for the others.
+        seconds: it is launched again after so many seconds, whatever happens; `time` needs this or `until`.
+        until: the same as a moment, with its time zone.
+        timeout: seconds since its first attempt began, after which it is launched no more and has failed.
+        soft: it is then skipped, and has not failed.
+        state: JSON-compatible data for the next attempt, at most 64 KiB.
+        details: JSON-compatible facts for whoever asks why it waits. `approval`: `message`, `approvers`; `run`: `dag`,
+            `parameters` and `wait`, where the run is to be started.
+
+    Raises:
+        UsageError: a value that is none.
+    """
+
+    KINDS = ("time", "approval", "run", "asset")
+
+    def __init__(
+        self,
+        kind: str = "time",
+        key: str = "",
+        *,
+        seconds: float | None = None,
+        until: datetime.datetime | None = None,
+        timeout: float | None = None,
+        soft: bool = False,
+        state: Any = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        if kind not in self.KINDS:
+            raise UsageError(f"Defer({kind!r}): use one of {', '.join(self.KINDS)}{nearest(str(kind), self.KINDS)}")
+        if (kind in ("run", "asset")) != bool(key):
+            raise UsageError(f"Defer({kind!r}, {key!r}): `run` and `asset` need a key, the others have none")
+        for name, value in (("seconds", seconds), ("timeout", timeout)):
+            if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1e10):
+                raise UsageError(f"Defer({name}={value!r}): write seconds, from 0 to 1e10")
+        if until is not None and until.tzinfo is None:
+            raise UsageError(f"Defer(until={until!r}): give it a time zone, for example tzinfo=datetime.UTC")
+        if kind == "time" and seconds is None and until is None:
+            raise UsageError("Defer('time') needs seconds=… or until=…")
+        super().__init__(f"waits for {key or kind}")
+        self.data = {
+            "kind": kind, "key": key, "seconds": seconds, "until": until.timestamp() if until else None,
+            "timeout": timeout, "soft": soft, "state": _json(state, "state"),
+            "details": _json(details or {}, "details"),
+        }  # fmt: skip
+
+
+def _json(value: Any, what: str) -> Any:
+    import json
+
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Defer({what}=…): {error}: use what JSON can hold") from None
+    if len(text) > 65536:
+        raise UsageError(f"Defer({what}=…) has {len(text)} bytes, more than 65536: keep it in context.checkpoint_dir")
+    return json.loads(text)
 
 
 class RunFailed(ClearanceError):

@@ -31,6 +31,7 @@ class Settings:
         workers: how many CPUs the local engine offers; 0 means those of this machine
             (`CLEARANCE_WORKERS`).
         grace: seconds between an eviction or cancel notice and the kill (`CLEARANCE_GRACE`).
+        map_limit: how many elements a map may have, of up to 256 bytes on average (`CLEARANCE_MAP_LIMIT`).
     """
 
     home: Path = Path("~/.clearance")
@@ -39,6 +40,7 @@ class Settings:
     sqlite_synchronous: str = "NORMAL"
     workers: int = 0
     grace: float = 10.0
+    map_limit: int = 1_000_000
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -52,6 +54,8 @@ class Settings:
             raise UsageError(f"workers is {self.workers}: use a positive number, or 0 for every CPU of this machine")
         if not 0 <= self.grace <= 3600:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
+        if self.map_limit < 1:
+            raise UsageError(f"map_limit is {self.map_limit}: use a number of elements, at least 1")
 
     def environment(self) -> dict[str, str]:
         """Returns the variables that give another process of this installation the same settings."""
@@ -73,7 +77,7 @@ class Settings:
         return self.blobs_url or str(self.home / "blobs")
 
 
-_CONVERT: dict[str, Callable[[Any], Any]] = {"home": Path, "workers": int, "grace": float}
+_CONVERT: dict[str, Callable[[Any], Any]] = {"home": Path, "workers": int, "grace": float, "map_limit": int}
 
 
 def load(environment: dict[str, str] | None = None, directory: Path | None = None) -> Settings:

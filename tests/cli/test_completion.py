@@ -21,4 +21,4 @@ def test_an_unknown_shell_is_2(clearance):
 def test_commands_are_completed_without_loading_them(home):
     environment = {**os.environ, "_CLEARANCE_COMPLETE": "bash_complete", "COMP_WORDS": "clearance r", "COMP_CWORD": "1"}
     done = subprocess.run([sys.executable, "-m", "clearance.cli"], env=environment, capture_output=True, text=True)
-    assert done.stdout.split() == ["plain,run", "plain,retry", "plain,resume", "plain,runs"]
+    assert done.stdout.split() == ["plain,run", "plain,retry", "plain,resume", "plain,reject", "plain,runs"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearance.cluster import Ask, Placement, Scheduler
+from clearance.cluster import Ask, Limit, Placement, Scheduler
 from clearance.errors import ClearanceError
 
 
@@ -137,3 +137,117 @@ def test_no_node_is_ever_overcommitted_and_gangs_are_whole(nodes, history):
         for decision in desk.step():
             waiting.discard(decision.id)
             desk.release(decision.id)
+
+
+def limited(id: str, *limits: Limit, cpu: float = 0, priority: int = 0) -> Ask:
+    return Ask(id, {"cpu": int(cpu * 1000)}, 1, priority, id, limits)
+
+
+def test_who_waits_for_a_limit_holds_up_nobody_else_and_says_who_has_it():
+    desk = scheduler(a=4)
+    desk.set_limit("pool licences", 1)
+    for each in ("one", "two"):
+        desk.submit(limited(each, Limit("pool licences"), cpu=1))
+    desk.submit(ask("free"))
+    assert [decision.id for decision in desk.step()] == ["one", "free"]
+    held = desk.explain("two")
+    assert held is not None
+    assert held.reason == "pool licences has 1 of 1 in use; held by one"
+    assert held.blockers == ("one",)
+    desk.release("one")
+    assert [decision.id for decision in desk.step()] == ["two"]
+
+
+def test_more_than_a_limit_has_is_held_until_it_is_enlarged_and_lets_others_pass():
+    desk = scheduler(a=4)
+    desk.set_limit("pool p", 2)
+    desk.submit(limited("big", Limit("pool p", 3)))
+    desk.submit(limited("small", Limit("pool p")))
+    assert [decision.id for decision in desk.step()] == ["small"]
+    held = desk.explain("big")
+    assert held is not None
+    assert "3 are asked for: enlarge it" in held.reason
+    desk.set_limit("pool p", 4)
+    assert [decision.id for decision in desk.step()] == ["big"]
+
+
+def test_among_those_who_ask_for_one_limit_nobody_overtakes():
+    desk = scheduler(a=4)
+    desk.set_limit("pool p", 2)
+    desk.submit(limited("one", Limit("pool p")))
+    desk.submit(limited("both", Limit("pool p", 2)))
+    desk.submit(limited("late", Limit("pool p")))
+    assert [decision.id for decision in desk.step()] == ["one"]
+    desk.release("one")
+    assert [decision.id for decision in desk.step()] == ["both"]
+
+
+def test_asks_that_share_an_order_go_before_what_came_between_them():
+    desk = scheduler(a=1)
+    first = desk.arrive()
+    for place, each in ((1, "m1"), (0, "m0")):
+        desk.submit(Ask(each, {"cpu": 1000}, order=(first, place)))
+    desk.submit(ask("other"))
+    desk.submit(Ask("m2", {"cpu": 1000}, order=(first, 2)))
+    order = []
+    for _ in range(4):
+        (decision,) = desk.step()
+        order.append(decision.id)
+        desk.release(decision.id)
+    assert order == ["m0", "m1", "m2", "other"]
+
+
+limits = st.dictionaries(st.sampled_from("xyz"), st.integers(1, 3), max_size=3)
+
+
+@given(
+    sizes=st.fixed_dictionaries({name: st.integers(1, 3) for name in "xyz"}),
+    history=st.lists(
+        st.one_of(
+            st.tuples(limits, st.integers(0, 2), st.integers(-1, 1)),
+            st.integers(0, 30),
+            st.tuples(st.just("waiting"), st.integers(0, 30)),
+        ),
+        max_size=60,
+    ),
+)
+def test_no_limit_is_ever_exceeded_and_nobody_is_forgotten(sizes, history):
+    desk = scheduler(a=3)
+    for name, size in sizes.items():
+        desk.set_limit(name, size)
+    known: dict[str, Ask] = {}
+    holding: dict[str, None] = {}
+    gone: set[str] = set()
+    for step, action in enumerate(history):
+        if isinstance(action, int):
+            if holding:
+                one = sorted(holding)[action % len(holding)]
+                desk.release(one)
+                del holding[one]
+                gone.add(one)
+        elif action[0] == "waiting":
+            if waiting := sorted(known.keys() - holding.keys() - gone):
+                desk.release(waiting[action[1] % len(waiting)])
+                gone.add(waiting[action[1] % len(waiting)])
+        else:
+            wanted, cpu, priority = action
+            each = limited(f"a{step}", *(Limit(name, n) for name, n in wanted.items()), cpu=cpu, priority=priority)
+            assert desk.submit(each) is None
+            known[each.id] = each
+        for decision in desk.step():
+            holding[decision.id] = None
+        for name, size in sizes.items():
+            used = sum(limit.amount for id in holding for limit in known[id].limits if limit.name == name)
+            assert used == desk.used(name) <= size
+    impossible = {id for id, each in known.items() if any(limit.amount > sizes[limit.name] for limit in each.limits)}
+    left = known.keys() - gone
+    while True:
+        for id in list(holding):
+            desk.release(id)
+            del holding[id]
+            left -= {id}
+        granted = desk.step()
+        if not granted:
+            break
+        holding |= {decision.id: None for decision in granted}
+    assert left == impossible & left

@@ -23,3 +23,22 @@ def test_ready_outside_a_service_says_so() -> None:
 def test_context_is_a_name_of_the_package() -> None:
     code = "import clearance, sys; clearance.context; sys.exit('msgspec' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_that_nobody_started_knows_why():
+    from datetime import UTC, datetime
+
+    from clearance.engine.context import Context, Facts
+    from clearance.types.cause import Cause, Trigger
+
+    one = Context()
+    one._enter(Facts(attempt="a.0", cause=Cause(kind="schedule", start=0.0, end=3600.5)))
+    assert one.data_interval is not None
+    assert one.data_interval.start == datetime(1970, 1, 1, tzinfo=UTC)
+    assert (one.data_interval.end - one.data_interval.start).total_seconds() == 3600.5
+    assert (one.events, one.key) == ((), None)
+    event = Trigger(7, "s3://lake/a", 1.0, "eu")
+    one._enter(Facts(attempt="a.0", cause=Cause(kind="asset", key="eu", events=(event,), request=3)))
+    assert (one.data_interval, one.events, one.key) == (None, (event,), "eu")
+    one._enter(Facts(attempt="a.0"))
+    assert (one.data_interval, one.events, one.key) == (None, (), None)

@@ -111,7 +111,7 @@ def test_a_long_cycle_is_shown_in_short():
 def test_an_element_type_that_does_not_fit_is_refused():
     one = Declaration("a", Signature("task 'a'", {}, list[int]))
     two = Declaration("m", Signature("task 'm'", {"s": str}, int), mapped={"s": Result("a")}, upstream={"a": None})
-    with pytest.raises(GraphError, match="wants str, but an element of what task 'a' returns is int"):
+    with pytest.raises(GraphError, match="wants str, but an element of the result of task 'a' is int"):
         build("d", [one, two])
 
 

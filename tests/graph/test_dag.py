@@ -215,7 +215,7 @@ def test_mapping_over_a_mapped_task_goes_element_by_element():
         ({}, "needs a list"),
         ({"x": 3}, "mapped over int, which is no list"),
         ({"x": "abc"}, "mapped over str"),
-        ({"x": (i for i in range(3))}, "mapped over generator"),
+        ({"x": (i for i in range(3))}, "mapped over a generator"),
         ({"x": {1, 2}}, "mapped over set"),
         ({"x": [1], "plus": [1, 2]}, "differ in length: x has 1, plus has 2"),
         ({"y": [1]}, "'y' is unknown"),

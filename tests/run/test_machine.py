@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph.model import Graph, Node, Result, RetryPolicy, Value
+from clearance.run.arguments import Arguments
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.machine import BAD, LOST_LIMIT, Machine, delay
 from clearance.types.artifact import Artifact, Literal, Stored
@@ -25,7 +26,7 @@ def json_artifact(text: bytes) -> Artifact:
 
 
 def machine() -> Machine:
-    return Machine(lambda artifact: artifact.inline or b"")
+    return Machine(Arguments(lambda artifact: artifact.inline or b""))
 
 
 def active(*nodes: Node) -> ActiveRun:
@@ -91,7 +92,7 @@ def test_final_states_depend_on_outcomes_and_never_on_who_finished_first(graph: 
             made.finish(instance, fate[instance.spec.id])
             for each in run.nodes:
                 if not each.state.finished:
-                    parents = [run.nodes[parent] for parent in run.parents(each.spec)]
+                    parents = [run.nodes[parent] for parent in [parent for parent, _ in run.shape.parents[each.node]]]
                     assert each.pending == sum(not parent.state.finished for parent in parents)
         assert {each.spec.id: each.state for each in run.nodes} == expected
         failed = any(state in BAD for state in expected.values())
@@ -219,7 +220,7 @@ def test_retrying_one_mapped_instance_runs_it_and_what_follows_and_nothing_else(
         launch(made, each)
         made.finish(each, state)
     made.take()
-    made.clear(run, [bad])
+    made.clear(run, [(bad.node, bad.path)])
     assert ready(made) == [bad]
     assert good.state is TaskState.SUCCESS
     assert run.nodes[0].state is TaskState.DEFERRED
@@ -239,7 +240,7 @@ def test_retrying_below_a_failure_that_stays_is_still_upstream_failed():
         launch(made, each)
         made.finish(each, TaskState.FAILED)
     made.take()
-    made.clear(run, [run.nodes[0]])
+    made.clear(run, [(0, ())])
     (again,) = ready(made)
     launch(made, again)
     made.finish(again, TaskState.SUCCESS)

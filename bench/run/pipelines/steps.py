@@ -30,3 +30,14 @@ def fan(width: int = 200):
     join = step.named("join")()
     for number in range(width):
         first >> step.named(f"t{number}")() >> join
+
+
+@task(isolation="worker")
+def same(x: int) -> None:
+    """Does nothing."""
+
+
+@dag
+def wide(count: int = 1000) -> None:
+    """Many no-op bodies in warm workers."""
+    same.map(x=range(count))

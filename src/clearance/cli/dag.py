@@ -7,18 +7,23 @@ from typing import Any
 
 import click
 
+from clearance.cli import known as known_dags
 from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
 from clearance.graph.dag import Dag
 from clearance.graph.loading import choose, dags_of, load_module, user_errors
-from clearance.graph.model import Graph, Node, Result, Value, graph_digest
+from clearance.graph.model import Element, Graph, Node, Result, Value, graph_digest
 from clearance.graph.origin import locate
 
 
 @click.group()
 def dag() -> None:
-    """Check, list and draw DAGs."""
+    """Check, list, draw and register DAGs."""
+
+
+for _command in (known_dags.register, known_dags.unregister, known_dags.pause, known_dags.unpause):
+    dag.add_command(_command)
 
 
 def _build(one: Dag, file: Path, parameters: dict[str, str]) -> Graph:
@@ -147,10 +152,13 @@ def _plain_dags(file: Path) -> list[dict[str, Any]]:
 
 
 @dag.command("list")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
-def list_dags(file: Path, as_json: bool) -> None:
-    """List the DAGs of a file and their parameters."""
+def list_dags(file: Path | None, as_json: bool) -> None:
+    """List the DAGs of a FILE and their parameters; without one, those that are known, and when they run next."""
+    if file is None:
+        known_dags.list_known(as_json)
+        return
     records = []
     for one in dags_of(load_module(file)).values():
         with user_errors(locate(file)[0]):
@@ -184,11 +192,29 @@ def show(target: str, parameters: tuple[str, ...], svg_file: Path | None, png_fi
     if as_json:
         print_json(graph)
     elif svg_file is None and png_file is None:
-        column = layout.columns({node.id: node.upstream for node in graph.nodes})
-        records = [_record(node, column[node.id]) for node in sorted(graph.nodes, key=lambda node: column[node.id])]
+        column = layout.columns(drawing.layers(graph))
+        records = _blocks([(node, column[node.id]) for node in graph.nodes])
         print_records(records, False, ["layer", "task", "inputs", "after", "returns", "how"])
         if graph.schedule is not None:
             click.echo(f"schedule: {graph.schedule}, catch-up {'on' if graph.catchup else 'off'}")
+
+
+def _blocks(nodes: list[tuple[Node, int]]) -> list[dict[str, Any]]:
+    """Returns the tasks by layer; those of a group follow its line, or the line of its name, as a block."""
+    blocks: dict[str, list[tuple[Node, int]]] = {}
+    for node, layer in nodes:
+        blocks.setdefault(node.id.partition(".")[0], []).append((node, layer))
+    records: list[dict[str, Any]] = []
+    for name, block in sorted(blocks.items(), key=lambda item: min(layer for _, layer in item[1])):
+        block.sort(key=lambda item: item[1])
+        if len(block) > 1 and block[0][0].id != name:
+            first = {"layer": block[0][1] + 1, "task": name, "how": f"group of {len(block)}"}
+            records.append(dict.fromkeys(("inputs", "after", "returns"), "") | first)
+        for node, layer in block:
+            record = _record(node, layer)
+            record["task"] = "  " * node.id.count(".") + node.id if len(block) > 1 else node.id
+            records.append(record)
+    return records
 
 
 def _record(node: Node, layer: int) -> dict[str, Any]:
@@ -197,7 +223,12 @@ def _record(node: Node, layer: int) -> dict[str, Any]:
     how = [f"gang of {node.gang}"] if node.gang > 1 else []
     how += [f"{node.retries.times} retries"] if node.retries.times else []
     how += [f"timeout {node.timeout:g} s"] if node.timeout else []
-    how += [] if node.isolation == "process" else [node.isolation]
+    how += [] if node.isolation == "process" or node.is_group else [node.isolation]
+    how += ["mapped group"] if node.is_group else []
+    how += ["every combination"] if node.product else []
+    how += [f"{node.copies} at once"] if node.copies else []
+    how += [f"{node.concurrency} in all runs"] if node.concurrency else []
+    how += [f"pool {node.pool}" + (f" x{node.pool_slots}" if node.pool_slots > 1 else "")] if node.pool else []
     return {
         "layer": layer + 1,
         "task": node.id,
@@ -212,5 +243,7 @@ def _record(node: Node, layer: int) -> dict[str, Any]:
 def _binding(binding: Any) -> str:
     if isinstance(binding, Result):
         return f"<{binding.task}>"
+    if isinstance(binding, Element):
+        return f"<{binding.name} of {binding.group}>"
     text = repr(binding.value) if isinstance(binding, Value) else "[" + ", ".join(map(_binding, binding.items)) + "]"
     return text if len(text) <= 40 else text[:39] + "…"

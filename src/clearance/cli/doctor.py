@@ -26,6 +26,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "numpy", "safetensors"),
     "data": ("numpy", "pyarrow"),
     "plot": ("matplotlib",),
+    "keyring": ("keyring",),
+    "notebook": ("nbclient", "nbformat", "ipykernel"),
 }
 _OLDEST_SQLITE = (3, 35, 0)
 _LEAST_FREE = 2**30

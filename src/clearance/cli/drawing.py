@@ -92,7 +92,17 @@ def _place(graph: Graph, course: Course) -> Layout:
     for node in graph.nodes:
         title, below = _lines(node, course)
         sizes[node.id] = (max(len(title) * _LETTER, len(below) * _SMALL_LETTER, 60.0) + 28, _HEIGHT)
-    return arrange({node.id: node.upstream for node in graph.nodes}, sizes)
+    return arrange(layers(graph), sizes)
+
+
+def layers(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Returns what stands left of each node: its upstreams, and the mapped group of which it is a first task."""
+    return {
+        node.id: (*node.upstream, node.group)
+        if node.group and not any(name.startswith(f"{node.group}.") for name in node.upstream)
+        else node.upstream
+        for node in graph.nodes
+    }
 
 
 def svg(graph: Graph, course: Course | None = None) -> str:
@@ -137,7 +147,7 @@ def _box_svg(node: Node, box: Box, course: Course) -> list[str]:
     title, below = _lines(node, course)
     shape = f'width="{box.width:.1f}" height="{box.height:.1f}" rx="8" fill="{light}" stroke="{dark}"'
     out = [f"<g><title>{escape(node.function or node.id)}</title>"]
-    if node.mapped:
+    if node.mapped or node.group:
         out.append(f'<rect x="{box.x + 4:.1f}" y="{box.y + 4:.1f}" {shape} stroke-width="1"/>')
     out.append(f'<rect x="{box.x:.1f}" y="{box.y:.1f}" {shape} stroke-width="1.4"/>')
     x = box.x + 14
@@ -205,7 +215,7 @@ def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: i
         box = layout.boxes[node.id]
         dark, light = COLOURS.get(course.states.get(node.id, ""), COLOURS[""])
         title, below = _lines(node, course)
-        for shift in (4, 0) if node.mapped else (0,):
+        for shift in (4, 0) if node.mapped or node.group else (0,):
             axes.add_patch(
                 FancyBboxPatch(
                     (box.x + shift, box.y + shift),

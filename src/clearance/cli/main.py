@@ -28,6 +28,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "retry": ("control", "Run the failed tasks of a run again, and follow it."),
         "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
         "cancel": ("control", "Cancel a run that goes on."),
+        "backfill": ("backfill", "Run the intervals of a DAG in the past."),
+        "approve": ("decide", "Say yes to a task that asks for a decision."),
+        "reject": ("decide", "Say no to a task that asks for a decision."),
     },
     "Look": {
         "runs": ("runs", "List runs, or show and draw one."),
@@ -35,14 +38,15 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": ("why", "Say why a task was granted, held or denied clearance."),
         "services": ("services", "List services, stop one, or print its logs."),
         "artifact": ("artifact", "Show, verify and fetch what a task returned."),
-        "asset": ("asset", "Replay recorded events of assets through the mediator."),
+        "asset": ("asset", "See what started which run, tell of an event, or replay recorded ones."),
     },
     "Write": {
         "init": ("init", "Make an example project."),
-        "dag": ("dag", "Check, list and draw DAGs."),
+        "dag": ("dag", "Check, list, draw and register DAGs."),
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
     "Manage": {
+        "pool": ("pool", "Make limits that tasks share by name, and list them."),
         "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),
         "completion": ("completion", "Print the completion script of a shell."),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 SHOWN = frozenset(
     {"running", "success", "failed", "up_for_retry", "skipped", "upstream_failed", "cancelled", "deferred"}
 )
+ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "cancelled"})
+MANY = 50
 MARKS = {"success": "✓", "failed": "✗", "upstream_failed": "✗", "cancelled": "✗", "skipped": "-", "up_for_retry": "↻"}
 STYLES = {
     "success": "green",
@@ -32,11 +34,43 @@ class Progress(Protocol):
         """Ends the view."""
 
 
+class Maps:
+    """Maps with many instances: of these only failures are worth a line, and how far they are."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+
+    def hides(self, event: Event) -> bool:
+        """True for an event of an instance of a large map that says nothing a person waits for."""
+        task = event.payload.get("task", "")
+        if event.kind == "deferred" and event.payload.get("instances", 0) > MANY:
+            self._totals[task] = event.payload["instances"]
+        return self._of(task) in self._totals and event.kind not in ("failed", "up_for_retry")
+
+    def step(self, event: Event) -> str:
+        """Counts the end of an instance; returns how far the map is, each time a tenth of it has ended."""
+        map_ = self._of(event.payload.get("task", ""))
+        total = self._totals.get(map_)
+        if total is None or event.kind not in ENDED:
+            return ""
+        ended = self._ended[map_] = self._ended.get(map_, 0) + 1
+        tenth = ended * 10 // total > (ended - 1) * 10 // total
+        return f"{map_}  {ended} of {total} ended" if tenth else ""
+
+    @staticmethod
+    def _of(task: str) -> str:
+        """The row that stands for an instance: `x` for `x[3]`, `x[3]` for `x[3,1]`."""
+        head, comma, _ = task.rpartition(",")
+        return f"{head}]" if comma else task.partition("[")[0] if "[" in task else ""
+
+
 class Lines:
-    """One line for each change, for logs and pipes."""
+    """One line for each change, for logs and pipes; of large maps failures and each tenth."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
+        self._maps = Maps()
 
     def show(self, run: str, events: list[Event]) -> None:
         lines = [] if events else [f"run {run}"]
@@ -44,6 +78,10 @@ class Lines:
             if event.kind == "service":
                 lines.append(f"{run}  service {event.payload['service']}  {event.payload['state']}")
             elif event.instance >= 0 and event.kind in SHOWN:
+                if step := self._maps.step(event):
+                    lines.append(f"{run}  {step}")
+                if self._maps.hides(event):
+                    continue
                 lines.append(f"{run}  {event.payload['task']}  {event.kind}{self._detail(event)}")
         if lines:
             print("\n".join(lines), flush=True)
@@ -75,6 +113,7 @@ class Live:
         self._total = 0
         self._finished = 0
         self._run = ""
+        self._maps = Maps()
         self._live = RichLive(get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True)
         self._live.start()
 
@@ -93,13 +132,19 @@ class Live:
         if event.instance < 0 or event.kind not in SHOWN:
             return
         task = event.payload["task"]
+        hidden = self._maps.hides(event)
         if event.kind == "running":
             self._running[task] = event.at
             return
         started = self._running.pop(task, None)
         if event.kind == "deferred":
+            self._total += event.payload.get("instances", 0)
             return
-        self._finished += event.kind in ("success", "failed", "skipped", "upstream_failed", "cancelled")
+        self._finished += event.kind in ENDED
+        if step := self._maps.step(event):
+            self._console.print(f"    {step}", markup=False)
+        if hidden:
+            return
         took = f" {event.at - started:.2f} s" if started else ""
         style = STYLES.get(event.kind, "default")
         from rich.text import Text

@@ -46,9 +46,20 @@ def list_runs(dag: str, limit: int, as_json: bool) -> None:
 @click.argument("run")
 @click.option("--svg", "svg_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into an SVG file.")
 @click.option("--png", "png_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into a PNG file.")
+@click.option("--state", default="", help="Only tasks and instances in this state.")
+@click.option(
+    "--limit",
+    default=200,
+    type=click.IntRange(0, 100_000),
+    show_default=True,
+    help="At most this many mapped instances; where there are more, those that failed.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(run: str, svg_file: Path | None, png_file: Path | None, as_json: bool) -> None:
-    """Show one run with its tasks, or draw it: each task in the colour of its state, with its seconds."""
+def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, limit: int, as_json: bool) -> None:
+    """Show one run with its tasks, or draw it: each task in the colour of its state, with its seconds.
+
+    A mapped task says how many of its instances are in each state.
+    """
     from clearance.run import views
 
     files = [file for file in (svg_file, png_file) if file is not None]
@@ -56,7 +67,7 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, as_json: bool) 
         if not file.absolute().parent.is_dir():
             raise UsageError(f"{file}: the folder {file.absolute().parent} does not exist")
     with reading() as database:
-        found = views.run(database, run)
+        found = views.run(database, run, state, limit)
         if files:
             _draw(*_course(database, run), svg_file, png_file)
     if as_json:
@@ -67,13 +78,19 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, as_json: bool) 
     length = f"  took {took(found)}" if found["finished_at"] else ""
     click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}{length}")
     click.echo(f"version {found['version'][:19]}  by {found['principal']}  parameters {found['parameters']}")
+    if found["cause"]:
+        click.echo(f"started by {_cause(found['cause'])}")
     rows = []
     for task in found["tasks"]:
         failure = _because(task["failure"]) if task["failure"] else ""
+        if not failure and task.get("instances"):
+            failure = _counts(task["instances"])
         rows.append(
             [task["task"], task["state"], str(task["attempts"]), _span(task), (task["result"] or "")[:19], failure[:80]]
         )
     print_table(["task", "state", "attempts", "took", "result", "why"], rows)
+    if found["hidden"]:
+        click.echo(f"and {count(found['hidden'], 'instance')} more: --state and --limit choose which are shown")
 
 
 def _course(database: Database, id: str) -> tuple[Graph, Course]:
@@ -84,23 +101,20 @@ def _course(database: Database, id: str) -> tuple[Graph, Course]:
 
     run = recovery.known(database, id)
     graph = decode(bytes(database.rows("version_get", run.version)[0][3]))
-    started: dict[int, float] = {}
-    for attempt in rows.attempt_rows(database, run.number):
-        if attempt.started_at is not None:
-            started[attempt.number] = min(started.get(attempt.number, attempt.started_at), attempt.started_at)
+    begins = {graph.nodes[node].id: begin for node, begin in database.rows("node_starts", run.number) if begin}
     states: dict[str, str] = {}
-    begins: dict[str, float] = {}
     ends: dict[str, float] = {}
     instances: dict[str, int] = {}
-    for each in rows.instance_rows(database, run.number):
-        if each.position < 0:
-            states[each.task] = "" if each.state == "scheduled" else each.state
-            if each.state in ("success", "failed"):
-                ends[each.task] = each.changed_at
-        else:
-            instances[each.task] = instances.get(each.task, 0) + 1
-        if (begin := started.get(each.number)) is not None:
-            begins[each.task] = min(begins.get(each.task, begin), begin)
+    for each in rows.node_rows(database, run.number):
+        states[each.task] = "" if each.state == "scheduled" else each.state
+        if each.state in ("success", "failed"):
+            ends[each.task] = each.changed_at
+    for node, scope, _, some in database.rows("instance_counts", run.number):
+        if not scope:
+            instances[graph.nodes[node].id] = instances.get(graph.nodes[node].id, 0) + some
+    for member in graph.nodes:  # a group has as many copies as any task in it
+        if member.id in instances and member.group:
+            instances.setdefault(member.group, instances[member.id])
     seconds = {task: end - begins[task] for task, end in ends.items() if task in begins}
     parts = [run.id, run.state, count(len(graph.nodes), "task")]
     if run.finished_at:
@@ -135,6 +149,18 @@ def when(at: float) -> str:
 def took(run: dict[str, Any]) -> str:
     """Returns how long a run took, or nothing while it runs."""
     return f"{run['finished_at'] - run['created_at']:.2f} s" if run["finished_at"] else ""
+
+
+def _cause(cause: dict[str, Any]) -> str:
+    """Returns in one line what started a run."""
+    what = f"backfill {cause['backfill']}" if "backfill" in cause else f"its {cause['kind']}"
+    if "events" in cause:
+        shown = [f"{each['asset']} (event {each['event']})" for each in cause["events"][:3]]
+        more = len(cause["events"]) - len(shown)
+        what = ", ".join(shown) + (f" and {count(more, 'more event')}" if more else "")
+        return what + (f", key {cause['key']}" if cause["key"] else "")
+    start, end = cause["interval"]
+    return f"{what}, data interval {start} to {end}"
 
 
 def _because(failure: dict[str, Any]) -> str:

@@ -7,14 +7,17 @@ import ipaddress
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from clearance.cli.known import registration
 from clearance.errors import MissingExtra, Refused
 
 if TYPE_CHECKING:
+    from clearance.run.orders import Register
     from clearance.settings import Settings
 
 
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
 @click.option("--port", default=8470, type=click.IntRange(1, 65535), show_default=True, help="Port of the API.")
 @click.option("--no-api", is_flag=True, help="Lead without an API.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
-def up(host: str, port: int, no_api: bool, workers: int | None) -> None:
-    """Lead until Ctrl-C: take submitted runs, keep services running, answer the API.
+@click.argument("files", nargs=-1, metavar="[FILE[:DAG]]...")
+def up(host: str, port: int, no_api: bool, workers: int | None, files: tuple[str, ...]) -> None:
+    """Lead until Ctrl-C: take submitted runs, fire schedules, keep services running, answer the API.
 
+    The DAGs of FILEs are registered first: they run by their schedules and by assets, until `clearance dag unregister`.
     Stands by while another controller leads. Tasks and services go on when it stops; the next controller adopts them.
     """
     from clearance.settings import load
@@ -37,9 +42,10 @@ def up(host: str, port: int, no_api: bool, workers: int | None) -> None:
     if not no_api and not (importlib.util.find_spec("fastapi") and importlib.util.find_spec("uvicorn")):
         raise MissingExtra("FastAPI", "web")
     settings.make_home()
+    requests = [registration(settings, target) for target in files]
     api = None if no_api else _start_api(settings, host, port)
     try:
-        _lead(settings)
+        _lead(settings, requests)
     finally:
         if api is not None:
             api.terminate()
@@ -75,7 +81,7 @@ def _start_api(settings: Settings, host: str, port: int) -> subprocess.Popen[str
     return process
 
 
-def _lead(settings: Settings) -> None:
+def _lead(settings: Settings, requests: Sequence[Register]) -> None:
     from clearance.run.standing import stand_by
 
-    stand_by(settings, click.echo)
+    stand_by(settings, click.echo, requests)

@@ -6,6 +6,21 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A share of something that is counted by name, on no node: a pool, a task's concurrency.
+
+    Attributes:
+        name: as people read it (`pool licences`); equal names are one limit.
+        amount: how much of it the ask takes.
+        size: how much there is; None where the desk is told by `set_limit`.
+    """
+
+    name: str
+    amount: int = 1
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A request for room for all members of a gang, or for none.
 
@@ -15,6 +30,8 @@ class Ask:
         members: how many processes must fit together.
         priority: higher goes first.
         label: how people know it (`digits/1 train`).
+        limits: what it takes besides, once for the whole gang.
+        order: its place among equals, the lower the earlier; empty for the order of arrival.
     """
 
     id: str
@@ -22,6 +39,8 @@ class Ask:
     members: int = 1
     priority: int = 0
     label: str = ""
+    limits: tuple[Limit, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +59,7 @@ class Decision:
         verdict: `granted`, `held` or `denied`.
         reason: one line for people.
         placement: set when granted.
-        blockers: ids of the asks that hold or precede it, when held.
+        blockers: ids of the first asks that hold or precede it, when held.
     """
 
     id: str

@@ -7,16 +7,20 @@ Rules:
 3. Nobody overtakes: while the first ask does not fit, those behind it wait, so a large gang always gets its turn.
 4. An ask that could not fit into the empty nodes is denied at once, with what it would need.
 5. An ask without resources (nothing but zeros) fits always.
+6. An ask that waits for a limit (a pool, a concurrency) holds nothing and holds up nobody: see `cluster.limits`.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 
 from clearance.cluster.ask import Ask, Decision, Placement
+from clearance.cluster.limits import Key, Limits
 from clearance.errors import ClearanceError
 
 _UNIT = {"cpu": 1000, "gpu": 1000}
+_NAMED = 5
 
 
 class Scheduler:
@@ -25,9 +29,11 @@ class Scheduler:
     def __init__(self) -> None:
         self._capacity: dict[str, dict[str, int]] = {}
         self._free: dict[str, dict[str, int]] = {}
-        self._waiting: list[tuple[int, int, str]] = []
+        self._waiting: list[Key] = []
+        self._keys: dict[str, Key] = {}
         self._asks: dict[str, Ask] = {}
         self._held: dict[str, Placement] = {}
+        self._limits = Limits()
         self._arrivals = 0
         self._shapes: dict[tuple[object, ...], bool] = {}
 
@@ -42,6 +48,19 @@ class Scheduler:
         used = {key: amount - self._free[name][key] for key, amount in self._capacity.get(name, {}).items()}
         self._capacity[name] = dict(capacity)
         self._free[name] = {key: amount - used.get(key, 0) for key, amount in capacity.items()}
+
+    def set_limit(self, name: str, size: int | None) -> None:
+        """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
+        self._queue(self._limits.set(name, size))
+
+    def used(self, name: str) -> int:
+        """How much of a limit is in use."""
+        return self._limits.used(name)
+
+    def arrive(self) -> int:
+        """Returns the next number in the order of arrival, for asks that share one."""
+        self._arrivals += 1
+        return self._arrivals
 
     def submit(self, ask: Ask) -> Decision | None:
         """Takes an ask into the queue.
@@ -59,14 +78,16 @@ class Scheduler:
         if not self._possible(ask):
             return Decision(ask.id, "denied", self._impossible(ask))
         self._asks[ask.id] = ask
-        self._arrivals += 1
-        heapq.heappush(self._waiting, (-ask.priority, self._arrivals, ask.id))
+        arrival = self.arrive()
+        key = self._keys[ask.id] = (-ask.priority, ask.order or (arrival,), arrival, ask.id)
+        heapq.heappush(self._waiting, key)
         return None
 
     def restore(self, ask: Ask, placement: Placement) -> None:
         """Takes back an ask that was granted before this scheduler was made (recovery)."""
         self._asks[ask.id] = ask
         self._held[ask.id] = placement
+        self._limits.take(ask)
         for node in placement.nodes:
             if node in self._free:
                 _take(self._free[node], ask.resources)
@@ -74,31 +95,41 @@ class Scheduler:
     def release(self, id: str) -> None:
         """Gives back what an ask holds, or takes it out of the queue; an unknown id is ignored."""
         ask = self._asks.pop(id, None)
+        self._keys.pop(id, None)
         placement = self._held.pop(id, None)
-        if ask and placement:
+        if ask is not None and placement is not None:
             for node in placement.nodes:
                 if node in self._free:
                     _give(self._free[node], ask.resources)
+            if ask.limits:
+                self._queue(self._limits.give(ask))
+        elif ask is not None and ask.limits:
+            self._queue(self._limits.forget(ask))
 
-    def step(self) -> list[Decision]:
+    def step(self, most: int | None = None) -> list[Decision]:
         """Grants what fits now, in order.
+
+        Args:
+            most: how many are granted at most; None for all that fit.
 
         Returns:
             The grants; who still waits is told by `explain`.
         """
-        granted = []
-        while self._waiting:
-            id = self._waiting[0][2]
-            ask = self._asks.get(id)
-            if ask is None or id in self._held:
+        granted: list[Decision] = []
+        while (head := self._head()) is not None and (most is None or len(granted) < most):
+            ask = self._asks[head[3]]
+            if ask.limits and (limit := self._limits.full(ask, head)) is not None:
                 heapq.heappop(self._waiting)
+                self._queue(self._limits.park(ask, limit, head))
                 continue
             placement = _place(ask, self._free)
             if placement is None:
                 break
             heapq.heappop(self._waiting)
-            self._held[id] = placement
-            granted.append(Decision(id, "granted", self._fits(ask, placement), placement))
+            if ask.limits:
+                self._limits.take(ask)
+            self._held[ask.id] = placement
+            granted.append(Decision(ask.id, "granted", self._fits(ask, placement), placement))
         return granted
 
     def explain(self, id: str) -> Decision | None:
@@ -108,15 +139,39 @@ class Scheduler:
             return None
         if id in self._held:
             return Decision(id, "granted", self._fits(ask, self._held[id]), self._held[id])
+        if (limit := self._limits.waits_for(id)) is not None:
+            size = self._limits.size(limit)
+            reason = f"{limit.name} has {self._limits.used(limit.name)} of {size} in use"
+            if limit.amount > size:
+                return Decision(id, "held", f"{reason}, and {limit.amount} are asked for: enlarge it")
+            blockers = tuple(itertools.islice(self._limits.users(limit.name), _NAMED))
+            return Decision(id, "held", f"{reason}; held by {self._names(blockers)}", blockers=blockers)
         head = self._head()
-        if head is not None and head.id != id:
-            before = sum(1 for _, _, other in self._waiting if other in self._asks and other not in self._held)
-            reason = f"behind {head.label or head.id} ({self._short(head)}); {before} asks wait in all"
-            return Decision(id, "held", reason, blockers=(head.id,))
-        holders = tuple(self._held)
-        names = ", ".join(self._asks[holder].label or holder for holder in holders[:5])
-        more = f" and {len(holders) - 5} more" if len(holders) > 5 else ""
-        return Decision(id, "held", f"{self._short(ask)}; held by {names or 'nobody'}{more}", blockers=holders)
+        if head is not None and head[3] != id:
+            first = self._asks[head[3]]
+            before = len(self._asks) - len(self._held) - len(self._limits)
+            reason = f"behind {first.label or first.id} ({self._short(first)}); {before} asks wait in all"
+            return Decision(id, "held", reason, blockers=(first.id,))
+        blockers = tuple(itertools.islice(self._held, _NAMED))
+        more = f" and {len(self._held) - _NAMED} more" if len(self._held) > _NAMED else ""
+        reason = f"{self._short(ask)}; held by {self._names(blockers)}{more}"
+        return Decision(id, "held", reason, blockers=blockers)
+
+    def _queue(self, keys: list[Key]) -> None:
+        for key in keys:
+            heapq.heappush(self._waiting, key)
+
+    def _head(self) -> Key | None:
+        """Returns the first in the queue, without those that have gone."""
+        while self._waiting:
+            key = self._waiting[0]
+            if self._keys.get(key[3]) == key and key[3] not in self._held:
+                return key
+            heapq.heappop(self._waiting)
+        return None
+
+    def _names(self, ids: tuple[str, ...]) -> str:
+        return ", ".join(self._asks[id].label or id for id in ids) or "nobody"
 
     def _possible(self, ask: Ask) -> bool:
         """True when the ask fits into the empty nodes."""
@@ -126,11 +181,6 @@ class Scheduler:
             empty = {name: dict(capacity) for name, capacity in self._capacity.items()}
             known = self._shapes[shape] = _place(ask, empty) is not None
         return known
-
-    def _head(self) -> Ask | None:
-        waiting = (entry for entry in self._waiting if entry[2] in self._asks and entry[2] not in self._held)
-        first = min(waiting, default=None)
-        return self._asks[first[2]] if first else None
 
     def _fits(self, ask: Ask, placement: Placement) -> str:
         where = ", ".join(dict.fromkeys(placement.nodes))

@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import msgspec
 
 from clearance.types.artifact import Argument, Artifact
+from clearance.types.cause import Cause
+from clearance.types.deferral import Resumed
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +51,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         number: which attempt this is, from 1.
         checkpoint: name of the directory that is kept from one attempt of this instance to the next.
         flow: the entry is a flow: every call of a task in it is a step.
+        cause: what started the run; None where somebody did.
+        resumed: what an attempt is told that goes on after a wait.
     """
 
     attempt: str
@@ -70,6 +74,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number: int = 1
     checkpoint: str = ""
     flow: bool = False
+    cause: Cause | None = None
+    resumed: Resumed | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +87,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         message: one or two lines.
         traceback: as text; frames of Clearance itself left out.
         rank: which process of a gang failed first.
+        data: what an exception of Clearance carries beside its message: of `Defer`, what is waited for.
     """
 
     kind: str
@@ -88,6 +95,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     bases: tuple[str, ...] = ()
     traceback: str = ""
     rank: int = 0
+    data: dict[str, Any] = {}
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -158,8 +166,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         position: the how-manieth call of the flow it is, from 0, in the order in which they were made.
-        path: the flows that the flow called around it, and the task: `refine[0]/train`, or just `train`.
-        index: the how-manieth call at this path, from 0.
+        path: the flows that the flow called around it: `refine[0]/`, or nothing.
+        index: the how-manieth call of this task in the flow, from 0.
+        task: its id.
         entry: `module:qualified.name` of the task's function.
         inputs: fingerprint of its arguments.
         result: what it returned; None for a `None`.
@@ -172,6 +181,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     position: int
     path: str
     index: int
+    task: str
     entry: str
     inputs: str
     result: Artifact | None = None
@@ -184,7 +194,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def label(self) -> str:
         """How people write it: `train[3]`."""
-        return f"{self.path}[{self.index}]"
+        return f"{self.task}[{self.index}]"
 
 
 class Begun(msgspec.Struct, frozen=True, tag="begun"):

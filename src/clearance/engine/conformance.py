@@ -25,6 +25,7 @@ import msgspec
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Finished, Launch, Ready, Snapshot, Started
 from clearance.engine.local import frames
 from clearance.types.artifact import Artifact, Literal
+from clearance.types.deferral import Resumed
 
 LIMIT = 30.0
 E = TypeVar("E", Started, Ready, Finished, Defined, EngineLost)
@@ -39,7 +40,7 @@ import sys
 import time
 from pathlib import Path
 
-from clearance import context, dag, task
+from clearance import Defer, context, dag, task
 
 
 def add(a: int, b: int) -> int:
@@ -63,6 +64,12 @@ def shout() -> int:
 
 def fail() -> None:
     raise KeyError("the key is missing")
+
+
+def waits() -> str:
+    if context.resumed is None:
+        raise Defer("run", "other/1", timeout=60, state={"page": 2})
+    return f"{context.resumed.state['page']} {context.resumed.payload['state']} {context.resumed.times}"
 
 
 def leave(code: int) -> None:
@@ -375,6 +382,17 @@ class Conformance:
         assert "builtins.LookupError" in failure.bases
         assert "pipeline.py" in failure.traceback
         assert "engine/local" not in failure.traceback
+
+    def test_a_wait_ends_the_attempt_and_is_told_to_the_next(self, bench: Bench) -> None:
+        for isolation in ("process", "worker", "inline"):
+            finished = bench.run(f"{isolation}.waits.1", "waits", isolation)
+            assert finished.failure is not None
+            assert "clearance.errors.Defer" in finished.failure.bases
+            told = {name: finished.failure.data[name] for name in ("kind", "key", "timeout", "state")}
+            assert told == {"kind": "run", "key": "other/1", "timeout": 60, "state": {"page": 2}}
+            resumed = Resumed("run", "other/1", {"page": 2}, {"state": "success"}, 1000.0, 3)
+            finished = bench.run(f"{isolation}.waits.2", "waits", isolation, resumed=resumed)
+            assert value_of(finished.result) == "2 success 3"
 
     def test_an_exit_without_a_result_is_a_failure(self, bench: Bench) -> None:
         for attempt, code in (("a.1", 0), ("b.1", 7)):

@@ -9,9 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError
+
+if TYPE_CHECKING:
+    from clearance.types.deferral import Resumed
+
+if TYPE_CHECKING:
+    from clearance.graph.schedule import Interval
+    from clearance.types.cause import Cause, Trigger
 
 
 class Facts:
@@ -30,10 +37,13 @@ class Facts:
         checkpoint: the directory that is kept for the next attempt; empty when the launch names none.
         grace: seconds between the notice (SIGTERM) and the kill.
         ready: how `context.ready` reaches the engine; None where there is nobody to tell.
+        cause: what started the run; None where somebody did.
+        resumed: what this attempt is told that goes on after a wait.
     """
 
     __slots__ = (
         "attempt",
+        "cause",
         "checkpoint",
         "directory",
         "grace",
@@ -42,6 +52,7 @@ class Facts:
         "rank",
         "ready",
         "rendezvous",
+        "resumed",
         "run",
         "size",
         "task",
@@ -62,6 +73,8 @@ class Facts:
         checkpoint: str = "",
         grace: float = 10.0,
         ready: Callable[[dict[str, Any]], None] | None = None,
+        cause: Cause | None = None,
+        resumed: Resumed | None = None,
     ) -> None:
         self.attempt = attempt
         self.run = run
@@ -75,6 +88,8 @@ class Facts:
         self.checkpoint = checkpoint
         self.grace = grace
         self.ready = ready
+        self.cause = cause
+        self.resumed = resumed
 
 
 class Context:
@@ -155,6 +170,38 @@ class Context:
     def grace(self) -> float:
         """Seconds between the notice (SIGTERM) and the kill."""
         return self._now().grace
+
+    @property
+    def data_interval(self) -> Interval | None:
+        """The data interval of a run that a schedule or a backfill started, `start` and `end` in UTC; else None."""
+        cause = self._now().cause
+        if cause is None or cause.start is None or cause.end is None:
+            return None
+        from datetime import UTC, datetime
+
+        from clearance.graph.schedule import Interval
+
+        return Interval(datetime.fromtimestamp(cause.start, UTC), datetime.fromtimestamp(cause.end, UTC))
+
+    @property
+    def events(self) -> tuple[Trigger, ...]:
+        """The events of assets that started the run, oldest first: `number`, `asset`, `key`, `at`; else none.
+
+        Of more than 1,000 the newest.
+        """
+        cause = self._now().cause
+        return () if cause is None else cause.events
+
+    @property
+    def key(self) -> str | None:
+        """The partition key or window for which events started the run; else None."""
+        cause = self._now().cause
+        return None if cause is None else cause.key
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """What happened, where an attempt before this one raised `Defer`: kind, key, state, payload; else None."""
+        return self._now().resumed
 
     def ready(self, info: dict[str, Any]) -> None:
         """Says that this service can answer, and how it is reached.

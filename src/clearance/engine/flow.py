@@ -62,18 +62,21 @@ class Recorder:
     """Makes steps of calls; see the module.
 
     Args:
+        tasks: what the flow may call.
         line: to the controller.
         blobs: where results lie.
         directory: the attempt's own.
     """
 
-    def __init__(self, line: Line, blobs: Blobs, directory: Path) -> None:
+    def __init__(self, tasks: Mapping[tuple[str, str], Task[..., Any]], line: Line, blobs: Blobs, directory: Path) -> None:
         self._line = line
         self._blobs = blobs
         self._directory = directory
         self._path: list[str] = []
         self._position = 0
         self._counts: Counter[str] = Counter()
+        self._flows: Counter[str] = Counter()
+        self._known = {key: needs_own_process(task) for key, task in tasks.items()}
         self._recorded = {step.position: step for step in line.begin()}
         self._thread = threading.get_ident()
         self._open: dict[int, _Called] = {}
@@ -82,9 +85,8 @@ class Recorder:
     @contextmanager
     def inside(self, flow: str) -> Iterator[None]:
         """Steps that are called meanwhile belong to this flow, which the running one calls."""
-        key = "/".join((*self._path, flow, ""))
-        self._path.append(f"{flow}[{self._counts[key]}]")
-        self._counts[key] += 1
+        self._path.append(f"{flow}[{self._flows[flow]}]")
+        self._flows[flow] += 1
         try:
             yield
         finally:
@@ -100,7 +102,7 @@ class Recorder:
             _check(step, recorded)
             if recorded.finished_at:
                 return _Ended(self, task, recorded)
-        if needs_own_process(task):
+        if self._known[task.origin.entry, task.id]:
             called = self._open[step.position] = _Called(self, task, step.position)
             stored = {name: self._argument(value) for name, value in arguments.items()}
             self._line.call(msgspec.structs.replace(step, started_at=time.time()), stored)
@@ -135,16 +137,16 @@ class Recorder:
         return serializers.load(step.result, task.signature.returns, self._blobs, self._directory)
 
     def _next(self, task: Task[..., Any], arguments: Mapping[str, Any]) -> Step:
-        path = "/".join((*self._path, task.id))
+        if (task.origin.entry, task.id) not in self._known:
+            raise GraphError(
+                f"{task.where} is not known to the flow: give it a name at the top level of one of the pipeline's files"
+            )
         step = Step(
-            position=self._position,
-            path=path,
-            index=self._counts[path],
-            entry=task.origin.entry,
-            inputs=fingerprint(arguments),
-        )
+            position=self._position, path="/".join((*self._path, "")), index=self._counts[task.id], task=task.id,
+            entry=task.origin.entry, inputs=fingerprint(arguments),
+        )  # fmt: skip
         self._position += 1
-        self._counts[path] += 1
+        self._counts[task.id] += 1
         return step
 
     def _argument(self, value: Any) -> Argument:
@@ -218,7 +220,7 @@ class _Called:
 def _check(called: Step, recorded: Step) -> None:
     for what, now, then in (
         ("the task", called.entry, recorded.entry),
-        ("the call path", called.label, recorded.label),
+        ("the call path", called.path + called.label, recorded.path + recorded.label),
         ("the arguments", called.inputs, recorded.inputs),
     ):
         if now != then:
@@ -262,7 +264,7 @@ def _content(value: Any) -> Any:
 
 def run(flow: Flow, values: Mapping[str, Any], line: Line, blobs: Blobs, directory: Path) -> Any:
     """Calls the flow's function, its tasks being steps, and returns what it returns."""
-    recorder = Recorder(line, blobs, directory)
+    recorder = Recorder(flow.tasks(), line, blobs, directory)
     flowing.use(recorder)
     try:
         result = flow.function(**values)

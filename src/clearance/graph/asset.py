@@ -22,6 +22,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~\-]|%[0-9A-Fa-f]{2})*)(
 _USER = re.compile(r"//[^/?#]*@")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _LOOSE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BARE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-/]*")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\"<>\\^`{|}]")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -41,12 +42,18 @@ def asset(uri: str) -> Asset:
         raise GraphError(f"{call_site()[0]}: asset {error}") from None
 
 
-def normal(uri: Any) -> str:
+def normal(uri: Any, bare: bool = False) -> str:
     """Returns the one form in which this URI is stored and compared.
+
+    Args:
+        uri: the URI.
+        bare: a bare name such as `orders` is one too: in recorded traces and in simulations, never in a pipeline.
 
     Raises:
         GraphError: what is wrong with it.
     """
+    if bare and isinstance(uri, str) and len(uri) <= _LONGEST and _BARE.fullmatch(uri):
+        return uri
     if not isinstance(uri, str):
         raise GraphError(f"{uri!r} is no text: write a URI, for example 's3://lake/a'")
     shown = repr(uri) if len(uri) <= 80 else repr(uri[:77] + "…")
@@ -65,7 +72,7 @@ def normal(uri: Any) -> str:
     if "#" in rest:
         raise GraphError(
             f"{shown} has a fragment, {'#' + rest.partition('#')[2]!r}, which names a part of a thing: leave it out, "
-            "or write it into the path"
+            f"write {uri.partition('#')[0][:80]!r}, and name the part in the path or by an event's key"
         )
     if bad := _FORBIDDEN.search(rest) or _LOOSE_PERCENT.search(rest):
         raise GraphError(f"{shown} holds {bad[0]!r}, which no URI may: write %{ord(bad[0]):02X}")
@@ -85,6 +92,15 @@ def normal(uri: Any) -> str:
     if not authority.strip("/") and not path.strip("/"):
         raise GraphError(f"{shown} names nothing: write what comes after {scheme}:, for example {scheme}://lake/a")
     return f"{scheme}:{authority}{path}{question and query and '?' + query}"
+
+
+def wait_key(asset: str, key: str | None = None) -> str:
+    """Returns the name under which a task waits for an event of an asset: `ASSET`, or `ASSET#KEY` for a partition.
+
+    Raises:
+        GraphError: no URI.
+    """
+    return normal(asset) if key is None else f"{normal(asset)}#{key}"
 
 
 def _percent(text: str) -> str:

@@ -18,7 +18,9 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import accepts, anything, element, iterated, show
-from clearance.graph.model import Binding, Graph, Items, Node, Result
+from clearance.graph.firing import Firing
+from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
+from clearance.graph.nesting import Nesting
 from clearance.graph.options import Options, check_id
 from clearance.graph.origin import Site
 from clearance.graph.schedule import Condition, check_schedule
@@ -41,6 +43,10 @@ class Declaration:
         inputs: bindings by parameter.
         mapped: bindings that are mapped, by parameter.
         upstream: ids that must finish first, in order (a dictionary for its order and quick look-up).
+        group: id of the mapped group in which it stands.
+        product: whether its mapped lists are multiplied and not zipped.
+        copies: how many of its instances may run at the same time; 0 means all.
+        is_group: whether it is a mapped group, which has no function that a run calls.
     """
 
     id: str
@@ -52,17 +58,22 @@ class Declaration:
     inputs: dict[str, Binding] = field(default_factory=dict)
     mapped: dict[str, Binding] = field(default_factory=dict)
     upstream: dict[str, None] = field(default_factory=dict)
+    group: str = ""
+    product: bool = False
+    copies: int = 0
+    is_group: bool = False
 
     @property
     def where(self) -> str:
         """How an error names it: `task 'train' (digits.py:31)`."""
-        return f"task {self.id!r} ({self.site})" if self.site.file else f"task {self.id!r}"
+        kind = "group" if self.is_group else "task"
+        return f"{kind} {self.id!r} ({self.site})" if self.site.file else f"{kind} {self.id!r}"
 
     @property
     def result(self) -> Any:
-        """The annotation of what downstream receives: a list where the node is mapped."""
+        """The annotation of what its group receives: a list where the node is mapped."""
         returns = self.signature.returns
-        return list[returns] if self.mapped else returns  # type: ignore[valid-type]
+        return list[returns] if self.mapped and not self.is_group else returns  # type: ignore[valid-type]
 
 
 def references(binding: Binding) -> Iterable[str]:
@@ -85,6 +96,10 @@ def build(
     isolation: str = "process",
     schedule: Condition | None = None,
     catchup: bool = False,
+    firing: Firing | None = None,
+    max_active_tasks: int = 0,
+    max_active_runs: int = 0,
+    priority: int = 0,
 ) -> Graph:
     """Checks the declarations together and returns the graph.
 
@@ -96,6 +111,10 @@ def build(
         isolation: of each task that does not say its own.
         schedule: when it runs by itself.
         catchup: whether every interval that was missed is made up for.
+        firing: how it takes what its schedule brings.
+        max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
+        max_active_runs: how many runs go on at the same time; 0 means all.
+        priority: added to that of each task.
 
     Raises:
         GraphError: the first thing that is wrong; see the rules of this module.
@@ -116,6 +135,10 @@ def build(
         doc=doc,
         schedule=schedule,
         catchup=catchup,
+        firing=firing,
+        max_active_tasks=max_active_tasks,
+        max_active_runs=max_active_runs,
+        priority=priority,
     )
 
 
@@ -146,10 +169,11 @@ def topological(known: dict[str, Declaration]) -> list[str]:
     Raises:
         GraphError: a cycle, shown as a path.
     """
-    waits = {name: len(declaration.upstream) for name, declaration in known.items()}
+    edges = _edges(known)
+    waits = {name: len(before) for name, before in edges.items()}
     downstream: dict[str, list[str]] = {name: [] for name in known}
-    for name, declaration in known.items():
-        for upstream in declaration.upstream:
+    for name, before in edges.items():
+        for upstream in before:
             downstream[upstream].append(name)
     order = [name for name, count in waits.items() if not count]
     for name in order:  # grows while it is walked
@@ -158,18 +182,38 @@ def topological(known: dict[str, Declaration]) -> list[str]:
             if not waits[follower]:
                 order.append(follower)
     if len(order) < len(known):
-        raise _cycle(known, set(known).difference(order))
+        raise _cycle(known, edges, set(known).difference(order))
     return order
 
 
-def _cycle(known: dict[str, Declaration], left: set[str]) -> GraphError:
+def _edges(known: dict[str, Declaration]) -> dict[str, dict[str, None]]:
+    """Returns what each node stands behind: its upstreams, its group, and all that is in a group it waits for."""
+    if not any(declaration.group for declaration in known.values()):
+        return {name: declaration.upstream for name, declaration in known.items()}
+    inside: dict[str, list[str]] = {}
+    for name, declaration in known.items():
+        group = declaration.group
+        while group:
+            inside.setdefault(group, []).append(name)
+            group = known[group].group
+    edges: dict[str, dict[str, None]] = {}
+    for name, declaration in known.items():
+        edges[name] = before = dict(declaration.upstream)
+        for upstream in declaration.upstream:
+            before.update(dict.fromkeys(inside.get(upstream, ())))
+        if declaration.group:
+            before[declaration.group] = None
+    return edges
+
+
+def _cycle(known: dict[str, Declaration], edges: dict[str, dict[str, None]], left: set[str]) -> GraphError:
     name = next(name for name in known if name in left)
     seen: dict[str, int] = {}
     walk: list[str] = []
     while name not in seen:
         seen[name] = len(walk)
         walk.append(name)
-        name = next(upstream for upstream in known[name].upstream if upstream in left)
+        name = next(upstream for upstream in edges[name] if upstream in left)
     ring = walk[seen[name] :][::-1]  # upstream first
     first = min(range(len(ring)), key=lambda index: list(known).index(ring[index])) if len(ring) < 100 else 0
     ring = ring[first:] + ring[:first]
@@ -195,10 +239,11 @@ def filled(declaration: Declaration, known: dict[str, Declaration]) -> dict[str,
     inputs = dict(declaration.inputs)
     bound = {name for binding in (*inputs.values(), *declaration.mapped.values()) for name in references(binding)}
     idle: list[str] = []
+    nesting = Nesting(known)
     for upstream in declaration.upstream:
         if upstream in bound:
             continue
-        result = known[upstream].result
+        result = nesting.seen(known[upstream], declaration)
         if result is None or result is type(None):
             continue
         guess = anything(result)
@@ -217,18 +262,19 @@ def filled(declaration: Declaration, known: dict[str, Declaration]) -> dict[str,
             inputs[name] = Result(upstream)
             free.remove(name)
     if missing := [name for name in free if name in required]:
-        raise _missing(declaration, missing[0], idle, known)
+        results = {other: nesting.seen(known[other], declaration) for other in idle}
+        raise _missing(declaration, missing[0], results)
     return inputs
 
 
-def _missing(declaration: Declaration, name: str, idle: list[str], known: dict[str, Declaration]) -> GraphError:
+def _missing(declaration: Declaration, name: str, idle: dict[str, Any]) -> GraphError:
     wanted = show(declaration.signature.annotations[name])
     if idle:
-        offers = ", ".join(f"{other!r} returns {show(known[other].result)}" for other in idle[:3])
+        offers = ", ".join(f"{other!r} returns {show(result)}" for other, result in list(idle.items())[:3])
         part = element(declaration.signature.annotations[name])
-        if part is not None and all(accepts(part, known[other].result) for other in idle):
+        if part is not None and all(accepts(part, result) for result in idle.values()):
             function = declaration.entry.rpartition(":")[2] or declaration.id
-            mend = f"pass a list in an @dag function, {function}([{', '.join(f'{other}()' for other in idle[:3])}])"
+            mend = f"pass a list in an @dag function, {function}([{', '.join(f'{other}()' for other in [*idle][:3])}])"
         else:
             mend = "change one of the types, or put a task between them"
         return GraphError(f"{declaration.where}: parameter {name!r} wants {wanted}, but {offers}: {mend}")
@@ -240,48 +286,56 @@ def _missing(declaration: Declaration, name: str, idle: list[str], known: dict[s
 
 def _check_bindings(declaration: Declaration, inputs: dict[str, Binding], known: dict[str, Declaration]) -> None:
     annotations = declaration.signature.annotations
+    nesting = Nesting(known)
     for name, binding in inputs.items():
-        if not isinstance(binding, (Result, Items)):
-            continue
-        _check_binding(declaration, name, annotations[name], binding, known)
+        _check_binding(declaration, name, annotations[name], binding, nesting)
     for name, binding in declaration.mapped.items():
-        if isinstance(binding, Result):
-            upstream = known[binding.task]
-            part = iterated(upstream.result)
+        if isinstance(binding, Result | Element):
+            kind = _offered(declaration, binding, nesting)[0]
+            part = iterated(kind)
             if part is None:
                 raise GraphError(
-                    f"{declaration.where}: parameter {name!r} is mapped over the result of {upstream.where}, "
-                    f"which is {show(upstream.result)} and no list: return list[…] there, or pass it without .map"
+                    f"{declaration.where}: parameter {name!r} is mapped over {_noun(binding, nesting)}, "
+                    f"which is {show(kind)} and no list: return list[…] there, or pass it without .map"
                 )
-            _check_accepts(declaration, name, annotations[name], part, upstream, "an element of what {} returns is")
+            if not accepts(annotations[name], part):
+                raise GraphError(
+                    f"{declaration.where}: parameter {name!r} wants {show(annotations[name])}, "
+                    f"but an element of {_noun(binding, nesting)} is {show(part)}"
+                )
         elif isinstance(binding, Items):
             for item in binding.items:
-                _check_binding(declaration, name, annotations[name], item, known)
+                _check_binding(declaration, name, annotations[name], item, nesting)
 
 
-def _check_binding(
-    declaration: Declaration, name: str, annotation: Any, binding: Binding, known: dict[str, Declaration]
-) -> None:
-    if isinstance(binding, Result):
-        upstream = known[binding.task]
-        _check_accepts(declaration, name, annotation, upstream.result, upstream, "{} returns")
+def _check_binding(declaration: Declaration, name: str, annotation: Any, binding: Binding, nesting: Nesting) -> None:
+    if isinstance(binding, Result | Element):
+        kind, what = _offered(declaration, binding, nesting)
+        if not accepts(annotation, kind):
+            raise GraphError(
+                f"{declaration.where}: parameter {name!r} wants {show(annotation)}, but {what} {show(kind)}"
+            )
     elif isinstance(binding, Items):
         for index, item in enumerate(binding.items):
             part = element(annotation, index)
             if part is None:
                 raise GraphError(f"{declaration.where}: parameter {name!r} wants {show(annotation)}, not a list")
-            if isinstance(item, (Result, Items)) and not anything(part):
-                _check_binding(declaration, name, part, item, known)
+            if isinstance(item, (Result, Items, Element)) and not anything(part):
+                _check_binding(declaration, name, part, item, nesting)
 
 
-def _check_accepts(
-    declaration: Declaration, name: str, annotation: Any, result: Any, upstream: Declaration, text: str
-) -> None:
-    if not accepts(annotation, result):
-        raise GraphError(
-            f"{declaration.where}: parameter {name!r} wants {show(annotation)}, "
-            f"but {text.format(upstream.where)} {show(result)}"
-        )
+def _offered(declaration: Declaration, binding: Result | Element, nesting: Nesting) -> tuple[Any, str]:
+    """Returns the annotation of what a binding brings, and who brings it, for an error."""
+    if isinstance(binding, Result):
+        upstream = nesting.known[binding.task]
+        return nesting.seen(upstream, declaration), f"{upstream.where} returns"
+    return nesting.element(binding), f"{_noun(binding, nesting)} is"
+
+
+def _noun(binding: Result | Element, nesting: Nesting) -> str:
+    if isinstance(binding, Result):
+        return f"the result of {nesting.known[binding.task].where}"
+    return f"{binding.name!r} of {nesting.known[binding.group].where}"
 
 
 def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) -> Node:
@@ -297,11 +351,18 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         returns=declaration.signature.returns_name,
         retries=how.retries,
         timeout=how.timeout,
-        resources=dict(how.resources),
+        resources={} if declaration.is_group else dict(how.resources),
         gang=how.gang,
         isolation=how.isolation or isolation,
         preload=how.preload,
         priority=how.priority,
         trigger_rule=how.trigger_rule,
         expect=how.expect,
+        outlets=how.outlets,
+        product=declaration.product,
+        copies=declaration.copies,
+        group=declaration.group,
+        concurrency=how.concurrency,
+        pool=how.pool,
+        pool_slots=how.pool_slots,
     )

@@ -10,14 +10,16 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple, overload
 
 from clearance.errors import GraphError, nearest
+from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
 from clearance.graph.model import Binding, Graph, Value
-from clearance.graph.options import check_id, check_isolation
+from clearance.graph.options import MOST, check_id, check_isolation, whole
 from clearance.graph.origin import Site, call_site, origin_of
 from clearance.graph.parameters import Parameter, check_names, json_of
 from clearance.graph.schedule import Condition, check_schedule
@@ -25,7 +27,9 @@ from clearance.graph.signature import MISSING, signature_of
 from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
-_OPTIONS = ("name", "isolation", "doc", "schedule", "catchup")
+_OPTIONS = (
+    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority", *firing.NAMES,
+)  # fmt: skip
 
 
 class Said(NamedTuple):
@@ -35,6 +39,13 @@ class Said(NamedTuple):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    mode: str | None = None
+    expect: int | None = None
+    debounce: float | str | None = None
+    start: datetime | None = None
+    max_active_tasks: int | None = None
+    max_active_runs: int | None = None
+    priority: int = 0
 
 
 class Dag(ABC):
@@ -46,6 +57,10 @@ class Dag(ABC):
         doc: what it is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
+        max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
+        max_active_runs: how many runs go on at the same time, the others are queued; 0 means all.
+        priority: added to that of each task.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
@@ -56,8 +71,14 @@ class Dag(ABC):
         self.id = check_id(name, "dag")
         self.isolation = check_isolation(said.isolation)
         self.doc = said.doc
-        self.schedule = check_schedule(said.schedule, said.catchup, f"dag {name!r} ({site})")
+        where = f"dag {name!r} ({site})"
+        self.schedule = check_schedule(said.schedule, said.catchup, where)
         self.catchup = said.catchup
+        self.max_active_tasks = _most("max_active_tasks", said.max_active_tasks, name, site)
+        self.max_active_runs = _most("max_active_runs", said.max_active_runs, name, site)
+        given = {option: getattr(said, option) for option in firing.NAMES}
+        self.firing = firing.check_firing(self.schedule, given, where, self.max_active_runs or None)
+        self.priority = whole("priority", said.priority, -MOST, MOST)
         self.site = site
         self.path = path
 
@@ -86,6 +107,10 @@ class Dag(ABC):
             isolation=self.isolation,
             schedule=self.schedule,
             catchup=self.catchup,
+            firing=self.firing,
+            max_active_tasks=self.max_active_tasks,
+            max_active_runs=self.max_active_runs,
+            priority=self.priority,
         )
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
@@ -228,6 +253,13 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    start: datetime | None = None,
+    max_active_tasks: int | None = None,
+    max_active_runs: int | None = None,
+    priority: int = 0,
 ) -> Dag: ...
 @overload
 def dag(
@@ -237,6 +269,13 @@ def dag(
     doc: str = "",
     schedule: Condition | None = None,
     catchup: bool = False,
+    mode: str | None = None,
+    expect: int | None = None,
+    debounce: float | str | None = None,
+    start: datetime | None = None,
+    max_active_tasks: int | None = None,
+    max_active_runs: int | None = None,
+    priority: int = 0,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -249,7 +288,10 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
         **options: `name` (of the function form; default the function's), `isolation` (`process`, `worker`,
             `inline`; of each task that does not say its own), `doc` (what it is for), `schedule` (when it runs by
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
-            missed is made up for, or the newest alone).
+            missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
+            same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
+            (added to that of each task), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
+            `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.
@@ -273,6 +315,13 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
     if items is not MISSING or not callable(first) or isinstance(first, Dag):
         raise GraphError(f"{site}: dag wants an id first: dag('digits', a >> b)")
     return _of_function(first, name, said)
+
+
+def _most(option: str, value: int | None, name: str, site: Site) -> int:
+    try:
+        return 0 if value is None else whole(option, value, 1, MOST)
+    except GraphError as error:
+        raise GraphError(f"dag {name!r} ({site}): {error}") from None
 
 
 def _of_function(function: Any, name: str | None, said: Said) -> Dag:

@@ -20,15 +20,18 @@ class Definition:
     Attributes:
         dag: id of the DAG.
         declarations: in the order in which they were made.
-        bare: what each task that stands in `>>` without a call has declared, by identity.
+        prefix: what goes before the ids of the tasks that are called now: the groups around them.
+        group: id of the innermost mapped group around them; empty where there is none.
         flows: flows whose edges are in already, by identity (kept, so that no identity is used again).
     """
 
     def __init__(self, dag: str) -> None:
         self.dag = dag
         self.declarations: list[Declaration] = []
-        self.bare: dict[int, tuple[object, Declaration]] = {}
+        self.prefix = ""
+        self.group = ""
         self.flows: dict[int, object] = {}
+        self._bare: dict[int, list[tuple[object, str, Declaration]]] = {}
         self._known: dict[str, Declaration] = {}
 
     def add(self, declaration: Declaration) -> None:
@@ -40,6 +43,30 @@ class Definition:
         if (first := self._known.setdefault(declaration.id, declaration)) is not declaration:
             raise duplicate(first, declaration)
         self.declarations.append(declaration)
+
+    def bare(self, task: object) -> Declaration | None:
+        """Returns what a task that stands in `>>` without a call has declared here: in this group, around or in it."""
+        found = [
+            (prefix, declaration)
+            for _, prefix, declaration in self._bare.get(id(task), ())
+            if self.prefix.startswith(prefix) or prefix.startswith(self.prefix)
+        ]
+        return max(found, key=lambda one: len(one[0]))[1] if found else None
+
+    def add_bare(self, task: object, declaration: Declaration) -> None:
+        """Takes the declaration of a task that stands in `>>` without a call (the task is kept for its identity)."""
+        self.add(declaration)
+        self._bare.setdefault(id(task), []).append((task, self.prefix, declaration))
+
+    @contextmanager
+    def inside(self, name: str, mapped: str) -> Iterator[None]:
+        """Prefixes the ids of what is declared meanwhile; `mapped` is the id of the group if it is a mapped one."""
+        prefix, group = self.prefix, self.group
+        self.prefix, self.group = f"{prefix}{name}.", mapped or group
+        try:
+            yield
+        finally:
+            self.prefix, self.group = prefix, group
 
     @contextmanager
     def active(self) -> Iterator[None]:

@@ -15,8 +15,9 @@ recorded result at once. That is sound as long as the function makes the same ca
 parameters and results, which is checked: a step that differs from the recorded one is an error.
 
 A step runs in the flow's own process, unless its task asks for something of its own: an isolation, a gang, resources,
-a timeout, modules to preload, a pool. Then it is a task instance that gets clearance, and `submit` lets several run at
-the same time. In the graph a flow is one node; those tasks stand in it as what the flow may call.
+a timeout, modules to preload, a pool, outlets. Then it is a task instance that gets clearance, and `submit` lets several
+run at the same time. In the graph a flow is one node; the tasks of the pipeline's modules stand beside it as what it may
+call, and each step is an instance of one of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, overload
 
 import msgspec
@@ -120,22 +122,29 @@ class Flow(Dag):
         (node,) = graph.nodes
         return msgspec.structs.replace(graph, nodes=(msgspec.structs.replace(node, flow=True), *self._callable()))
 
+    def tasks(self) -> dict[tuple[str, str], Task[..., Any]]:
+        """Returns what the flow may call, by entry and id: the tasks at the top level of the pipeline's modules."""
+        root = Path(self.path).parents[len(Path(self.site.file).parts) - 1]
+        found: dict[tuple[str, str], Task[..., Any]] = {}
+        modules = [sys.modules.get(self.function.__module__), *list(sys.modules.values())]
+        for module in modules:
+            file = getattr(module, "__file__", None)
+            if file and Path(file).is_relative_to(root):
+                for value in vars(module).values():
+                    if isinstance(value, Task):
+                        found.setdefault((value.origin.entry, value.id), value)
+        return found
+
     def _callable(self) -> list[Node]:
-        """Returns a node for each task of its own process that the flow's module knows by name."""
-        module = sys.modules.get(self.function.__module__)
+        """Returns a node for each task that the flow may call."""
         nodes: dict[str, Node] = {}
-        names: set[str] = set()
-        for value in vars(module).values() if module is not None else ():
-            if not isinstance(value, Task) or not needs_own_process(value) or value.origin.entry in nodes:
-                continue
-            task: Task[..., Any] = value
-            if task.id == self.id or task.id in names:
-                raise GraphError(f"{task.where} has the id of another task or flow in this file: give it name=")
-            names.add(task.id)
+        for task in self.tasks().values():
+            if task.id == self.id or task.id in nodes:
+                raise GraphError(f"{task.where} has the id of another task or flow of this pipeline: give it name=…")
             site, nothing = task.origin.site, Signature(task.where, {}, task.signature.returns)
             declared = Declaration(task.id, nothing, task.origin.entry, site, site, task.options)
             (node,) = build(self.id, [declared], isolation=self.isolation).nodes
-            nodes[task.origin.entry] = msgspec.structs.replace(node, step=True)
+            nodes[task.id] = msgspec.structs.replace(node, step=True)
         return list(nodes.values())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from clearance.errors import ClearanceError, GraphError, UsageError, nearest
 from clearance.graph.dag import Dag
-from clearance.graph.model import encode
+from clearance.graph.model import encode, join
 from clearance.graph.origin import locate
 
 _loaded: set[str] = set()
@@ -107,7 +107,7 @@ def define(module: str, name: str, parameters: dict[str, Any]) -> bytes:
 
     Args:
         module: dotted name of the pipeline's module.
-        name: id or variable of the DAG; empty for the only one.
+        name: id or variable of the DAG; empty for the only one, `*` for a list of all.
         parameters: by name, as values or text.
 
     Returns:
@@ -123,6 +123,9 @@ def define(module: str, name: str, parameters: dict[str, Any]) -> bytes:
     if place is None or not (Path(place).absolute().is_relative_to(root) or _shipped(Path(place).absolute())):
         raise GraphError(f"the pipeline's module {module!r} hides one that is in use: rename the file")
     with user_errors(root):
+        if name == "*":
+            found = list(dags_of(loaded).values()) or [choose(loaded, "")]
+            return join(encode(one.graph(**parameters)) for one in found)
         return encode(choose(loaded, name).graph(**parameters))
 
 

@@ -6,11 +6,13 @@ Nodes are in topological order, so that a reader needs no recursion.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.firing import Firing
 from clearance.graph.schedule import Condition
 from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
@@ -34,7 +36,14 @@ class Items(msgspec.Struct, frozen=True, tag="items"):
     items: tuple[Binding, ...]
 
 
-Binding = Value | Result | Items
+class Element(msgspec.Struct, frozen=True, tag="element"):
+    """What a parameter of a mapped group is in one copy of it: the element that the copy was made for."""
+
+    group: str
+    name: str
+
+
+Binding = Value | Result | Items | Element
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,7 +62,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task in the graph.
+    """One task in the graph, or a mapped group, which has no function and of which a run makes copies.
 
     Attributes:
         id: unique in the graph.
@@ -61,7 +70,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         file: where it was defined, relative to the bundle.
         line: line of the definition.
         inputs: a binding for each filled parameter.
-        mapped: parameters that are mapped: one instance for each element (zipped, lengths must agree).
+        mapped: parameters that are mapped: one instance, or one copy of a group, for each element.
+        product: whether every combination of the mapped lists is meant; else they are zipped, lengths must agree.
+        copies: how many instances (copies of a group) may run at the same time; 0 means all.
+        group: id of the mapped group in which it stands; empty outside of every one.
         upstream: ids of every node that must finish first, in order.
         returns: qualified name of the annotated return type, for people and checks.
         retries: the retry policy.
@@ -73,6 +85,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         priority: higher goes first.
         expect: estimated seconds; 0 means unknown.
         trigger_rule: whether it runs, by how its upstream tasks ended: see `graph.trigger`.
+        outlets: URIs of the assets that its success writes.
+        concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
+        pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
         flow: its function is a flow, whose calls of tasks are steps.
         step: a task that the flow may call; it has an instance for each call.
     """
@@ -83,6 +98,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     line: int = 0
     inputs: dict[str, Binding] = {}
     mapped: dict[str, Binding] = {}
+    product: bool = False
+    copies: int = 0
+    group: str = ""
     upstream: tuple[str, ...] = ()
     returns: str = ""
     retries: RetryPolicy = RetryPolicy()
@@ -94,8 +112,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
+    concurrency: int = 0
+    pool: str = ""
+    pool_slots: int = 1
     flow: bool = False
     step: bool = False
+
+    @property
+    def is_group(self) -> bool:
+        """True for a mapped group."""
+        return not self.function
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -108,6 +135,10 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         doc: what the DAG is for.
         schedule: when it runs by itself; None when only somebody starts it.
         catchup: whether every interval that was missed is made up for, or the newest alone.
+        firing: how it takes what its schedule brings; None for the defaults.
+        max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
+        max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
+        priority: added to that of each task.
     """
 
     dag: str
@@ -116,10 +147,15 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     doc: str = ""
     schedule: Condition | None = None
     catchup: bool = False
+    firing: Firing | None = None
+    max_active_tasks: int = 0
+    max_active_runs: int = 0
+    priority: int = 0
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(Graph)
+_parts = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
 
 
 def encode(graph: Graph) -> bytes:
@@ -137,6 +173,16 @@ def decode(data: bytes) -> Graph:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GraphError(f"these bytes are no graph: {error}") from None
+
+
+def join(graphs: Iterable[bytes]) -> bytes:
+    """Returns the JSON list of graphs that `encode` wrote."""
+    return b"[" + b",".join(graphs) + b"]"
+
+
+def split(data: bytes) -> list[bytes]:
+    """Returns the graphs of a list that `join` wrote, or the one that `encode` wrote."""
+    return [bytes(part) for part in _parts.decode(data)] if data.startswith(b"[") else [data]
 
 
 def graph_digest(graph: Graph) -> Digest:

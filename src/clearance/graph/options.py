@@ -11,17 +11,20 @@ from clearance.errors import GraphError, nearest
 from clearance.graph.duration import seconds
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
+from clearance.graph.schedule import Asset
 from clearance.graph.trigger import DEFAULT, check_rule
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
+    "outlets", "concurrency", "pool", "pool_slots",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 _LONGEST_ID = 200
 _LARGEST_GANG = 4096
+MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ class Options:
     priority: int = 0
     expect: float = 0.0
     trigger_rule: str = DEFAULT
+    outlets: tuple[str, ...] = ()
+    concurrency: int = 0
+    pool: str = ""
+    pool_slots: int = 1
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -54,6 +61,15 @@ def check_id(value: Any, what: str = "task") -> str:
     return value
 
 
+def check_pool(value: Any) -> str:
+    """Returns the name of a pool if it is one.
+
+    Raises:
+        GraphError: anything but up to 200 letters, digits, `_`, `-` and `.`, a letter or `_` first.
+    """
+    return check_id(value, "pool")
+
+
 def check_isolation(value: Any) -> str:
     """Returns the isolation if it is one.
 
@@ -66,7 +82,12 @@ def check_isolation(value: Any) -> str:
     return str(value)
 
 
-def _whole(name: str, value: Any, least: int, most: int) -> int:
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """Returns the number if it is a whole one between these.
+
+    Raises:
+        GraphError: anything else.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise GraphError(f"{name} is {value!r}: write a whole number from {least} to {most}")
     return value
@@ -98,6 +119,15 @@ def _modules(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _outlets(value: Any) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, Asset) or not isinstance(value, list | tuple) else tuple(value)
+    for one in found:
+        if not isinstance(one, Asset):
+            mend = f"asset({one!r})" if isinstance(one, str) else "asset('s3://lake/a')"
+            raise GraphError(f"outlets holds {one!r}: write a list of assets, for example [{mend}]")
+    return tuple(dict.fromkeys(one.uri for one in found))
+
+
 def options(
     *,
     retries: int | Retry = 0,
@@ -109,6 +139,10 @@ def options(
     priority: int = 0,
     expect: float | str | None = None,
     trigger_rule: str = DEFAULT,
+    outlets: Asset | Iterable[Asset] = (),
+    concurrency: int | None = None,
+    pool: str = "",
+    pool_slots: int = 1,
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -122,10 +156,14 @@ def options(
         retries=_policy(retries),
         timeout=0.0 if timeout is None else seconds(timeout),
         resources=Resources().quantities() if resources is None else _quantities(resources),
-        gang=_whole("gang", gang, 1, _LARGEST_GANG),
+        gang=whole("gang", gang, 1, _LARGEST_GANG),
         preload=_modules(preload),
         isolation="" if isolation is None else check_isolation(isolation),
-        priority=_whole("priority", priority, -1000000, 1000000),
+        priority=whole("priority", priority, -MOST, MOST),
         expect=0.0 if expect is None else seconds(expect, "expect"),
         trigger_rule=check_rule(trigger_rule),
+        outlets=_outlets(outlets),
+        concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
+        pool=check_pool(pool) if pool else "",
+        pool_slots=whole("pool_slots", pool_slots, 1, MOST),
     )

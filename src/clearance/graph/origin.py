@@ -17,7 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ROOM = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_ROOMS = tuple(
+    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), room) + os.sep
+    for room in ("graph", "operators")
+)
 
 
 class Site(NamedTuple):
@@ -101,9 +104,12 @@ def origin_of(function: Callable[..., Any]) -> Origin:
 
 
 def call_site() -> tuple[Site, str]:
-    """Returns the nearest line outside this room on the call stack, and its file as this process sees it."""
+    """Returns the nearest line of a pipeline on the call stack, and its file as this process sees it.
+
+    This room and that of the operators, which make tasks, are none.
+    """
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_ROOM) and frame.f_back is not None:
+    while frame.f_code.co_filename.startswith(_ROOMS) and frame.f_back is not None:
         frame = frame.f_back
     filename = frame.f_code.co_filename
     return Site(bundle_path(frame.f_globals.get("__name__", "__main__"), filename), frame.f_lineno), filename

@@ -25,6 +25,7 @@ from clearance.errors import GraphError
 from clearance.graph.crontab import check_expression, next_fire, zone
 from clearance.graph.duration import seconds, written
 from clearance.graph.origin import call_site
+from clearance.types.written import Written
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_MISSED = 100
@@ -222,6 +223,10 @@ class Asset(Schedule, frozen=True, tag="asset"):
 
     def __str__(self) -> str:
         return f"asset({self.uri!r})"
+
+    def written(self, key: str | None = None) -> Written:
+        """Returns what a task returns to say that it has written this asset, or the partition `key` of it."""
+        return Written(self.uri, key)
 
 
 class AnyOf(Schedule, frozen=True, tag="any"):

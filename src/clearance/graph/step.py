@@ -9,7 +9,7 @@ from clearance.graph.annotations import element, show
 from clearance.graph.build import Declaration
 from clearance.graph.constants import NoConstant, plain
 from clearance.graph.definition import Definition
-from clearance.graph.model import Binding, Items, Result, Value
+from clearance.graph.model import Binding, Element, Items, Result, Value
 from clearance.graph.origin import call_site
 from clearance.graph.wiring import Joinable
 
@@ -52,6 +52,48 @@ class Step(Joinable):
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __call__ = _unknown
 
 
+class Item:
+    """A mapped parameter of a group, in the group's function: each copy has an element of its own; pass it to tasks."""
+
+    __slots__ = ("_group", "_name")
+
+    def __init__(self, group: Declaration, name: str) -> None:
+        self._group = group
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<{self._name} of {self._group.where}>"
+
+    def _unknown(self, *_: object) -> NoReturn:
+        raise GraphError(
+            f"{call_site()[0]}: {self._name!r} of {self._group.where} is another value in each copy: "
+            "map over it, or pass it to a task"
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith(("__", "_repr_", "_ipython")):
+            raise AttributeError(name)
+        self._unknown()
+
+    __bool__ = __len__ = __iter__ = __int__ = __float__ = __index__ = __str__ = __hash__ = _unknown
+    __getitem__ = __contains__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __format__ = _unknown
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __call__ = _unknown
+    __rshift__ = __rrshift__ = _unknown
+
+    def binding(self, definition: Definition) -> Element:
+        """Returns the binding of a parameter that it fills.
+
+        Raises:
+            GraphError: it is used outside of its group.
+        """
+        if not f"{definition.group}.".startswith(f"{self._group.id}."):
+            raise GraphError(
+                f"{call_site()[0]}: {self._name!r} of {self._group.where} is used outside of the group: "
+                "return what is made of it"
+            )
+        return Element(self._group.id, self._name)
+
+
 def bind(value: Any, annotation: Any, definition: Definition, upstream: dict[str, None], depth: int = 0) -> Binding:
     """Returns the binding of an argument: a step's result, a list that holds steps, or a constant.
 
@@ -70,6 +112,8 @@ def bind(value: Any, annotation: Any, definition: Definition, upstream: dict[str
         name = value.declare(definition).id
         upstream[name] = None
         return Result(name)
+    if isinstance(value, Item):
+        return value.binding(definition)
     if isinstance(value, Joinable):
         value_id = getattr(value, "id", "?")
         raise NoConstant(f"the task {value_id!r} itself is no value: call it, {value_id}(…), and pass its result")
@@ -95,7 +139,7 @@ def _holds_steps(items: Any, depth: int) -> bool:
         raise NoConstant(f"lists are nested deeper than {_DEPTH} levels")
     for item in items:
         kind = type(item)
-        if issubclass(kind, Joinable):
+        if issubclass(kind, (Joinable, Item)):
             return True
         if kind in (list, tuple) and _holds_steps(item, depth + 1):
             return True

@@ -7,7 +7,9 @@ returns a `Step`. Standing bare beside `>>` it is the node whose id is its name.
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -19,7 +21,7 @@ from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition, current
 from clearance.graph.duration import seconds as duration
 from clearance.graph.flowing import Future, caller
-from clearance.graph.model import Items, Value
+from clearance.graph.mapping import map_over, split_limit
 from clearance.graph.options import Options, check_id, options
 from clearance.graph.origin import Origin, Site, call_site, origin_of
 from clearance.graph.retry import Retry
@@ -55,6 +57,8 @@ class Task(Joinable, Generic[P, R]):
         name: str,
         fixed: Mapping[str, Any] | None = None,
         mapped: Mapping[str, Any] | None = None,
+        product: bool = False,
+        copies: int = 0,
     ) -> None:
         self.id = name
         self.function = function
@@ -63,6 +67,8 @@ class Task(Joinable, Generic[P, R]):
         self.signature = signature
         self._fixed = dict(fixed or {})
         self._mapped = dict(mapped or {})
+        self._product = product
+        self._copies = copies
         self.__wrapped__ = function
         self.__name__ = getattr(function, "__name__", name)
         self.__qualname__ = origin.name
@@ -80,7 +86,7 @@ class Task(Joinable, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         definition = current()
         if definition is not None:
-            return cast(R, self._step(definition, args, kwargs, {}))
+            return cast(R, self._step(definition, args, kwargs))
         if self._mapped:
             raise GraphError(f"{self.where} is mapped: a mapped task runs only in a dag")
         if caller() is not None:
@@ -130,7 +136,8 @@ class Task(Joinable, Generic[P, R]):
         """Runs the task once for each element of a list; several lists are zipped.
 
         Args:
-            **over: by parameter name: a list, a tuple, a range, or a step that returns a list.
+            **over: by parameter name: a list, a tuple, a range, or a step that returns a list. `concurrency`, where
+                no parameter is called so: how many of them may run at the same time.
 
         Returns:
             Inside an `@dag` function a step, whose result is the list of results; in a running flow that list; else
@@ -139,35 +146,49 @@ class Task(Joinable, Generic[P, R]):
         Raises:
             GraphError: nothing to map over, a value that is no list, or lists of different lengths.
         """
-        site = call_site()[0]
-        if not over:
-            raise GraphError(f"task {self.id!r} ({site}): map() needs a list, for example .map(lr=[1e-4, 1e-3])")
-        self._check_names(over, site)
-        definition = current()
-        if definition is not None:
-            return self._step(definition, (), {}, over)
-        if caller() is not None:
-            return self._each(over, site)
-        return self._copy(mapped=over)
+        return self._map(over, product=False)
 
-    def _each(self, over: Mapping[str, Any], site: Site) -> list[Any]:
+    def product(self, **over: Any) -> Any:
+        """Runs the task once for every combination of elements; as `map`, the last list varies fastest."""
+        return self._map(over, product=True)
+
+    def _map(self, over: Mapping[str, Any], product: bool) -> Any:
+        site = call_site()[0]
+        lists, copies = split_limit(over, self.signature.names)
+        if not lists:
+            raise GraphError(f"task {self.id!r} ({site}): map() needs a list, for example .map(lr=[1e-4, 1e-3])")
+        if self._mapped:
+            raise GraphError(f"task {self.id!r} ({site}) is mapped already: name every list in one .map or .product")
+        self._check_names(lists, site)
+        definition = current()
+        if definition is None and caller() is not None:
+            return self._each(lists, product, copies, site)
+        made = self._copy(mapped=lists, product=product, copies=copies)
+        return made if definition is None else made._step(definition, (), {})
+
+    def _each(self, over: Mapping[str, Any], product: bool, copies: int, site: Site) -> list[Any]:
         """Runs a step for each element of lists in a running flow, and returns what they return, in order."""
         for name, value in over.items():
             if not isinstance(value, (list, tuple, range)):
                 raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is mapped over what is no list")
-        if len({len(value) for value in over.values()}) > 1:
+        if not product and len({len(value) for value in over.values()}) > 1:
             counts = ", ".join(f"{name} has {len(value)}" for name, value in over.items())
             raise GraphError(f"task {self.id!r} ({site}): mapped lists differ in length: {counts}")
-        rows = [dict(zip(over, row, strict=True)) for row in zip(*over.values(), strict=True)]
-        return [future.result() for future in [self.submit(**row) for row in rows]]  # type: ignore[call-arg]
+        rows = itertools.product(*over.values()) if product else zip(*over.values(), strict=True)
+        found: list[Any] = []
+        begun: deque[Future] = deque()
+        for row in rows:
+            if copies and len(begun) == copies:
+                found.append(begun.popleft().result())
+            begun.append(self.submit(**dict(zip(over, row, strict=True))))  # type: ignore[call-arg]
+        return found + [future.result() for future in begun]
 
     def declare(self, definition: Definition) -> Declaration:
-        found = definition.bare.get(id(self))
+        found = definition.bare(self)
         if found is None:
-            found = (self, self._declaration(definition, (), {}, {}, self.origin.site))
-            definition.add(found[1])
-            definition.bare[id(self)] = found
-        return found[1]
+            found = self._declaration(definition, (), {}, self.origin.site)
+            definition.add_bare(self, found)
+        return found
 
     def _copy(
         self,
@@ -175,6 +196,8 @@ class Task(Joinable, Generic[P, R]):
         how: Options | None = None,
         fixed: Mapping[str, Any] | None = None,
         mapped: Mapping[str, Any] | None = None,
+        product: bool | None = None,
+        copies: int | None = None,
     ) -> Task[P, R]:
         return Task(
             self.function,
@@ -184,6 +207,8 @@ class Task(Joinable, Generic[P, R]):
             name or self.id,
             self._fixed if fixed is None else fixed,
             self._mapped if mapped is None else mapped,
+            self._product if product is None else product,
+            self._copies if copies is None else copies,
         )
 
     def _check_names(self, given: Iterable[str], site: Site) -> None:
@@ -196,10 +221,8 @@ class Task(Joinable, Generic[P, R]):
                 how = "fixed by .partial" if name in self._fixed else "mapped"
                 raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is {how} already")
 
-    def _step(
-        self, definition: Definition, args: Sequence[Any], kwargs: Mapping[str, Any], over: Mapping[str, Any]
-    ) -> Step:
-        declaration = self._declaration(definition, args, kwargs, over, call_site()[0])
+    def _step(self, definition: Definition, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Step:
+        declaration = self._declaration(definition, args, kwargs, call_site()[0])
         definition.add(declaration)
         return Step(declaration, definition)
 
@@ -208,27 +231,24 @@ class Task(Joinable, Generic[P, R]):
         definition: Definition,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        over: Mapping[str, Any],
         site: Site,
     ) -> Declaration:
         given = self._named_arguments(args, kwargs, site) if args else dict(kwargs)
         self._check_names(given, site)
         check_importable(self.origin, self.function, self.where)
-        declaration = Declaration(self.id, self.signature, self.origin.entry, site, self.origin.site, self.options)
+        declaration = Declaration(
+            definition.prefix + self.id, self.signature, self.origin.entry, site, self.origin.site, self.options,
+            group=definition.group, product=self._product, copies=self._copies,
+        )  # fmt: skip
         annotations = self.signature.annotations
         name = ""
         try:
             for name, value in {**self._fixed, **given}.items():
                 declaration.inputs[name] = bind(value, annotations[name], definition, declaration.upstream)
-            lengths = {}
-            for name, value in {**self._mapped, **over}.items():
-                lengths[name] = self._map_over(declaration, name, value, definition)
         except NoConstant as error:
             raise GraphError(f"{declaration.where}: parameter {name!r}: {error}") from None
-        known = {name: length for name, length in lengths.items() if length is not None}
-        if len(set(known.values())) > 1:
-            counts = ", ".join(f"{name} has {length}" for name, length in known.items())
-            raise GraphError(f"{declaration.where}: mapped lists differ in length: {counts}")
+        if self._mapped:
+            map_over(declaration, self._mapped, definition)
         return declaration
 
     def _named_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any], site: Site) -> dict[str, Any]:
@@ -240,24 +260,6 @@ class Task(Joinable, Generic[P, R]):
             if name in given:
                 raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is passed twice")
         return {**given, **kwargs}
-
-    def _map_over(self, declaration: Declaration, name: str, value: Any, definition: Definition) -> int | None:
-        """Binds a mapped parameter and returns the number of elements, or None where only the run will know."""
-        annotation = self.signature.annotations[name]
-        if isinstance(value, Step):
-            declaration.mapped[name] = bind(value, Any, definition, declaration.upstream)
-            return None
-        if isinstance(value, range):
-            value = list(value)
-        if not isinstance(value, (list, tuple)):
-            raise GraphError(
-                f"{declaration.where}: parameter {name!r} is mapped over {type(value).__qualname__}, which is no list: "
-                f"write .map({name}=[…]), or pass it without .map"
-            )
-        parts = [bind(item, annotation, definition, declaration.upstream) for item in value]
-        constants = [part.value for part in parts if isinstance(part, Value)]
-        declaration.mapped[name] = Value(constants) if len(constants) == len(parts) else Items(tuple(parts))
-        return len(parts)
 
 
 def check_importable(origin: Origin, function: Callable[..., Any], where: str) -> None:
@@ -295,6 +297,9 @@ def task(
     priority: int = 0,
     expect: float | str | None = None,
     trigger_rule: str = DEFAULT,
+    concurrency: int | None = None,
+    pool: str = "",
+    pool_slots: int = 1,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -308,7 +313,9 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
             `resources` (`Resources` or a dict, for each process), `gang` (number of processes), `preload`
             (modules imported once before forking), `isolation` (`process`, `worker`, `inline`), `priority`
             (higher goes first), `expect` (about how long it takes), `trigger_rule` (whether it runs, by how the
-            tasks before it ended: see `clearance.graph.trigger`).
+            tasks before it ended: see `clearance.graph.trigger`), `concurrency` (how many of it may run at the same
+            time, in all runs together), `pool` (a limit that tasks share by name: `clearance pool`), `pool_slots`
+            (how much of it each instance takes).
 
     Returns:
         A `Task`, or a decorator that makes one.

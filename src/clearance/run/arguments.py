@@ -1,78 +1,268 @@
-"""From bindings in the graph to arguments of an attempt: constants, upstream results, elements of maps."""
+"""From bindings in the graph to arguments of an attempt: constants, upstream results, elements of maps.
+
+A result of this turn is in memory and not yet in the database; an older one is in the database and may be in memory no
+more: both are looked at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from clearance.errors import GraphError
-from clearance.graph.model import Binding, Items, Value
-from clearance.run.instance import ActiveRun, Instance
-from clearance.types.artifact import Argument, Artifact, Listed, Literal, Stored
+from clearance.graph.model import Binding, Element, Items, Value
+from clearance.run.instance import LATER, ActiveRun, Instance
+from clearance.run.shape import Path
+from clearance.run.stored import Stored
+from clearance.types.artifact import Argument, Artifact, Listed, Literal
+from clearance.types.artifact import Stored as Kept
 
 Read = Callable[[Artifact], bytes]
+T = TypeVar("T")
+R = TypeVar("R")
 
 MAPPABLE = ("json", "msgpack")
+BYTES_AN_ELEMENT = 256
+_CHUNK = 512
+_GATHERED = 4
 
 
-def of(instance: Instance) -> dict[str, Argument]:
-    """Returns the arguments of an instance that is about to be launched."""
-    run = instance.run
-    arguments = {name: _resolve(run, binding) for name, binding in instance.spec.inputs.items()}
-    return arguments | instance.mapped
-
-
-def elements(instance: Instance, read: Read) -> list[dict[str, Argument]]:
-    """Returns the mapped arguments of every instance of a mapped node.
+class Arguments:
+    """Where arguments come from.
 
     Args:
-        instance: the node row.
         read: returns the serialised bytes of an artifact, verified.
-
-    Raises:
-        GraphError: a result that is no list, or lists of different lengths.
+        stored: what is committed; None where everything is in memory.
+        limit: how many elements a map may have; `BYTES_AN_ELEMENT` bytes for each may be read.
     """
-    run, node = instance.run, instance.spec
-    columns = {name: _elements(run, node.id, name, binding, read) for name, binding in node.mapped.items()}
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise GraphError(f"task {node.id!r} ({node.file}:{node.line}): mapped lists differ in length: {shown}")
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def __init__(self, read: Read, stored: Stored | None = None, limit: int = 1_000_000) -> None:
+        self._read = read
+        self._stored = stored
+        self._limit = limit
+
+    @property
+    def stored(self) -> Stored | None:
+        """What is committed; None where everything is in memory."""
+        return self._stored
+
+    def stored_in(self, run: ActiveRun, state: str) -> list[tuple[int, str, int, int]]:
+        """Returns node, scope, position and number of every committed row with a path that is in this state."""
+        return self._stored.rows_in(run.number, state) if self._stored else []
+
+    def of(self, instance: Instance) -> dict[str, Argument]:
+        """Returns the arguments of an instance that is about to be launched."""
+        return {
+            name: self._resolve(instance, binding) for name, binding in instance.spec.inputs.items()
+        } | instance.mapped
+
+    def elements(self, row: Instance) -> Sequence[dict[str, Argument]]:
+        """Returns the mapped arguments of every copy of a mapped task or group.
+
+        Raises:
+            GraphError: a result that is no list, lists of different lengths, or more elements than the limit.
+        """
+        node = row.spec
+        columns = {name: self._column(row, name, binding) for name, binding in node.mapped.items()}
+        where = f"{'group' if node.is_group else 'task'} {node.id!r} ({node.file}:{node.line})"
+        lengths = {name: len(column) for name, column in columns.items()}
+        total = math.prod(lengths.values()) if node.product else max(lengths.values())
+        if total > self._limit:
+            raise GraphError(
+                f"{where}: it is mapped over {total:,} elements, the limit is {self._limit:,}: "
+                "map over batches of them, or raise CLEARANCE_MAP_LIMIT"
+            )
+        if node.product:
+            return _Product(columns, total)
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise GraphError(f"{where}: mapped lists differ in length: {shown}")
+        return _Zipped(columns, total)
+
+    def _column(self, row: Instance, name: str, binding: Binding) -> Sequence[Argument]:
+        run = row.run
+        if isinstance(binding, Items):
+            return [self._resolve(row, item) for item in binding.items]
+        if isinstance(binding, Value):
+            return _Literals(binding.value)
+        where = f"task {row.spec.id!r}: parameter {name!r} is mapped over "
+        if isinstance(binding, Element):
+            where += f"{binding.name!r} of group {binding.group!r}, which is"
+            return self._listed(self._resolve(row, binding), where)
+        where += f"the result of {binding.task!r}, which is"
+        source = run.shape.index[binding.task]
+        path = row.path[: run.shape.common(source, row.node)]
+        if run.shape.levels(source) == len(path) + 1:
+            return _Results(self, run, source, path, self._length(run, source, path))
+        return self._listed(self._result(run, source, path), where)
+
+    def _listed(self, argument: Argument, where: str) -> Sequence[Argument]:
+        if isinstance(argument, Listed):
+            return argument.items
+        if isinstance(argument, Literal):
+            if not isinstance(argument.value, list):
+                raise GraphError(f"{where} {_kind(argument.value)}: return a list")
+            return _Literals(argument.value)
+        artifact = argument.artifact
+        if artifact.serializer not in MAPPABLE:
+            raise GraphError(f"{where} a {artifact.type} ({artifact.serializer}): return a list of plain values")
+        if artifact.size > self._limit * BYTES_AN_ELEMENT:
+            raise GraphError(
+                f"{where} {artifact.size:,} bytes long, the limit is {self._limit * BYTES_AN_ELEMENT:,}: "
+                "map over batches, store large elements as files, or raise CLEARANCE_MAP_LIMIT"
+            )
+        data = self._read(artifact)
+        value = msgspec.json.decode(data) if artifact.serializer == "json" else msgspec.msgpack.decode(data)
+        if not isinstance(value, list):
+            raise GraphError(f"{where} a {artifact.type}: return a list")
+        return _Literals(value)
+
+    def _resolve(self, instance: Instance, binding: Binding) -> Argument:
+        run = instance.run
+        if isinstance(binding, Value):
+            return Literal(binding.value)
+        if isinstance(binding, Items):
+            return Listed(tuple(self._resolve(instance, item) for item in binding.items))
+        if isinstance(binding, Element):
+            group = run.shape.index[binding.group]
+            depth = run.shape.depth(group)
+            return run.expansions[group, instance.path[:depth]].elements[instance.path[depth]][binding.name]
+        source = run.shape.index[binding.task]
+        return self._result(run, source, instance.path[: run.shape.common(source, instance.node)])
+
+    def _result(self, run: ActiveRun, node: int, path: Path) -> Argument:
+        """Returns the result of a row: an artifact, or the list of those of its copies."""
+        if run.shape.levels(node) > len(path):
+            return self._gather(run, node, path)
+        row = run.get(node, path)
+        assert row is not None
+        if row.result is LATER:
+            row.result = self._stored.artifact(run.number, row.number) if self._stored else None
+        return _kept(row.result)
+
+    def _gather(self, run: ActiveRun, node: int, path: Path) -> Listed:
+        if (known := run.gathered.get((node, path))) is not None:
+            return known
+        found: dict[Path, Artifact | None] = {}
+        if self._stored is not None:
+            found.update(
+                (at, result) for at, result in self._stored.results(run.number, node) if at[: len(path)] == path
+            )
+        for (other, at), row in run.rows.items():
+            if other == node and at[: len(path)] == path and row.result is not LATER:
+                found[at] = row.result
+        made = nested(found, path, run.shape.levels(node), _kept, lambda items: Listed(tuple(items)))
+        assert isinstance(made, Listed)
+        while len(run.gathered) >= _GATHERED:
+            del run.gathered[next(iter(run.gathered))]
+        run.gathered[node, path] = made
+        return made
+
+    def _length(self, run: ActiveRun, node: int, path: Path) -> int:
+        """How many copies the row of a node had."""
+        around = (*run.shape.chain[node], node)[len(path)]
+        if (expansion := run.expansions.get((around, path))) is not None:
+            return expansion.total
+        return sum(self._stored.counts(run.number, node, path).values()) if self._stored else 0
+
+    def some(self, run: ActiveRun, node: int, path: Path, first: int) -> list[Argument]:
+        """Returns the results of up to `_CHUNK` copies of a row from index `first`."""
+        last = first + _CHUNK - 1
+        stored = self._stored.some_results(run.number, node, path, first, last) if self._stored else {}
+        made = []
+        for position in range(first, last + 1):
+            row = run.rows.get((node, (*path, position)))
+            result = stored.get(position) if row is None or row.result is LATER else row.result
+            made.append(_kept(result))
+        return made
 
 
-def _elements(run: ActiveRun, task: str, name: str, binding: Binding, read: Read) -> list[Argument]:
-    if isinstance(binding, Items):
-        return [_resolve(run, item) for item in binding.items]
-    if isinstance(binding, Value):
-        return [Literal(value) for value in binding.value]
-    source = run.index[binding.task]
-    if source in run.expanded:
-        return [_stored(instance.result) for instance in run.expanded[source]]
-    artifact = run.nodes[source].result
-    where = f"task {task!r}: parameter {name!r} is mapped over the result of {binding.task!r}, which is"
-    if artifact is None:
-        raise GraphError(f"{where} None: return a list")
-    if artifact.serializer not in MAPPABLE:
-        raise GraphError(f"{where} a {artifact.type} ({artifact.serializer}): return a list of plain values")
-    data = read(artifact)
-    value = msgspec.json.decode(data) if artifact.serializer == "json" else msgspec.msgpack.decode(data)
-    if not isinstance(value, list):
-        raise GraphError(f"{where} a {artifact.type}: return a list")
-    return [Literal(item) for item in value]
+class _Literals(Sequence[Argument]):
+    """Plain values, each an argument when it is asked for."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, position: Any) -> Any:
+        return Literal(self._values[position])
 
 
-def _resolve(run: ActiveRun, binding: Binding) -> Argument:
-    if isinstance(binding, Value):
-        return Literal(binding.value)
-    if isinstance(binding, Items):
-        return Listed(tuple(_resolve(run, item) for item in binding.items))
-    source = run.index[binding.task]
-    if run.graph.nodes[source].mapped:
-        return Listed(tuple(_stored(instance.result) for instance in run.expanded.get(source, ())))
-    return _stored(run.nodes[source].result)
+class _Results(Sequence[Argument]):
+    """The results of the copies of a row, read some at a time."""
+
+    def __init__(self, source: Arguments, run: ActiveRun, node: int, path: Path, length: int) -> None:
+        self._source = source
+        self._of = (run, node, path)
+        self._length = length
+        self._first = 0
+        self._chunk: list[Argument] = []
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, position: Any) -> Any:
+        if not self._first <= position < self._first + len(self._chunk):
+            self._first = position - position % _CHUNK
+            self._chunk = self._source.some(*self._of, self._first)
+        return self._chunk[position - self._first]
 
 
-def _stored(artifact: Artifact | None) -> Argument:
-    return Literal(None) if artifact is None else Stored(artifact)
+class _Zipped(Sequence[dict[str, Argument]]):
+    def __init__(self, columns: dict[str, Sequence[Argument]], total: int) -> None:
+        self._columns = columns
+        self._total = total
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __getitem__(self, position: Any) -> Any:
+        return {name: column[position] for name, column in self._columns.items()}
+
+
+class _Product(_Zipped):
+    """Every combination; the last list varies fastest."""
+
+    def __getitem__(self, position: Any) -> Any:
+        made = {}
+        for name, column in reversed(self._columns.items()):
+            position, rest = divmod(position, len(column))
+            made[name] = column[rest]
+        return dict(reversed(made.items()))
+
+
+def nested(
+    found: Mapping[Path, T], path: Path, levels: int, leaf: Callable[[T], R], branch: Callable[[list[R]], R]
+) -> R:
+    """Puts results together in lists of lists, in the order of their paths.
+
+    Args:
+        found: what there is at each path, rows that stand for others included.
+        path: of the row that stands for all of it.
+        levels: length of the path of what really ran.
+        leaf: makes a value of what was found.
+        branch: makes a value of a list of values.
+    """
+    copies: dict[Path, list[Path]] = {path: []}
+    for at in sorted(found):  # what stands for others comes before them
+        if len(at) > len(path) and at[:-1] in copies:
+            copies[at[:-1]].append(at)
+            if len(at) < levels:
+                copies[at] = []
+    lists: dict[Path, R] = {}
+    for at in sorted(copies, key=len, reverse=True):
+        lists[at] = branch([lists[one] if one in copies else leaf(found[one]) for one in copies[at]])
+    return lists[path]
+
+
+def _kept(artifact: Artifact | None) -> Argument:
+    return Literal(None) if artifact is None else Kept(artifact)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

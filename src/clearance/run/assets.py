@@ -97,11 +97,18 @@ class Assets:
     Args:
         database: where they are remembered.
         epoch: of the lease that the caller holds.
+        joined: writes go into a transaction that the caller commits (`Database.enter`), not into one a call. Whoever
+            loses a race then gets `Stale`, and must take the whole turn back.
+        others: returns how many runs of a DAG go on that no event has started, and that count for `max_active`.
     """
 
-    def __init__(self, database: Database, epoch: int) -> None:
+    def __init__(
+        self, database: Database, epoch: int, joined: bool = False, others: Callable[[str], int] = lambda _: 0
+    ) -> None:
         self._database = database
         self._epoch = epoch
+        self._joined = joined
+        self._others = others
 
     def subscribe(self, subscription: Subscription) -> None:
         """Declares what a DAG waits for; the same again changes nothing.
@@ -139,7 +146,7 @@ class Assets:
         Raises:
             GraphError: no name or URI of an asset.
         """
-        check_asset(asset)
+        asset = check_asset(asset)
         return self._settled(lambda: self._emit(asset, now, key, source))
 
     def finish(self, number: int, now: float) -> list[Requested]:
@@ -161,7 +168,7 @@ class Assets:
         """Remembers the id of the run that was made of a request; it is set once."""
         batch = Batch(ORDER)
         batch.guard("asset_run_start", run, number)
-        self._apply(batch)
+        self._settled(lambda: self._apply(batch))
 
     def pause(self, name: str, now: float) -> list[Requested]:
         """A subscription shall not fire; ignored before it exists. Returns the runs of others that are due."""
@@ -185,6 +192,10 @@ class Assets:
             return self._look(turn, {name}, resumed=name)
 
         return self._settled(write)
+
+    def look(self, name: str, now: float) -> list[Requested]:
+        """There may be room for a run of this subscription. Returns the runs that start."""
+        return self._settled(lambda: self._look(self._turn(now), {name}))
 
     def tick(self, now: float) -> list[Requested]:
         """Time has passed. Returns the runs of the subscriptions whose debounce has ended."""
@@ -213,6 +224,9 @@ class Assets:
 
     def _settled(self, write: Callable[[], T]) -> T:
         """Reads, decides and writes; again, where another writer was first."""
+        if self._joined:
+            self._database.enter(self._epoch)
+            return write()
         for left in reversed(range(_TRIES)):
             try:
                 return write()
@@ -222,7 +236,9 @@ class Assets:
         raise AssertionError
 
     def _apply(self, batch: Batch) -> None:
-        if batch:
+        if batch and self._joined:
+            self._database.put(batch)
+        elif batch:
             self._database.apply(batch, epoch=self._epoch)
 
     def _turn(self, now: float) -> _Turn:
@@ -291,8 +307,11 @@ class Assets:
         touched = set(names)
         due = {name for (name,) in self._database.rows("asset_subscriptions_due", turn.now)}
         for name in sorted((touched | due) - {without}):
-            row = self._row(name)
-            active = self._database.rows("asset_run_active", name)[0][0] - (name == ended)
+            found = self._database.rows("asset_subscription_get", name)
+            if not found:
+                continue  # it waits for nothing any more; this was the end of one of its runs
+            row = _Row(*found[0])
+            active = self._database.rows("asset_run_active", name)[0][0] - (name == ended) + self._others(name)
             paused = bool(row.paused) and name != resumed
             inbox = Inbox(row.subscription, active, paused, partial(self._fired, name))
             self._rest(turn, row, inbox, event if name in touched else None)

@@ -10,24 +10,31 @@ import time
 
 from clearance.errors import ClearanceError
 from clearance.run import lease
-from clearance.run.embedded import Leading, opened, try_to_lead
+from clearance.run.embedded import RACES, Leading, opened, try_to_lead
 from clearance.settings import load
+from clearance.store.database import Stale
 
 
 def main() -> int:
     """Leads until nothing is wanted, or until SIGTERM; returns the exit code."""
     settings = load()
     with opened(settings) as database:
-        deadline = time.monotonic() + lease.SECONDS
-        while not isinstance(taken := try_to_lead(settings, database), int):
-            if time.monotonic() > deadline:
-                return 0
-            time.sleep(0.02)
-        leading = Leading(settings, database, taken)
-        with leading as loop:
-            loop.handle_signals()
-            loop.run(lambda: bool(loop.signals) or not leading.controller.busy)
-            leading.keep = leading.controller.busy
+        for left in reversed(range(RACES)):
+            deadline = time.monotonic() + lease.SECONDS
+            while not isinstance(taken := try_to_lead(settings, database), int):
+                if time.monotonic() > deadline:
+                    return 0
+                time.sleep(0.02)
+            leading = Leading(settings, database, taken)
+            try:
+                with leading as loop:
+                    loop.handle_signals()
+                    loop.run(lambda: bool(loop.signals) or not leading.controller.busy)  # noqa: B023
+                    leading.keep = leading.controller.busy
+                break
+            except Stale:
+                if not left:
+                    raise
     return 0
 
 

@@ -6,13 +6,12 @@ for the attempt and names its rule; what is held names who holds it. `clearance 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 
-from clearance.cluster import Ask, Decision, Scheduler
-from clearance.run.instance import Instance
+from clearance.cluster import Ask, Decision, Limit, Scheduler
+from clearance.run.expansion import Expansion
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.shape import Path, text
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,43 +57,79 @@ def decode(text: str) -> Record | None:
     return _decoder.decode(text) if text else None
 
 
-Judge = Callable[[Instance, dict[str, Any]], Verdict]
-
-
 class Desks:
     """Both desks as the controller asks them.
 
     Args:
         scheduler: the capacity desk.
-        judge: the trust desk: says whether the inputs of an instance may be used.
     """
 
-    def __init__(self, scheduler: Scheduler, judge: Judge) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self._judge = judge
         self._trust: dict[str, Verdict] = {}
 
     @staticmethod
-    def ask_of(instance: Instance) -> Ask:
+    def id_of(instance: Instance) -> str:
+        """Returns the id of what an instance asks."""
+        return f"{instance.run.key}.{instance.number}"
+
+    def ask_of(self, instance: Instance) -> Ask:
         """Returns what an instance asks of the capacity desk."""
-        spec = instance.spec
+        spec, run = instance.spec, instance.run
         return Ask(
-            id=f"{instance.run.key}.{instance.number}",
+            id=self.id_of(instance),
             resources=spec.resources,
             members=spec.gang,
-            priority=spec.priority,
-            label=f"{instance.run.id} {instance.label}",
+            priority=spec.priority + run.graph.priority,
+            label=f"{run.id} {instance.label}",
+            limits=_limits(instance),
+            order=self._order(instance.within[0], instance.path) if instance.within else (),
         )
 
-    def request(self, instance: Instance, arguments: dict[str, Any], now: float) -> bool:
-        """Asks both desks; returns False when one denied, with the record set on the instance."""
-        trust = self._judge(instance, arguments)
+    def copy_ask(self, run: ActiveRun, expansion: Expansion, position: int) -> Ask:
+        """Returns what the next copy of a group asks that limits how many copies are open."""
+        spec = run.graph.nodes[expansion.node]
+        path = (*expansion.path, position)
+        first = run.expansions[run.shape.around(expansion.node, 0), ()]
+        return Ask(
+            id=f"copy:{run.key}.{expansion.node}.{text(path)}",
+            resources={},
+            priority=run.graph.priority,
+            label=f"{run.id} {spec.id}[{text(path)}]",
+            limits=(_map_limit(run, spec.id, spec.copies, expansion.path),),
+            order=self._order(first, path),
+        )
+
+    @staticmethod
+    def run_ask(run: ActiveRun) -> Ask | None:
+        """Returns what a run asks of a DAG that limits how many of them go on; None where it does not.
+
+        Runs of a backfill keep to its own concurrency, and do not count.
+        """
+        graph = run.graph
+        if not graph.max_active_runs or (run.cause is not None and run.cause.backfill):
+            return None
+        limit = Limit(f"max_active_runs of {graph.dag}", 1, graph.max_active_runs)
+        return Ask(f"run:{run.key}", {}, priority=graph.priority, label=run.id, limits=(limit,))
+
+    def _order(self, first: Expansion, path: Path) -> tuple[int, ...]:
+        """Copies of one map go in their order, before whatever arrived after the map."""
+        if not first.arrival:
+            first.arrival = self.scheduler.arrive()
+        return (first.arrival, *path)
+
+    def request(self, instance: Instance, trust: Verdict, now: float) -> bool:
+        """Asks the capacity desk if the trust desk allows it.
+
+        Returns:
+            False when one of them denied, with the record set on the instance.
+        """
         if trust.verdict == "denied":
-            instance.clearance = _text(Record("denied", now, trust=trust))
+            instance.clearance = _stored(Record("denied", now, trust=trust))
             return False
         ask = self.ask_of(instance)
         if denial := self.scheduler.submit(ask):
-            instance.clearance = _text(Record("denied", now, _verdict(denial), trust))
+            instance.clearance = _stored(Record("denied", now, _verdict(denial), trust))
             return False
         self._trust[ask.id] = trust
         return True
@@ -102,26 +137,54 @@ class Desks:
     def granted(self, instance: Instance, decision: Decision, now: float) -> None:
         """Records a grant on the instance."""
         trust = self._trust.pop(decision.id, None)
-        instance.clearance = _text(Record("granted", now, _verdict(decision), trust))
+        instance.clearance = _stored(Record("granted", now, _verdict(decision), trust))
 
     def held(self, instance: Instance, decision: Decision, now: float) -> None:
         """Records on the instance that it waits, and for whom."""
         trust = self._trust.get(decision.id)
-        instance.clearance = _text(Record("held", now, _verdict(decision), trust))
+        instance.clearance = _stored(Record("held", now, _verdict(decision), trust))
 
     def release(self, instance: Instance) -> None:
         """Gives back what the instance holds or waits for."""
-        id = f"{instance.run.key}.{instance.number}"
+        id = self.id_of(instance)
         self._trust.pop(id, None)
         self.scheduler.release(id)
 
 
-def denial(text: str, reason: str, now: float) -> str:
+def pool_limit(name: str) -> str:
+    """Returns the name of the limit that a pool is."""
+    return f"pool {name}"
+
+
+def _limits(instance: Instance) -> tuple[Limit, ...]:
+    """Returns what an instance takes besides room on a node."""
+    spec, run = instance.spec, instance.run
+    graph = run.graph
+    if not (spec.pool or spec.concurrency or spec.copies or graph.max_active_tasks):
+        return ()
+    found = []
+    if graph.max_active_tasks:
+        found.append(Limit(f"max_active_tasks of {run.id}", 1, graph.max_active_tasks))
+    if spec.concurrency:
+        found.append(Limit(f"concurrency of {graph.dag} {spec.id}", 1, spec.concurrency))
+    if spec.copies:
+        found.append(_map_limit(run, spec.id, spec.copies, instance.path[:-1]))
+    if spec.pool:
+        found.append(Limit(pool_limit(spec.pool), spec.pool_slots))
+    return tuple(found)
+
+
+def _map_limit(run: ActiveRun, task: str, size: int, path: Path) -> Limit:
+    place = f"[{text(path)}]" if path else ""
+    return Limit(f"concurrency of the map {run.id} {task}{place}", 1, size)
+
+
+def denial(stored: str, reason: str, now: float) -> str:
     """Returns a stored record with the trust desk's denial in place of what it said before."""
-    record = decode(text)
+    record = decode(stored)
     capacity = record.capacity if record else None
     rule, _, why = reason.partition(": ")
-    return _text(Record("denied", now, capacity, Verdict("denied", why or reason, rule if why else "")))
+    return _stored(Record("denied", now, capacity, Verdict("denied", why or reason, rule if why else "")))
 
 
 def _verdict(decision: Decision) -> Verdict:
@@ -129,5 +192,5 @@ def _verdict(decision: Decision) -> Verdict:
     return Verdict(decision.verdict, decision.reason, nodes=nodes, blockers=decision.blockers)
 
 
-def _text(record: Record) -> str:
+def _stored(record: Record) -> str:
     return _encoder.encode(record).decode()

@@ -14,29 +14,37 @@ import heapq
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from clearance.cluster import Scheduler
+from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import UsageError, nearest
+from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
-from clearance.run import arguments, recovery, rows
+from clearance.run import recovery, rows
+from clearance.run.admission import Admission
+from clearance.run.approvals import Approvals
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.clearing import Choice
+from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
+from clearance.run.stored import Stored
+from clearance.run.triggers import Triggers
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 SKIP = "clearance.errors.Skip"
+GRANTS, STEP = 2000, 500
 Listener = Callable[[list[Happened]], None]
 _failures = msgspec.json.Encoder()
 
@@ -87,18 +95,24 @@ class Controller:
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
         self.ledger = Ledger(database, epoch, clock)
-        self.evidence = Evidence(settings, self._stored_envelope)
-        self.machine = Machine(self.evidence.read)
+        self.stored = Stored(database)
+        self.evidence = Evidence(settings, self._stored_envelope, self.stored)
+        self.machine = Machine(self.evidence.arguments, admits=True)
         self.scheduler = Scheduler()
         for node in engine.nodes():
             self.scheduler.add_node(node.name, node.capacity)
-        self.desks = Desks(self.scheduler, self._judge)
+        self.desks = Desks(self.scheduler)
+        self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
+        self.deferrals = Deferrals(self)
+        self.approvals = Approvals(self)
+        self.triggers = Triggers(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
+        self._judging: dict[Instance, Iterator[Verdict | None]] = {}
         self._retries: list[tuple[float, int, Instance]] = []
         self._launches: list[Launch] = []
         self._done: list[str] = []
@@ -106,6 +120,7 @@ class Controller:
         self._numbers = int(database.rows("run_highest")[0][0])
         self._counts: dict[str, int] = {}
         self._serial = 0
+        self._more = False
 
     # -- asked from outside ------------------------------------------------------------------------------------------
 
@@ -119,6 +134,7 @@ class Controller:
             UsageError: the id belongs to a run of other code or parameters, or is no valid id.
         """
         graph = model.decode(submission.graph)
+        self.admission.check(graph)
         version = recovery.version_digest(submission.graph, submission.bundle)
         if submission.run_id:
             recovery.check_run_id(submission.run_id)
@@ -132,27 +148,39 @@ class Controller:
                 return found.id, False
         now = self.clock()
         id = submission.run_id or self._next_id(graph.dag)
+        self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
+        self.begin(id, graph, version, submission.bundle, submission.principal)
+        return id, True
+
+    def begin(
+        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
+    ) -> None:
+        """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
+        now = self.clock()
         lock = self.evidence.environment()
         self._numbers += 1
         run = ActiveRun(
-            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=submission.bundle,
-            graph=graph, principal=submission.principal, environment=lock.digest,
+            number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=bundle,
+            graph=graph, principal=principal, environment=lock.digest, cause=cause,
         )  # fmt: skip
+        self.admission.ask(run)
         ledger = self.ledger
         ledger.add("environment_add", lock.digest, lock.text)
-        ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         ledger.add(
-            "run_add", run.number, run.key, id, graph.dag, version, RunState.RUNNING,
-            rows.json_text(graph.parameters), submission.principal, lock.digest, now,
+            "run_add", run.number, run.key, id, graph.dag, version, run.state,
+            rows.json_text(graph.parameters), principal, lock.digest, now,
         )  # fmt: skip
-        for instance in run.nodes:
-            ledger.add_instance(instance, now)
+        self.machine.changes.added.extend(run.nodes)
         self.runs[id] = run
-        ledger.tell_of(now, run, None, "created", {"dag": graph.dag, "tasks": len(run.nodes)})
+        told: dict[str, Any] = {"dag": graph.dag, "tasks": len(run.nodes)}
+        if cause is not None:
+            ledger.add_cause(run, cause)
+            told["cause"] = cause.kind
+        ledger.tell_of(now, run, None, "created", told)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
+        self.triggers.prepare(run)
         self.machine.begin(run)
-        return id, True
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
         """Goes on with a run: everything that did not succeed is done again.
@@ -167,28 +195,33 @@ class Controller:
         Raises:
             UsageError: no such run or task, or a named task has succeeded.
         """
+        self._settle()
+        active = id in self.runs
         run = self.runs.get(id) or self._load(id)
-        chosen: list[Instance] = []
-        for label in tasks or ():
-            instance = run.find(label)
-            if instance is None:
-                near = nearest(label, [each.label for each in run.instances()])
-                raise UsageError(f"run {id!r} has no task {label!r}{near}; `clearance runs show {id}` lists them")
-            if not instance.state.finished or instance.state is TaskState.SUCCESS:
-                raise UsageError(
-                    f"{id} {label} is {instance.state}: only failed, skipped or cancelled tasks are retried"
-                )
-            chosen.extend([instance, *run.expanded.get(instance.node, ())] if instance.position < 0 else [instance])
-        if tasks is None and id not in self.runs:
-            chosen = run.instances()
-        if not any(each.state.finished and each.state is not TaskState.SUCCESS for each in chosen):
+        choices = [self._choice(run, label) for label in tasks or ()]
+        if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
-        if id not in self.runs:
+        if not active:
             self.runs[id] = run
             old = recovery.state_of(self.database, run.number)
-            self.ledger.change_run(run.number, RunState.RUNNING, None, old)
-            self.ledger.tell_of(self.clock(), run, None, RunState.RUNNING, {"resumed": True})
-        self.machine.clear(run, chosen)
+            self.admission.ask(run)
+            self.ledger.change_run(run.number, run.state, None, old)
+            self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
+        cleared = self.machine.clear(run, None if tasks is None else choices)
+        changes = self.machine.take()
+        self.machine.changes.ready, changes.ready = changes.ready, []
+        self._commit(self.clock(), changes)  # what is opened again is read from the database
+        return cleared > 0
+
+    def set_pool(self, name: str, slots: int | None) -> bool:
+        """Sets how many slots a pool has, or takes it away; False when there is nothing to change."""
+        if self.admission.pools.get(name) == slots:
+            return False
+        if slots is None:
+            self.ledger.add("pool_remove", name)
+        else:
+            self.ledger.add("pool_put", name, slots)
+        self.admission.set_pool(name, slots)
         return True
 
     def cancel(self, id: str) -> bool:
@@ -201,21 +234,36 @@ class Controller:
         if run is None:
             recovery.known(self.database, id)
             return False
+        self.admission.cancel(run)
         for instance in self.machine.cancel(run):
             self._cancels.append(instance.attempt)
         for instance in run.instances():
             if instance.state is TaskState.CANCELLED:
                 self.desks.release(instance)
-                self._asking.pop(self.desks.ask_of(instance).id, None)
+                self._asking.pop(self.desks.id_of(instance), None)
+                self.deferrals.forget(instance)
         return True
+
+    def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
+        """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""
+        return self.deferrals.wake(kind, key, payload)
+
+    def submit_defined(self, graph: bytes, run_id: str, dag: str, by: ActiveRun) -> None:
+        """Starts the run that a task of the run `by` asked for, on the newest version of the DAG.
+
+        Raises:
+            UsageError: the id belongs to a run of other code or parameters.
+        """
+        bundle, module = self.database.rows("version_newest", dag)[0]
+        self.submit(Submission(graph=graph, bundle=bundle, module=module, run_id=run_id, principal=by.principal))
 
     def why(self, id: str, label: str) -> dict[str, Any] | None:
         """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""
         run = self.runs.get(id)
         instance = run.find(label) if run else None
-        if instance is None or instance.state is not TaskState.AWAITING_CLEARANCE:
+        if run is None or instance is None or instance.state is not TaskState.AWAITING_CLEARANCE:
             return None
-        decision = self.scheduler.explain(self.desks.ask_of(instance).id)
+        decision = self.admission.why(run) or self.scheduler.explain(self.desks.id_of(instance))
         if decision is None:
             return None
         names = [self._label_of(blocker) for blocker in decision.blockers]
@@ -232,7 +280,7 @@ class Controller:
     @property
     def busy(self) -> bool:
         """True while a run is active or a service is wanted."""
-        return bool(self.runs) or self.services.wanted
+        return bool(self.runs) or self.services.wanted or self.triggers.pending
 
     # -- the turn ----------------------------------------------------------------------------------------------------
 
@@ -242,9 +290,10 @@ class Controller:
         now = self.clock()
         running = {started.attempt: started for started in snapshot.running}
         finished = {event.attempt: event for event in snapshot.finished}
-        for run in recovery.unfinished_runs(self.database, self.evidence.read):
+        for run in recovery.unfinished_runs(self.database, self.evidence.arguments):
             self.runs[run.id] = run
-            attempts = {(row.number, row.epoch): row for row in rows.attempt_rows(self.database, run.number)}
+            self.admission.restore(run)
+            attempts = {(row.number, row.epoch): row for row in rows.attempts_begun(self.database, run.number)}
             for instance in run.instances():
                 if row := attempts.get((instance.number, instance.epoch)):
                     self.ledger.recall(instance.attempt, row)
@@ -269,6 +318,13 @@ class Controller:
         Raises:
             LeaseLost: another controller leads.
         """
+        try:
+            return self._turn()
+        except BaseException:
+            self.database.abandon()
+            raise
+
+    def _turn(self) -> float:
         now = self.clock()
         for event in self.engine.observe():
             self._observe(event, now)
@@ -276,9 +332,13 @@ class Controller:
             _, _, instance = heapq.heappop(self._retries)
             if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
                 self.machine.wake(instance)
+        self.deferrals.fire(now)
         self.services.reconcile(now)
+        self.triggers.turn(now)
         self._commit(now, self._clear(now))
-        due = [self.ledger.due, self.services.due]
+        if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
+            return 0.0
+        due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -287,7 +347,8 @@ class Controller:
         if isinstance(event, EngineLost):
             self._lost(event, now)
         elif isinstance(event, Defined):
-            self.defined(event)
+            if not self.deferrals.defined(event):
+                self.defined(event)
         elif isinstance(event, Started | Ready | Finished):
             if event.attempt in self.services.attempts:
                 self.services.observe(event, now)
@@ -329,6 +390,9 @@ class Controller:
             self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
         elif event.outcome in ("evicted", "lost"):
             self.machine.again(instance)
+        elif failure is not None and DEFER in failure.bases:
+            row.outcome, row.failure = "deferred", ""
+            self.deferrals.take(instance, failure, started, now)
         elif failure is not None and SKIP in failure.bases:
             self.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)
         else:
@@ -346,7 +410,12 @@ class Controller:
         self.complete(instance, result, started, now)
 
     def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
-        """Ends an instance with success: its result is stored and attested in the same transaction."""
+        """Ends an instance with success: result, attestation and events of assets are in the same transaction."""
+        try:
+            written = self.triggers.written(instance, result)
+        except (ClearanceError, msgspec.MsgspecError) as error:
+            self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
+            return
         if result is not None:
             self.ledger.add(
                 "artifact_add", instance.run.number, instance.number, result.digest,
@@ -355,6 +424,8 @@ class Controller:
             for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
                 self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
+        if written:
+            self.triggers.wrote(instance, written, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""
@@ -365,6 +436,7 @@ class Controller:
             failure = Failure("lost", event.reason)
             self._on_finished(instance, Finished(key, "lost", failure=failure), now)
         self.services.lost(now)
+        self.deferrals.lost()
         for run in self.runs.values():
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
 
@@ -373,42 +445,126 @@ class Controller:
         self.ledger.tell(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
 
     def _clear(self, now: float) -> Changes:
-        """Sends whatever is ready to both desks, and takes what they grant."""
-        ready = self.machine.changes.ready
-        fresh: list[Instance] = []
-        position = 0
-        while position < len(ready):
-            instance = ready[position]
-            position += 1
+        """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
+        held = self._judge(list(self._judging.items()), now)
+        left = GRANTS
+        while True:
+            for run in self.runs.values():
+                if run.filling:
+                    self.admission.fill(run)
+            held += self._ask(now)
+            granted = self.scheduler.step(min(left, STEP))
+            for decision in granted:
+                self._granted(decision, now)
+            left -= len(granted)
+            if not granted or left <= 0:
+                break
+        for instance in held:
+            if instance.state is TaskState.AWAITING_CLEARANCE:
+                decision_now = self.scheduler.explain(self.desks.id_of(instance))
+                if decision_now is not None:
+                    self.desks.held(instance, decision_now, now)
+        changes = self.machine.take()
+        for closed in changes.closed:
+            self.admission.close(*closed)
+        for run, _ in changes.ended:
+            self.admission.end(run)
+        self._more = bool(granted or changes.closed or changes.ended or self._judging)
+        return changes
+
+    def _ask(self, now: float) -> list[Instance]:
+        """Asks both desks for what is ready; returns who waits for the capacity desk now."""
+        waiting: list[Instance] = []
+        while ready := self.machine.changes.ready:
+            self.machine.changes.ready = []
+            for instance in ready:
+                if instance.state is not TaskState.AWAITING_CLEARANCE:
+                    continue
+                if instance.run.state is RunState.QUEUED:
+                    instance.run.parked.append(instance)
+                else:
+                    judging = self.evidence.judge(instance, self.evidence.arguments.of(instance))
+                    waiting += self._judge([(instance, judging)], now)
+        return waiting
+
+    def _judge(self, judging: list[tuple[Instance, Iterator[Verdict | None]]], now: float) -> list[Instance]:
+        """Lets the trust desk look at some more inputs, and asks for what it has allowed; returns who waits now."""
+        waiting: list[Instance] = []
+        for instance, verdicts in judging:
+            self._judging.pop(instance, None)
             if instance.state is not TaskState.AWAITING_CLEARANCE:
                 continue
-            if self.desks.request(instance, arguments.of(instance), now):
-                self._asking[f"{instance.run.key}.{instance.number}"] = instance
-                fresh.append(instance)
+            trust = next(verdicts)
+            if trust is None:
+                self._judging[instance] = verdicts
+            elif self.desks.request(instance, trust, now):
+                self._asking[self.desks.id_of(instance)] = instance
+                waiting.append(instance)
             else:
                 record = msgspec.json.decode(instance.clearance)
                 desk = record["capacity"] if record.get("capacity") else record["trust"]
                 self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
-        for decision in self.scheduler.step():
-            if decision.id.startswith("service:"):
-                self.services.granted(decision, now)
-                continue
-            instance = self._asking.pop(decision.id)
-            if instance.state is not TaskState.AWAITING_CLEARANCE:
-                self.scheduler.release(decision.id)
-                continue
+        return waiting
+
+    def _granted(self, decision: Decision, now: float) -> None:
+        if decision.id.startswith("service:"):
+            self.services.granted(decision, now)
+            return
+        instance = self._asking.pop(decision.id, None)
+        if instance is None:
+            if isinstance(run := self.admission.granted(decision), ActiveRun):
+                self._begin(run, now)
+        elif instance.state is TaskState.AWAITING_CLEARANCE:
             instance.epoch += 1
             instance.attempts += 1
             self.desks.granted(instance, decision, now)
             self.machine.move(instance, TaskState.QUEUED)
             self._launch(instance)
-        held = [instance for instance in fresh if instance.state is TaskState.AWAITING_CLEARANCE]
-        if held:
-            first = self.scheduler.explain(self.desks.ask_of(held[0]).id)
-            for instance in held:
-                if first is not None:
-                    self.desks.held(instance, first, now)
-        return self.machine.take()
+        else:
+            self.scheduler.release(decision.id)
+
+    def _begin(self, run: ActiveRun, now: float) -> None:
+        """A queued run goes on."""
+        self.ledger.change_run(run.number, RunState.RUNNING, None, RunState.QUEUED)
+        self.ledger.tell_of(now, run, None, RunState.RUNNING, {})
+        self.machine.changes.ready += run.parked
+        run.parked = []
+
+    def _settle(self) -> None:
+        """Commits what requests have changed since the last turn."""
+        now = self.clock()
+        self._commit(now, self._clear(now))
+
+    def _choice(self, run: ActiveRun, label: str) -> Choice:
+        """Returns node and path of a task that a person wants to have done again.
+
+        Raises:
+            UsageError: there is none, or it has not ended without success.
+        """
+        found = run.locate(label)
+        node, path = found or (0, ())
+        row = run.get(node, path)
+        if row is None and found is not None:
+            inside = run.shape.inside.get(node)
+            stored = self.stored.row(
+                run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path
+            )
+            if stored is not None and inside and len(path) > run.shape.depth(node):
+                return found
+            state = TaskState(stored.state) if stored else None
+        else:
+            state = row.state if row is not None and found is not None else None
+        if found is None or state is None:
+            near = nearest(label, [each.label for each in run.instances()])
+            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
+        wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
+        whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
+        if not state.finished or whole:
+            as_a_whole = f", and {whole} succeeded as a whole" if state is not TaskState.SUCCESS and whole else ""
+            raise UsageError(
+                f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
+            )
+        return found
 
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
@@ -419,7 +575,7 @@ class Controller:
                 attempt=key,
                 bundle=run.bundle,
                 entry=spec.function,
-                arguments=arguments.of(instance),
+                arguments=self.evidence.arguments.of(instance),
                 isolation=spec.isolation,
                 preload=spec.preload,
                 gang=spec.gang,
@@ -432,14 +588,20 @@ class Controller:
                 instance=instance.position,
                 number=instance.attempts,
                 checkpoint=f"{run.key}.{instance.number}",
+                cause=run.cause,
+                resumed=self.deferrals.resumed(instance),
             )
         )
 
     def _commit(self, now: float, changes: Changes) -> None:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
-        for run, _ in changes.ended:
+        for run, expansion, position in changes.closed:
+            run.drop(expansion, position)
+        for run, state in changes.ended:
             self.runs.pop(run.id, None)
+            self.triggers.ended(run)
+            self.deferrals.wake("run", run.id, {"state": state})
         self._act()
         if events:
             for listener in list(self.listeners):
@@ -454,6 +616,7 @@ class Controller:
             cancels, self._cancels = self._cancels, []
             self.engine.cancel(cancels, self.settings.grace)
         self.services.act()
+        self.deferrals.act()
         if self._done:
             done, self._done = self._done, []
             self.engine.acknowledge(done)
@@ -470,7 +633,7 @@ class Controller:
                 return id
 
     def _load(self, id: str) -> ActiveRun:
-        return recovery.load(self.database, recovery.known(self.database, id), self.evidence.read)
+        return recovery.load(self.database, recovery.known(self.database, id), self.evidence.arguments)
 
     def _readopt(
         self, instance: Instance, running: dict[str, Started], finished: dict[str, Finished], now: float
@@ -480,7 +643,7 @@ class Controller:
             key = instance.attempt
             if key in running or key in finished:
                 self._attempts[key] = instance
-                self.desks.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
+                self.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
             else:
@@ -494,13 +657,12 @@ class Controller:
                 self.machine.changes.ready.append(instance)
         elif state is TaskState.UP_FOR_RETRY:
             self._retry_later(instance)
+        elif state is TaskState.DEFERRED:
+            self.deferrals.restore(instance)
 
     def _retry_later(self, instance: Instance) -> None:
         self._serial += 1
         heapq.heappush(self._retries, (instance.due_at, self._serial, instance))
-
-    def _judge(self, instance: Instance, given: dict[str, Any]) -> Verdict:
-        return self.evidence.judge(instance, given)
 
     def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
         found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
@@ -510,6 +672,6 @@ class Controller:
         if instance := self._asking.get(ask):
             return f"{instance.run.id} {instance.label}"
         for instance in self._attempts.values():
-            if self.desks.ask_of(instance).id == ask:
+            if self.desks.id_of(instance) == ask:
                 return f"{instance.run.id} {instance.label}"
         return ask

@@ -9,26 +9,32 @@ from collections.abc import Callable
 from typing import Any
 
 from clearance.engine.base import Defined
-from clearance.errors import ClearanceError, GraphError, LeaseLost, UsageError
+from clearance.errors import ClearanceError, GraphError, LeaseLost, StoreError, UsageError
+from clearance.graph import model
 from clearance.run import recovery
 from clearance.run.controller import Controller, Submission
 from clearance.run.messages import (
     Accepted,
     Answer,
     Cancel,
+    Decide,
     Ended,
     Follow,
     Refusal,
     Reply,
     Request,
     Resume,
+    SetPool,
     Status,
     StopService,
     Submit,
     Told,
     Why,
 )
+from clearance.run.orders import Register
 from clearance.store import outbox
+from clearance.store.database import Stale
+from clearance.types.principal import local_principal
 from clearance.types.states import RunState
 
 Send = Callable[[Reply], None]
@@ -47,7 +53,7 @@ class FrontDesk:
     def __init__(self, controller: Controller, principal: str) -> None:
         self._controller = controller
         self._principal = principal
-        self._defining: dict[str, tuple[Submit, Send]] = {}
+        self._defining: dict[str, tuple[Submit | Register, Send]] = {}
         self._followers: dict[int, list[tuple[str, Send]]] = {}
         self._serial = 0
         controller.listeners.append(self._tell)
@@ -58,12 +64,16 @@ class FrontDesk:
 
         Raises:
             LeaseLost: another controller leads.
+            StoreError: what was written of this turn must be taken back.
         """
+        entered = self._controller.database.entered
         try:
             answer = self._answer(request, send)
-        except LeaseLost:
+        except (LeaseLost, Stale):
             raise
         except ClearanceError as error:
+            if self._controller.database.entered and (not entered or isinstance(error, StoreError)):
+                raise
             answer = Refusal(str(error), error.exit_code)
         if answer is not None:
             send(answer)
@@ -77,7 +87,7 @@ class FrontDesk:
     def _answer(self, request: Request, send: Send) -> Reply | None:
         controller = self._controller
         match request:
-            case Submit():
+            case Submit() | Register():
                 self._serial += 1
                 token = f"define-{controller.epoch}-{self._serial}"  # unlike those of the leaders before
                 self._defining[token] = (request, send)
@@ -93,12 +103,21 @@ class FrontDesk:
                 return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
             case Why():
                 return Answer(controller.why(request.run, request.task))
+            case Decide():
+                told = controller.approvals.decide(
+                    request.run, request.task, request.decision, local_principal(), request.note
+                )
+                return Answer(told)
             case StopService():
                 if not controller.services.stop(request.name, controller.clock()):
                     raise UsageError(f"no service {request.name!r} runs: see `clearance services list`")
                 return Answer(True)
+            case SetPool():
+                return Answer(controller.set_pool(request.name, request.slots))
             case Status():
                 return Answer(self._status())
+            case _:
+                return Answer(controller.triggers.obey(request, self._principal))
 
     def _status(self) -> dict[str, Any]:
         services = {row.name: row.state for row in self._controller.services.list()}
@@ -112,17 +131,27 @@ class FrontDesk:
         try:
             if event.error:
                 raise GraphError(event.error)
+            if isinstance(request, Register):
+                send(Answer(self._register(request, event.graph)))
+                return
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
                 run_id=request.run_id, principal=self._principal,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
-        except LeaseLost:
+        except (LeaseLost, StoreError):
             raise
         except ClearanceError as error:
             send(Refusal(str(error), error.exit_code))
         else:
             send(Accepted(run, created))
+
+    def _register(self, request: Register, graphs: bytes) -> list[dict[str, Any]]:
+        module = request.target.partition(":")[0]
+        register = self._controller.triggers.register
+        return [
+            register(graph, request.bundle, module, request.source, self._principal) for graph in model.split(graphs)
+        ]
 
     def _follow(self, request: Follow, send: Send) -> Reply | None:
         active = self._controller.runs.get(request.run)

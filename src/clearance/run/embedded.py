@@ -25,11 +25,12 @@ from clearance.run.controller import Controller
 from clearance.run.loop import Loop
 from clearance.run.messages import Accepted, Ended, Follow, Refusal, Reply, Request, StopService, Told
 from clearance.settings import Settings
-from clearance.store.database import LEASE, Database
+from clearance.store.database import LEASE, Database, Stale
 from clearance.store.outbox import Event
 from clearance.types.principal import local_principal
 
 Show = Callable[[str, list[Event]], None]
+RACES = 5  # how often one turn may be lost to another that believes it leads
 
 
 class Interrupted(ClearanceError):
@@ -67,11 +68,12 @@ class Leading:
         return self._loop
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._database.abandon()
         if self._loop is not None:
-            self._loop.close()
+            self._loop.close(send=kind is None)
         stop = kind is None and not self.keep and not self.controller.busy
         self._engine.close(stop=stop)
-        if kind is None or not issubclass(kind, LeaseLost):
+        if (kind is None or not issubclass(kind, LeaseLost)) and not self._database.lost:
             self._database.write("lease_release", LEASE, self._epoch)
 
 
@@ -140,6 +142,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> End:
         ClearanceError: whatever makes it impossible.
     """
     progress = _Progress(request, show)
+    races = 0
     with opened(settings) as database:
         while not progress.over:
             taken = try_to_lead(settings, database)
@@ -151,6 +154,10 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> End:
                     _follow(taken, request, progress)
             except LeaseLost:
                 continue
+            except Stale:
+                races += 1
+                if races == RACES:
+                    raise
             except Gone:
                 time.sleep(0.05)
     if progress.refusal is not None:

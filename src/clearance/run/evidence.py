@@ -6,16 +6,19 @@ The control plane signs, in this process, never the task's; the key and `cryptog
 from __future__ import annotations
 
 import datetime
+import itertools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import Refused, UsageError
-from clearance.run import arguments
+from clearance.run.arguments import Arguments
 from clearance.run.clearance import Verdict
 from clearance.run.instance import Instance
+from clearance.run.stored import Stored as Rows
 from clearance.settings import Settings
 from clearance.trust.environment import EnvironmentLock, environment_lock
 from clearance.types.artifact import Argument, Artifact, Listed, Stored
-from clearance.types.digest import Digest
+from clearance.types.digest import Digest, digest_of
 from clearance.types.references import Endpoint
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from clearance.trust.attest import Attestor
     from clearance.trust.policy import TrustDesk
 
+JUDGED = 250  # inputs in a turn: some 30 ms
+NAMED = 1000  # inputs that are named one by one in a provenance
 PROVENANCE, MODEL_SIGNATURE = "provenance", "model-signature"
 
 
@@ -32,10 +37,15 @@ class Evidence:
     Args:
         settings: where the key and the blobs are.
         envelopes: returns the provenance envelopes stored for a digest.
+        stored: what is committed of runs.
+
+    Attributes:
+        arguments: where arguments come from.
     """
 
-    def __init__(self, settings: Settings, envelopes: Any) -> None:
+    def __init__(self, settings: Settings, envelopes: Any, stored: Rows) -> None:
         self._settings = settings
+        self.arguments = Arguments(self.read, stored, settings.map_limit)
         self._envelopes = envelopes
         self._blobs: Blobs | None = None
         self._attestor: Attestor | None = None
@@ -93,7 +103,7 @@ class Evidence:
             number=instance.attempts, function=spec.function,
             bundle=Digest(run.bundle), dag_version=Digest(run.version),
             environment=Digest(run.environment), parameters=run.graph.parameters,
-            inputs={name: found.digest for name, found in named_inputs(arguments.of(instance)).items()},
+            inputs=_digests(named_inputs(self.arguments.of(instance))),
             isolation=spec.isolation, started=_rfc3339(started), finished=_rfc3339(finished),
         )  # fmt: skip
         envelope = self.attestor.attest(artifact, facts)
@@ -106,23 +116,31 @@ class Evidence:
             signed.append((artifact.digest, MODEL_SIGNATURE, bundle))
         return signed
 
-    def judge(self, instance: Instance, given: dict[str, Argument]) -> Verdict:
-        """Applies the trust desk's rules to the inputs of an instance."""
+    def judge(self, instance: Instance, given: dict[str, Argument]) -> Iterator[Verdict | None]:
+        """Applies the trust desk's rules to the inputs of an instance, some at a time: None while there are more."""
         named = named_inputs(given)
         if not named:
-            return Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
+            yield Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
+            return
         from clearance.trust.policy import Input, TrustDesk
 
         if self._desk is None:
             self._desk = TrustDesk(self.attestor)
-        inputs = [
-            Input(name, artifact.digest, instance.spec.id, self._envelope(artifact.digest))
-            for name, artifact in named.items()
-        ]
-        verdict = self._desk.judge_inputs(inputs)
-        if verdict.allowed:
-            return Verdict("granted", f"{len(named)} signed by this installation", rule="inputs-signed")
-        return Verdict("denied", verdict.reason, rule=verdict.rule)
+        waiting = iter(named.items())
+        judged = 0
+        while some := list(itertools.islice(waiting, JUDGED)):
+            if judged:
+                yield None
+            judged += len(some)
+            inputs = [
+                Input(name, artifact.digest, instance.spec.id, self._envelope(artifact.digest))
+                for name, artifact in some
+            ]
+            verdict = self._desk.judge_inputs(inputs)
+            if not verdict.allowed:
+                yield Verdict("denied", verdict.reason, rule=verdict.rule)
+                return
+        yield Verdict("granted", f"{judged} signed by this installation", rule="inputs-signed")
 
     def service_config(self, instance: Instance, endpoint: Endpoint) -> dict[str, Any]:
         """Returns the config of the service an endpoint asks for, with what its replica needs to prove and to be.
@@ -137,7 +155,7 @@ class Evidence:
         from clearance.trust.provision import provision, service_config
 
         assert endpoint.service is not None
-        found = [each for each in named_inputs(arguments.of(instance)).values() if each.digest == endpoint.model]
+        found = [each for each in named_inputs(self.arguments.of(instance)).values() if each.digest == endpoint.model]
         if not found:
             raise UsageError(f"endpoint {endpoint.name!r} serves a model that is no input of {instance.spec.id!r}")
         model = found[0]
@@ -184,6 +202,22 @@ def named_inputs(given: dict[str, Argument]) -> dict[str, Artifact]:
         elif isinstance(argument, Listed):
             waiting.extend((f"{name}[{position}]", item) for position, item in enumerate(argument.items))
     return found
+
+
+def _digests(named: dict[str, Artifact]) -> dict[str, Digest]:
+    """Returns the digest of each input; of more than `NAMED` from one list, one digest over theirs, a line each."""
+    if len(named) <= NAMED:
+        return {name: found.digest for name, found in named.items()}
+    lists: dict[str, list[tuple[str, Digest]]] = {}
+    for name, found in named.items():
+        lists.setdefault(name.partition("[")[0], []).append((name, found.digest))
+    made: dict[str, Digest] = {}
+    for name, members in lists.items():
+        if len(members) <= NAMED:
+            made.update(members)
+        else:
+            made[f"{name}[*]"] = digest_of("".join(f"{digest}\n" for _, digest in sorted(members)).encode())
+    return made
 
 
 def _rfc3339(at: float) -> str:

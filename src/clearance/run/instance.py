@@ -1,44 +1,70 @@
-"""A run in memory: the rows of the database as objects, with what is derived from its graph."""
+"""A run in memory: rows of the database as objects, with what is derived from its graph.
+
+Rules:
+
+1. The row of every node at the empty path is here for as long as the run is. Of a mapped task or group only those
+   rows are here that are needed: an instance until its end is committed, a copy of a group until all of it has ended.
+2. Whatever is not here is in the database.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
-from clearance.types.artifact import Argument, Artifact
-from clearance.types.states import TaskState
+from clearance.run.expansion import Expansion
+from clearance.run.rows import DeferralRow
+from clearance.run.shape import Path, Shape, text
+from clearance.types.artifact import Argument, Artifact, Listed
+from clearance.types.cause import Cause
+from clearance.types.states import RunState, TaskState
+
+LATER = Artifact(digest="", size=0, serializer="later")  # type: ignore[arg-type]  # a result that is in the database
+BAD = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
 
 
 class Instance:
-    """One task instance, or the node row of a mapped task, which stands for all its instances.
+    """One task instance, or a row that stands for others: of a mapped task, a mapped group, a node in such a group.
 
     Attributes:
         run: the run it belongs to.
-        number: its number in the run: the node's index, or beyond the nodes for a mapped instance.
+        number: its number in the run: the node's index, or beyond the nodes where it has a path.
         node: index of its node in the graph.
-        position: index among the mapped instances; -1 for a node row.
+        path: its indices in the mapped groups around it and in its own map, outermost first.
         state: where it stands.
-        pending: upstream nodes that have not finished; for an expanded node row, its unfinished instances.
+        pending: upstream rows that have not finished; of a row that stands for others, those of them.
         failed: how many of those failed; `skipped`: how many were skipped.
         epoch: counts launches; fences late writes.
         attempts: counts the launches that use up a retry.
         due_at: when a retry may start, seconds since 1970.
         clearance: the last decision, as JSON.
-        result: what it returned.
-        mapped: arguments of a mapped instance.
+        result: what it returned; `LATER` where it must be read from the database.
+        mapped: arguments of an instance of a mapped task.
         stored: state and epoch as last committed.
+        within: the expansions in which it lies, outermost first.
+        deferral: what it waits for, or waited for last; None where it never deferred.
     """
 
     __slots__ = (
-        "attempts", "clearance", "due_at", "epoch", "failed", "mapped", "node", "number", "pending", "position",
-        "result", "run", "skipped", "state", "stored",
+        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "mapped", "node", "number", "path", "pending",
+        "result", "run", "skipped", "state", "stored", "within",
     )  # fmt: skip
 
-    def __init__(self, run: ActiveRun, number: int, node: int, position: int = -1, pending: int = 0) -> None:
+    def __init__(
+        self,
+        run: ActiveRun,
+        number: int,
+        node: int,
+        path: Path = (),
+        pending: int = 0,
+        within: tuple[Expansion, ...] = (),
+    ) -> None:
         self.run = run
         self.number = number
         self.node = node
-        self.position = position
+        self.path = path
+        self.within = within
         self.state = TaskState.SCHEDULED
         self.pending = pending
         self.failed = 0
@@ -50,6 +76,7 @@ class Instance:
         self.result: Artifact | None = None
         self.mapped: dict[str, Argument] = {}
         self.stored = (TaskState.SCHEDULED, 0)
+        self.deferral: DeferralRow | None = None
 
     @property
     def spec(self) -> Node:
@@ -57,14 +84,29 @@ class Instance:
         return self.run.graph.nodes[self.node]
 
     @property
+    def position(self) -> int:
+        """The last index of its path; -1 outside of every map."""
+        return self.path[-1] if self.path else -1
+
+    @property
+    def scope(self) -> str:
+        """Its path without the last index, as it is stored."""
+        return text(self.path[:-1])
+
+    @property
     def upstreams(self) -> int:
         """How many tasks come before it."""
-        return len(set(self.spec.upstream))
+        return len(self.run.shape.parents[self.node])
+
+    @property
+    def collects(self) -> bool:
+        """True for a row in a mapped group that stands for the same node in every copy."""
+        return len(self.path) < self.run.shape.depth(self.node)
 
     @property
     def label(self) -> str:
-        """How people write it: `train`, or `train[2]` when mapped."""
-        return self.spec.id if self.position < 0 else f"{self.spec.id}[{self.position}]"
+        """How people write it: `train`, `train[2]` when mapped, `train[3,1]` when that is in a mapped group."""
+        return f"{self.spec.id}[{text(self.path)}]" if self.path else self.spec.id
 
     @property
     def attempt(self) -> str:
@@ -74,7 +116,18 @@ class Instance:
 
 @dataclass(eq=False)
 class ActiveRun:
-    """A run that has not finished, with its instances and the edges of its graph by node index."""
+    """A run that has not finished.
+
+    Attributes:
+        nodes: the row of each node at the empty path.
+        rows: the other rows that are in memory, by node index and path.
+        expansions: of each row that stands for others and was expanded, by node index and path.
+        filling: expansions that have more to open.
+        total: the next number of an instance.
+        unfinished: rows in memory that have not finished.
+        gathered: lists of results that were put together lately.
+        parked: what is ready in a queued run.
+    """
 
     number: int
     key: str
@@ -84,10 +137,14 @@ class ActiveRun:
     graph: Graph
     principal: str = ""
     environment: str = ""
+    cause: Cause | None = None
+    state: RunState = RunState.RUNNING
     nodes: list[Instance] = field(default_factory=list)
-    expanded: dict[int, list[Instance]] = field(default_factory=dict)
-    children: list[list[int]] = field(default_factory=list)
-    index: dict[str, int] = field(default_factory=dict)
+    rows: dict[tuple[int, Path], Instance] = field(default_factory=dict)
+    expansions: dict[tuple[int, Path], Expansion] = field(default_factory=dict)
+    filling: dict[Expansion, None] = field(default_factory=dict)
+    gathered: dict[tuple[int, Path], Listed] = field(default_factory=dict)
+    parked: list[Instance] = field(default_factory=list)
     total: int = 0
     unfinished: int = 0
     failures: int = 0
@@ -95,32 +152,63 @@ class ActiveRun:
     cancelling: bool = False
 
     def __post_init__(self) -> None:
-        self.index = {node.id: number for number, node in enumerate(self.graph.nodes)}
-        self.children = [[] for _ in self.graph.nodes]
-        for number, node in enumerate(self.graph.nodes):
-            parents = self.parents(node)
-            for parent in parents:
-                self.children[parent].append(number)
+        self.shape = Shape(self.graph)
+        for number, parents in enumerate(self.shape.parents):
             self.nodes.append(Instance(self, number, number, pending=len(parents)))
         self.total = self.unfinished = len(self.nodes)
 
-    def parents(self, node: Node) -> list[int]:
-        """Returns the indices of the nodes that must finish before this one, each once."""
-        return [self.index[name] for name in dict.fromkeys(node.upstream)]
+    def get(self, node: int, path: Path) -> Instance | None:
+        """Returns a row that is in memory."""
+        return self.rows.get((node, path)) if path else self.nodes[node]
 
     def instances(self) -> list[Instance]:
-        """Returns every instance: node rows first, then mapped ones in the order of their numbers."""
-        extra = [instance for group in self.expanded.values() for instance in group]
-        return self.nodes + sorted(extra, key=lambda instance: instance.number)
+        """Returns every row in memory in the order of their numbers."""
+        return self.nodes + sorted(self.rows.values(), key=lambda instance: instance.number)
+
+    def below(self, node: int, path: Path) -> Iterator[Instance]:
+        """Yields the rows of a node in every open copy below a path, at which its trigger rule is asked."""
+        paths = [path]
+        for group in self.shape.chain[node][len(path) :]:
+            paths = [
+                (*one, position)
+                for one in paths
+                if (found := self.expansions.get((group, one)))
+                for position in found.live
+            ]
+        for one in paths:
+            if (instance := self.get(node, one)) is not None:
+                yield instance
+
+    def locate(self, label: str) -> tuple[int, Path] | None:
+        """Returns node and path of what people write as `task`, `task[3]` or `task[3,1]`; None for no such form."""
+        name, bracket, rest = label.partition("[")
+        node = self.shape.index.get(name)
+        if node is None or (bracket and not rest.endswith("]")):
+            return None
+        try:
+            path = tuple(int(part) for part in rest.removesuffix("]").split(",")) if bracket else ()
+        except ValueError:
+            return None
+        return (node, path) if len(path) <= self.shape.levels(node) + self.graph.nodes[node].is_group else None
 
     def find(self, label: str) -> Instance | None:
-        """Returns the instance that people write as `task` or `task[3]`."""
-        name, bracket, rest = label.partition("[")
-        node = self.index.get(name)
-        if node is None:
-            return None
-        if not bracket:
-            return self.nodes[node]
-        group = self.expanded.get(node, [])
-        position = rest.removesuffix("]")
-        return group[int(position)] if position.isdigit() and int(position) < len(group) else None
+        """Returns the row in memory that people write as `task`, `task[3]` or `task[3,1]`."""
+        found = self.locate(label)
+        return self.get(*found) if found else None
+
+    def drop(self, expansion: Expansion, position: int) -> None:
+        """Forgets an instance, or a whole copy of a group, whose end is committed."""
+        if position in expansion.live:
+            return  # opened again meanwhile
+        node, path = expansion.node, (*expansion.path, position)
+        for each in self.shape.inside.get(node, (node,)):
+            if (row := self.rows.get((each, path))) is not None and row.state.finished:
+                del self.rows[each, path]
+                self.expansions.pop((each, path), None)
+
+
+def counts_as_failure(instance: Instance) -> bool:
+    """True for a task that nothing depends on and that did not come to a good end: it makes its run a failure."""
+    shape = instance.run.shape
+    leaf = not instance.path and not instance.spec.is_group and shape.leaf(instance.node)
+    return leaf and instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)

@@ -71,6 +71,8 @@ def take(database: Database, address: str, now: float, beyond: int = 0) -> int |
     if expires > now and not is_dead(holder):
         return Held(holder, other)
     taken = max(int(epoch), beyond) + 1
+    if holder:
+        database.oust(LEASE)
     if database.write("lease_take", taken, myself(), address, now + SECONDS, LEASE, epoch) == 1:
         return taken
     _, holder, other, _ = database.rows("lease_read", LEASE)[0]

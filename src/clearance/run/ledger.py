@@ -22,11 +22,13 @@ from clearance.run.lease import SECONDS
 from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
+from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 ORDER = (
-    "environment_add", "version_add", "run_add", "instance_add", "instance_count", "instance_open", "instance_change",
-    "run_change", "attempt_put", "artifact_add", "attestation_add", "service_put", "event_add",
+    "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
+    "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
+    "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
 
@@ -59,11 +61,11 @@ class Ledger:
         """Adds one row of a statement in `ORDER`."""
         self._batch.add(statement, *row)
 
-    def add_instance(self, instance: Instance, now: float) -> None:
-        """Adds the row of a new instance, as it stands before anything has happened to it."""
+    def add_cause(self, run: ActiveRun, cause: Cause) -> None:
+        """Adds why a new run was started."""
         self._batch.add(
-            "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.position,
-            TaskState.SCHEDULED, instance.pending, 0, 0, 0, 0, 0.0, now, "",
+            "run_cause_add", run.number, run.graph.dag, cause.kind, cause.start, cause.end, cause.again,
+            cause.request or None, cause.backfill,
         )  # fmt: skip
 
     def change_run(self, number: int, state: RunState, finished: float | None, stored: str) -> None:
@@ -118,7 +120,7 @@ class Ledger:
         for event in events:
             append(self._batch, event)
         renew = now > self.due
-        if self._batch or renew:
+        if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
             self._until = until or self._until
@@ -134,32 +136,47 @@ class Ledger:
         """Turns what the machine changed into rows and events."""
         batch = self._batch
         for instance in changes.added:
-            self.add_instance(instance, now)
-        opened = {*changes.opened}
-        for follower, failed, skipped in changes.counted:
-            if follower not in opened and follower not in changes.dirty:
-                batch.guard("instance_count", failed, skipped, follower.run.number, follower.number)
-        for row in opened - changes.dirty.keys():
-            batch.add("instance_open", row.pending, row.failed, row.skipped, row.run.number, row.number)
+            batch.add(
+                "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.scope,
+                instance.position, instance.state, instance.epoch, instance.attempts, instance.due_at, now,
+                instance.clearance,
+            )  # fmt: skip
+        added = {*changes.added}
         for instance, state in changes.dirty.items():
             stored, epoch = instance.stored
-            batch.guard(
-                "instance_change", state, instance.pending, instance.failed, instance.skipped, instance.epoch,
-                instance.attempts, instance.due_at, now, instance.clearance,
-                instance.run.number, instance.number, stored, epoch,
-            )  # fmt: skip
+            if instance not in added:
+                batch.guard(
+                    "instance_change", state, instance.epoch, instance.attempts, instance.due_at, now,
+                    instance.clearance, instance.run.number, instance.number, stored, epoch,
+                )  # fmt: skip
+            if instance.deferral is not None:
+                self._put_deferral(instance, instance.deferral)
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
+            expansion = instance.run.expansions.get((instance.node, instance.path))
+            if expansion is not None and state is TaskState.DEFERRED:
+                payload["instances"] = expansion.total
             if reason := changes.reasons.get(instance):
                 payload["reason"] = reason
             self.tell_of(now, instance.run, instance, state, payload)
+        for run, number, old, new in changes.marked:
+            batch.guard("instance_mark", new, now, run.number, number, old)
         for key, attempt in self._changed.items():
             batch.add("attempt_put", *msgspec.structs.astuple(attempt))
             if attempt.outcome:
                 self._open.pop(key, None)
         self._changed.clear()
         for run, final in changes.ended:
-            self.change_run(run.number, final, self._clock(), RunState.RUNNING)
+            self.change_run(run.number, final, self._clock(), run.state)
             self.tell_of(now, run, None, final, {})
+
+    def _put_deferral(self, instance: Instance, row: rows.DeferralRow) -> None:
+        if instance.state is not TaskState.DEFERRED:
+            row.waiting = 0
+        if instance.state.finished:
+            row.since, row.state = 0.0, "null"
+        elif instance.state is TaskState.SCHEDULED:
+            row.payload = ""
+        self._batch.add("deferral_put", instance.run.number, instance.number, *msgspec.structs.astuple(row))
 
     def _numbered(self, event: Event) -> Event:
         number = self.newest_event(event.run) + 1

@@ -95,11 +95,19 @@ class Loop:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda received, _: self.signals.append(received))
 
-    def close(self) -> None:
-        """Sends what is still to be sent, and closes every socket."""
-        self._flush()
+    def close(self, send: bool = True) -> None:
+        """Closes every socket.
+
+        Args:
+            send: send what is still to be sent; False where the turn that it tells of was not committed.
+        """
+        if send:
+            self._flush()
         self._prober.close()
         for client in list(self._clients.values()):
+            if not send:
+                self._drop(client)
+                continue
             client.socket.setblocking(True)
             client.socket.settimeout(1.0)
             try:

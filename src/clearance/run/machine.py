@@ -6,28 +6,35 @@ Rules:
 2. A node is decided by its trigger rule when all its upstream nodes have finished, or as soon as nothing that is
    still to come can change the answer. It never depends on who finished first: a failure wins over a skip.
 3. A finish decrements the counters of its children; nobody looks at all tasks.
-4. A mapped task is its node row, which waits as `deferred` until every instance has finished.
-5. Nothing here recurses over the graph: a chain of 20,000 skipped tasks is a loop.
+4. A row of a mapped task or group, and of a node in such a group, stands for its copies: it waits as `deferred` until
+   every one has finished. Copies are opened as the work goes on, about `WINDOW` ahead of it.
+5. In a copy of a group a node waits for those of the same copy, and for what is outside of the group.
+6. Nothing here recurses over the graph: a chain of 20,000 skipped tasks is a loop.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph import trigger
 from clearance.graph.model import RetryPolicy
-from clearance.run import arguments
-from clearance.run.instance import ActiveRun, Instance
+from clearance.run import clearing
+from clearance.run.arguments import Arguments
+from clearance.run.clearing import Choice
+from clearance.run.expansion import Expansion
+from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
+from clearance.run.shape import path_of, text
 from clearance.types.artifact import Artifact
 from clearance.types.states import TRANSITIONS, RunState, TaskState
 
 LOST_LIMIT = 10
+WINDOW = 1000
 _ALIKE = {"timeout": ("builtins.TimeoutError",)}
-BAD = frozenset({TaskState.FAILED, TaskState.UPSTREAM_FAILED, TaskState.CANCELLED})
 
 
 @dataclass
@@ -37,8 +44,8 @@ class Changes:
     Attributes:
         dirty: instances whose row must be written, in order of their first change.
         added: instances whose row must be inserted.
-        counted: per child row, how often `pending` fell, and with how many failures and skips.
-        opened: rows whose counters start anew.
+        closed: copies that have ended, which memory may forget once that is committed.
+        marked: rows that are not in memory and change nothing but their state: number, from, to.
         ready: instances that may now ask for clearance.
         ended: runs that have finished, with their state.
         reasons: why an instance failed without having been launched.
@@ -46,8 +53,8 @@ class Changes:
 
     dirty: dict[Instance, TaskState] = field(default_factory=dict)
     added: list[Instance] = field(default_factory=list)
-    counted: list[tuple[Instance, int, int]] = field(default_factory=list)
-    opened: list[Instance] = field(default_factory=list)
+    closed: list[tuple[ActiveRun, Expansion, int]] = field(default_factory=list)
+    marked: list[tuple[ActiveRun, int, TaskState, TaskState]] = field(default_factory=list)
     ready: list[Instance] = field(default_factory=list)
     ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
     reasons: dict[Instance, str] = field(default_factory=dict)
@@ -57,12 +64,14 @@ class Machine:
     """Moves instances; keeps no state of its own but the changes of this turn.
 
     Args:
-        read: returns the bytes of an artifact, for mapping over a result.
+        arguments: what mapped tasks and groups are mapped over.
+        admits: whether somebody else opens the copies of a group that says how many may be open at the same time.
     """
 
-    def __init__(self, read: arguments.Read) -> None:
-        self._read = read
+    def __init__(self, arguments: Arguments, admits: bool = False) -> None:
+        self.arguments = arguments
         self.changes = Changes()
+        self._admits = admits
 
     def take(self) -> Changes:
         """Returns the changes since the last call."""
@@ -72,15 +81,16 @@ class Machine:
     def begin(self, run: ActiveRun) -> None:
         """Starts a run: everything without upstream is ready."""
         for instance in list(run.nodes):
-            if instance.state is TaskState.SCHEDULED and (not instance.pending or self._may_run_early(instance)):
-                self._decide(deque([instance]))
-        if not run.unfinished:
+            self._consider(instance)
+        if not run.nodes:
             self._end(run)
 
     def move(self, instance: Instance, state: TaskState) -> None:
         """Changes the state of an instance to one that is not finished."""
         if state not in TRANSITIONS[instance.state]:
             raise ClearanceError(f"{instance.run.id} {instance.label}: {instance.state} cannot become {state}")
+        if instance.within:
+            self._keep_count(instance, state)
         instance.state = state
         self.changes.dirty[instance] = state
 
@@ -90,7 +100,9 @@ class Machine:
             self.changes.reasons[instance] = reason
         instance.result = result
         self.move(instance, state)
-        self._decide(deque(self._count(instance)))
+        waiting: deque[Instance] = deque()
+        self._ended(instance, waiting)
+        self._decide(waiting)
 
     def fail(self, instance: Instance, failure: Failure, now: float, rng: random.Random) -> None:
         """Ends a failed attempt: another try later, or failed for good.
@@ -115,7 +127,7 @@ class Machine:
         self.move(instance, TaskState.PREEMPTED)
         if instance.run.cancelling:
             self.finish(instance, TaskState.CANCELLED)
-        elif instance.epoch - instance.attempts > LOST_LIMIT:
+        elif instance.epoch - instance.attempts - deferrals(instance) > LOST_LIMIT:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
             reason = f"lost or evicted {LOST_LIMIT} times: see the logs of its attempts, then `clearance retry`"
             self.finish(instance, TaskState.FAILED, reason=reason)
@@ -124,8 +136,19 @@ class Machine:
 
     def wake(self, instance: Instance) -> None:
         """A retry that is due, or a preempted instance, asks for clearance."""
-        self.move(instance, TaskState.AWAITING_CLEARANCE)
-        self.changes.ready.append(instance)
+        self.ready(instance)
+
+    def clear(self, run: ActiveRun, choices: Sequence[Choice] | None) -> int:
+        """Sets what did not succeed, and whatever depended on it without success, back to scheduled.
+
+        Args:
+            run: of which everything that happened is committed.
+            choices: node and path of each row that was named; None for all.
+
+        Returns:
+            How many rows were set back.
+        """
+        return clearing.clear(self, run, choices)
 
     def cancel(self, run: ActiveRun) -> list[Instance]:
         """Cancels a run; returns the instances that must be stopped, whose end then comes as an event."""
@@ -134,59 +157,30 @@ class Machine:
         for instance in run.instances():
             if instance.state in (TaskState.QUEUED, TaskState.RUNNING):
                 live.append(instance)
-            elif not instance.state.finished and not self._stands_for_others(instance):
+            elif not instance.state.finished and not self._stands_for_others(instance) and not instance.collects:
                 self.finish(instance, TaskState.CANCELLED)
+        again = self._cancel_stored(run)
+        filling, run.filling = run.filling, {}
+        for expansion in filling:
+            self._stop_filling(run, expansion, again)
         return live
 
-    def clear(self, run: ActiveRun, chosen: list[Instance]) -> None:
-        """Sets finished instances, and everything that depended on them without success, back to scheduled.
-
-        Args:
-            run: whose instances they are; its counters are set anew.
-            chosen: instances that failed, were skipped or cancelled.
-        """
-        run.cancelling = False
-        cleared: dict[Instance, None] = {}
-        waiting = deque(chosen)
-        while waiting:
-            instance = waiting.popleft()
-            if instance in cleared or instance.state in (TaskState.SUCCESS, TaskState.SCHEDULED):
-                continue
-            cleared[instance] = None
-            if instance.position >= 0:
-                waiting.append(run.nodes[instance.node])
-                continue
-            waiting.extend(run.nodes[child] for child in run.children[instance.node])
-        for instance in cleared:
-            if instance.state.finished:
-                run.unfinished += 1
-                run.failures -= counts_as_failure(instance)
-                run.cancelled -= instance.state is TaskState.CANCELLED
-                instance.attempts = 0
-                self.move(instance, TaskState.SCHEDULED)
-        for instance in cleared:
-            if instance.position >= 0 and run.nodes[instance.node].state is TaskState.SCHEDULED:
-                self.move(instance, TaskState.AWAITING_CLEARANCE)
-                self.changes.ready.append(instance)
-        for instance in [each for each in cleared if each.position < 0]:
-            if group := run.expanded.get(instance.node):
-                self.move(instance, TaskState.DEFERRED)
-            else:
-                group = [run.nodes[parent] for parent in run.parents(instance.spec)]
-            instance.pending = sum(not each.state.finished for each in group)
-            instance.failed = sum(each.state in BAD for each in group)
-            instance.skipped = sum(each.state is TaskState.SKIPPED for each in group)
-            self.changes.opened.append(instance)
-        for instance in cleared:
-            if instance.state is TaskState.SCHEDULED and not instance.pending:
-                self._decide(deque([instance]))
+    def _cancel_stored(self, run: ActiveRun) -> Counter[tuple[int, str]]:
+        """Cancels what was to be done again and is not in memory; returns how many rows, by node and scope."""
+        again: Counter[tuple[int, str]] = Counter()
+        for node, scope, position, number in self.arguments.stored_in(run, TaskState.SCHEDULED):
+            if (node, path_of(scope, position)) not in run.rows:
+                again[node, scope] += 1
+                self.changes.marked.append((run, number, TaskState.SCHEDULED, TaskState.CANCELLED))
+        run.cancelled += again.total()
+        return again
 
     def _decide(self, waiting: deque[Instance]) -> None:
         """Decides every instance of which nothing is pending any more, and what follows from it."""
         while waiting:
             instance = waiting.popleft()
-            if self._stands_for_others(instance):
-                if instance.state is TaskState.DEFERRED:
+            if instance.collects or self._stands_for_others(instance):
+                if instance.state is TaskState.DEFERRED and not instance.pending:
                     self._close_expanded(instance, waiting)
                 continue
             if instance.state is not TaskState.SCHEDULED:
@@ -202,70 +196,215 @@ class Machine:
             elif instance.spec.mapped:
                 self._expand(instance, waiting)
             else:
-                self.move(instance, TaskState.AWAITING_CLEARANCE)
-                self.changes.ready.append(instance)
+                self.ready(instance)
 
     def _close_expanded(self, instance: Instance, waiting: deque[Instance]) -> None:
-        """Every instance of a mapped task has finished."""
+        """Every copy has finished, or no more will be opened."""
+        run, node = instance.run, instance.node
         state = TaskState.SUCCESS
-        if instance.failed:
-            state = TaskState.CANCELLED if instance.run.cancelling else TaskState.FAILED
-            self.changes.reasons[instance] = f"{instance.failed} of its instances did not succeed"
+        expansion = run.expansions[run.shape.around(node, len(instance.path)), instance.path]
+        if instance.failed or (run.cancelling and expansion.opened < expansion.total):
+            state = TaskState.CANCELLED if run.cancelling else TaskState.FAILED
+            what = "tasks" if instance.spec.is_group else "instances"
+            self.changes.reasons[instance] = f"{instance.failed} of its {what} did not succeed"
+        elif instance.skipped and instance.skipped == expansion.total:
+            state = TaskState.SKIPPED
+        if not instance.collects:
+            expansion.elements = ()
         self._close(instance, state, waiting)
 
     def _close(self, instance: Instance, state: TaskState, waiting: deque[Instance]) -> None:
         self.move(instance, state)
+        self._ended(instance, waiting)
+
+    def _ended(self, instance: Instance, waiting: deque[Instance]) -> None:
+        run, state = instance.run, instance.state
         waiting.extend(self._count(instance))
+        for node in run.shape.inside.get(instance.node, ()):  # a group that is not run, is not run as a whole
+            row = run.get(node, instance.path)
+            if row is not None and row.state is TaskState.SCHEDULED:
+                self.move(row, state)
+                waiting.extend(self._count(row))
 
     def _expand(self, instance: Instance, waiting: deque[Instance]) -> None:
-        run = instance.run
+        run, node, path = instance.run, instance.node, instance.path
         try:
-            rows = arguments.elements(instance, self._read)
+            elements = self.arguments.elements(instance)
         except ClearanceError as error:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
             self.changes.reasons[instance] = str(error)
             self._close(instance, TaskState.FAILED, waiting)
             return
-        group = run.expanded[instance.node] = [
-            Instance(run, run.total + position, instance.node, position) for position in range(len(rows))
-        ]
-        run.total += len(group)
-        run.unfinished += len(group)
-        instance.pending = len(group)
-        self.changes.opened.append(instance)
-        self.changes.added.extend(group)
-        self.move(instance, TaskState.DEFERRED)
-        for each, mapped in zip(group, rows, strict=True):
-            each.mapped = mapped
-            self.move(each, TaskState.AWAITING_CLEARANCE)
-            self.changes.ready.append(each)
-        if not group:
-            waiting.append(instance)
+        expansion = Expansion(node, path, elements, len(elements))
+        self.begin_expansion(run, expansion)
+        self.fill(run, expansion)
+        if not expansion.total:
+            waiting.extend(row for row in self.standing(run, expansion) if row.state is TaskState.DEFERRED)
+
+    def begin_expansion(self, run: ActiveRun, expansion: Expansion) -> None:
+        """The row of a mapped task or group, and of every node in the group, now stands for its copies."""
+        run.expansions[expansion.node, expansion.path] = expansion
+        for row in self.standing(run, expansion):
+            row.pending, row.failed, row.skipped = expansion.total, 0, 0
+            if row.node == expansion.node and row.spec.is_group:
+                row.pending = len(run.shape.members[row.node])
+            if row.state.finished:
+                clearing.set_back(self, row)
+            self.move(row, TaskState.DEFERRED)
+        if expansion.more:
+            run.filling[expansion] = None
+
+    @staticmethod
+    def standing(run: ActiveRun, expansion: Expansion) -> list[Instance]:
+        """Returns the rows that stand for the copies: those of the nodes in a group, and then its own."""
+        nodes = [*run.shape.inside.get(expansion.node, ()), expansion.node]
+        return [row for node in nodes if (row := run.get(node, expansion.path)) is not None]
+
+    def fill(self, run: ActiveRun, expansion: Expansion) -> None:
+        """Opens copies until enough of them wait, or many were opened."""
+        spec = run.graph.nodes[expansion.node]
+        if spec.is_group and spec.copies and self._admits:
+            return
+        for _ in range(WINDOW):
+            if not expansion.more or not self.wants(expansion):
+                break
+            self.open(run, expansion)
+
+    @staticmethod
+    def wants(expansion: Expansion) -> bool:
+        """True while too few of its copies wait."""
+        return expansion.waiting < WINDOW and expansion.fresh < WINDOW
+
+    def open(self, run: ActiveRun, expansion: Expansion) -> None:
+        """Opens the next copy."""
+        position, old = expansion.open()
+        path = (*expansion.path, position)
+        row = run.get(expansion.node, expansion.path)
+        assert row is not None
+        within = (*row.within, expansion)
+        nodes = run.shape.inside.get(expansion.node) or (expansion.node,)
+        if not expansion.more:
+            run.filling.pop(expansion, None)
+        if old:
+            clearing.reopen(self, run, expansion, position, within)
+            return
+        made = []
+        for node in nodes:
+            each = Instance(run, run.total, node, path, within=within)
+            run.total += 1
+            run.unfinished += 1
+            run.rows[node, path] = each
+            self.changes.added.append(each)
+            made.append(each)
+        expansion.live[position].unfinished = len(made)
+        if expansion.node == made[0].node:  # an instance of a mapped task waits for nothing more
+            made[0].mapped = expansion.elements[position]
+            self.ready(made[0])
+            return
+        for each in made:
+            if not each.collects:
+                self.recount(each)
+        for each in made:
+            self._consider(each)
+
+    def ready(self, instance: Instance) -> None:
+        """An instance that waits for nothing more asks for clearance."""
+        self.move(instance, TaskState.AWAITING_CLEARANCE)
+        self.changes.ready.append(instance)
+
+    def recount(self, instance: Instance) -> None:
+        """Counts anew what comes before an instance."""
+        run = instance.run
+        before = [run.get(parent, instance.path[:common]) for parent, common in run.shape.parents[instance.node]]
+        states = [row.state for row in before if row is not None]
+        instance.pending = sum(not state.finished for state in states)
+        instance.failed = sum(state in BAD for state in states)
+        instance.skipped = states.count(TaskState.SKIPPED)
+
+    def consider(self, instances: Iterable[Instance]) -> None:
+        """Decides those of which nothing is pending."""
+        for instance in instances:
+            if instance.state is TaskState.DEFERRED:
+                self._decide(deque([instance]))
+            else:
+                self._consider(instance)
+
+    def _consider(self, instance: Instance) -> None:
+        """Decides an instance if nothing of what comes before it is pending."""
+        waits = instance.pending and not self._may_run_early(instance)
+        if instance.state is TaskState.SCHEDULED and not instance.collects and not waits:
+            self._decide(deque([instance]))
+
+    def _stop_filling(self, run: ActiveRun, expansion: Expansion, again: Counter[tuple[int, str]]) -> None:
+        """No more copies are opened, since the run is being cancelled; `again` counts those that were open before."""
+        waiting: deque[Instance] = deque()
+        for row in self.standing(run, expansion):
+            if row.state is TaskState.DEFERRED and not (row.node == expansion.node and row.spec.is_group):
+                cancelled = again[row.node, text(expansion.path)]
+                row.pending -= expansion.total - expansion.opened + cancelled
+                row.failed += cancelled
+                if not row.pending:
+                    waiting.append(row)
+        expansion.again.clear()
+        self._decide(waiting)
 
     def _count(self, instance: Instance) -> list[Instance]:
         """Counts a finished instance down at whoever waits for it; returns those that nothing holds any more."""
-        run = instance.run
+        run, shape = instance.run, instance.run.shape
+        node, path = instance.node, instance.path
         run.unfinished -= 1
         bad = instance.state in BAD
         run.failures += counts_as_failure(instance)
         run.cancelled += instance.state is TaskState.CANCELLED
         skipped = instance.state is TaskState.SKIPPED
-        if instance.position >= 0:
-            followers = [run.nodes[instance.node]]
-            skipped = False
-        else:
-            followers = [run.nodes[child] for child in run.children[instance.node]]
-        free = []
-        for follower in followers:
-            follower.pending -= 1
-            follower.failed += bad
-            follower.skipped += skipped
-            self.changes.counted.append((follower, int(bad), int(skipped)))
-            if not follower.pending or self._may_run_early(follower):
-                free.append(follower)
+        free: list[Instance] = []
+        if path:
+            self._count_up(instance, run.get(node, path[:-1]), bad, skipped, free)
+            expansion = instance.within[-1]
+            if (copy := expansion.live.get(path[-1])) is not None:
+                copy.unfinished -= 1
+                if not copy.unfinished:
+                    expansion.close(path[-1])
+                    self.changes.closed.append((run, expansion, path[-1]))
+        chain = shape.chain[node]
+        if chain and len(path) == len(chain) - 1:
+            self._count_up(instance, run.get(chain[-1], path), bad and shape.last(node), False, free)
+        for child, common in shape.children[node]:
+            if common != len(path):
+                continue
+            depth = shape.depth(child)
+            for follower in (run.get(child, path),) if depth == common else run.below(child, path):
+                if follower is None or follower.state is not TaskState.SCHEDULED:
+                    continue
+                follower.pending -= 1
+                follower.failed += bad
+                follower.skipped += skipped
+                if not follower.pending or self._may_run_early(follower):
+                    free.append(follower)
         if not run.unfinished:
             self._end(run)
         return free
+
+    @staticmethod
+    def _count_up(instance: Instance, above: Instance | None, bad: bool, skipped: bool, free: list[Instance]) -> None:
+        """Counts a finished row at the one that stands for it."""
+        if above is None or above.state is not TaskState.DEFERRED:
+            return
+        above.pending -= 1
+        above.failed += bad
+        above.skipped += skipped
+        if not above.pending:
+            free.append(above)
+
+    def _keep_count(self, instance: Instance, state: TaskState) -> None:
+        """Keeps what the expansions know of their rows that wait and were launched."""
+        gain = (state is TaskState.AWAITING_CLEARANCE) - (instance.state is TaskState.AWAITING_CLEARANCE)
+        if gain:
+            for expansion in instance.within:
+                expansion.waiting += gain
+        if state is TaskState.QUEUED:
+            for expansion, position in zip(instance.within, instance.path, strict=True):
+                expansion.start(position)
 
     def _may_run_early(self, instance: Instance) -> bool:
         if instance.state is not TaskState.SCHEDULED or instance.spec.mapped:
@@ -278,13 +417,12 @@ class Machine:
 
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
-        return instance.position < 0 and instance.node in instance.run.expanded
+        return (instance.node, instance.path) in instance.run.expansions
 
 
-def counts_as_failure(instance: Instance) -> bool:
-    """True for a task that nothing depends on and that did not come to a good end: it makes its run a failure."""
-    leaf = instance.position < 0 and not instance.run.children[instance.node]
-    return leaf and instance.state in (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
+def deferrals(instance: Instance) -> int:
+    """Returns how many of its launches ended in a wait, and so count neither as attempts nor as lost."""
+    return instance.deferral.times if instance.deferral else 0
 
 
 def outcome(run: ActiveRun) -> RunState:

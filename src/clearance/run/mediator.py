@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clearance.errors import GraphError, UsageError, nearest
+from clearance.graph.asset import normal
+from clearance.graph.firing import check_mode
 
-MODES = ("drain", "each", "key", "rollup")
 _DEEPEST = 32
 
 
@@ -50,21 +51,15 @@ Condition = str | AllOf | AnyOf  # a name or URI of an asset, or what is made of
 
 
 def check_asset(asset: object) -> str:
-    """Returns the name or URI of an asset.
+    """Returns the one form of the URI, or bare name, of an asset.
 
     Raises:
-        GraphError: empty, no text, with white space, or with a fragment.
+        GraphError: it is none.
     """
-    if not isinstance(asset, str) or not asset:
-        raise GraphError(f"asset {asset!r}: name it by a text that is not empty, for example 's3://lake/orders'")
-    if "#" in asset:
-        bare, _, fragment = asset.partition("#")
-        raise GraphError(
-            f"asset {asset!r} has the fragment '#{fragment}': write {bare!r}, and name a part of it by an event's key"
-        )
-    if any(character.isspace() or not character.isprintable() for character in asset):
-        raise GraphError(f"asset {asset!r} holds white space or a control character: write them as %20 and the like")
-    return asset
+    try:
+        return normal(asset, bare=True)
+    except GraphError as error:
+        raise GraphError(f"asset {error}") from None
 
 
 def parse_condition(data: object, deep: int = 0) -> Condition:
@@ -157,26 +152,8 @@ class Subscription:
         if not isinstance(self.name, str) or not self.name:
             raise GraphError(f"a subscription is named by the DAG it starts, not {self.name!r}")
         where = f"subscription {self.name!r}"
-        if self.mode not in MODES:
-            near = nearest(str(self.mode), MODES)
-            raise GraphError(f"{where}: no mode {self.mode!r}: use one of {', '.join(MODES)}{near}")
         object.__setattr__(self, "assets", tuple(assets_of(self.on)))
-        if self.mode == "each" and len(self.assets) > 1:
-            raise GraphError(
-                f"{where}: each follows one asset, not {', '.join(self.assets)}: use drain or key, or several DAGs"
-            )
-        if self.mode == "rollup" and _names_any(self.on):
-            raise GraphError(f"{where}: a rollup waits for every asset it names: use all instead of any")
-        if self.mode == "rollup" and not _count(self.expect):
-            raise GraphError(f"{where}: a rollup needs expect, the keys of a window, 1 or more, not {self.expect!r}")
-        if self.mode != "rollup" and self.expect is not None:
-            raise GraphError(f"{where}: expect belongs to rollup, not to {self.mode}: leave it away")
-        if self.max_active is not None and not _count(self.max_active):
-            raise GraphError(f"{where}: max_active is {self.max_active!r}: use 1 or more, or pause the subscription")
-        if not _seconds(self.debounce) or not 0 <= self.debounce < math.inf:
-            raise GraphError(f"{where}: debounce is {self.debounce!r}: use seconds from 0 up")
-        if self.debounce and self.mode != "drain":
-            raise GraphError(f"{where}: debounce belongs to drain, not to {self.mode}: leave it away")
+        check_mode(where, self.mode, self.assets, _names_any(self.on), self.expect, self.max_active, self.debounce)
         if not _seconds(self.at) or math.isnan(self.at):
             raise GraphError(f"{where}: at is {self.at!r}: use seconds since 1970")
 
@@ -202,26 +179,27 @@ class Subscription:
 def parse_subscription(data: Any) -> Subscription:
     """Returns the subscription of plain data: `{"name", "on", "mode", "max_active", "debounce", "at", "expect"}`.
 
+    A rollup may also say `window`, what the part of a key before its `/` is called (`"day"`); it changes nothing.
+
     Raises:
         GraphError: a field is missing, wrong or unknown.
     """
     known = {"name", "on", "mode", "expect", "max_active", "debounce", "at"}
     if not isinstance(data, dict) or not {"name", "on"} <= data.keys():
         raise GraphError(f'a subscription is {{"name", "on", "mode", …}}, not {str(data)[:80]}')
+    if data.get("mode") == "rollup":
+        known.add("window")
     for name in data:
         if name not in known:
             raise GraphError(f"subscription {data['name']!r}: no field {name!r}{nearest(str(name), known)}")
-    return Subscription(**{**data, "on": parse_condition(data["on"])})
+    said = {name: value for name, value in data.items() if name != "window"}
+    return Subscription(**{**said, "on": parse_condition(data["on"])})
 
 
 def _names_any(condition: Condition) -> bool:
     if isinstance(condition, AllOf):
         return any(map(_names_any, condition.parts))
     return isinstance(condition, AnyOf)
-
-
-def _count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _seconds(value: object) -> bool:
@@ -342,7 +320,7 @@ class Mediator:
         self._number += 1
         event = AssetEvent(self._number, check_asset(asset), now, key)
         touched = set()
-        for name in self._followers.get(asset, ()):
+        for name in self._followers.get(event.asset, ()):
             inbox = self._inboxes[name]
             if inbox.add(event):
                 touched.add(name)

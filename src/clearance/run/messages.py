@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from clearance.run.orders import Order, Register
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -53,17 +54,33 @@ class Why(msgspec.Struct, frozen=True, tag="why"):
     task: str
 
 
+class Decide(msgspec.Struct, frozen=True, tag="decide"):
+    """A person's `decision` (`approved` or `rejected`) for a task that asks for one."""
+
+    run: str
+    task: str
+    decision: str
+    note: str = ""
+
+
 class StopService(msgspec.Struct, frozen=True, tag="stop_service"):
     """Drain and stop the service."""
 
     name: str
 
 
+class SetPool(msgspec.Struct, frozen=True, tag="set_pool"):
+    """Say how many slots a pool has; None takes it away. Answered by whether anything changed."""
+
+    name: str
+    slots: int | None
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | StopService | Status
+Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

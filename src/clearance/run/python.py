@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError, GraphError, RunFailed
+from clearance.graph.model import decode
 from clearance.run import rows, views
+from clearance.run.arguments import nested
+from clearance.run.shape import Path as Path_
+from clearance.run.shape import Shape
+from clearance.run.stored import Stored
 from clearance.settings import Settings, load
 from clearance.store.blobs import open_blobs
 from clearance.store.database import Database
 from clearance.store.serializers import load as load_value
+from clearance.types.artifact import Artifact
 
 if TYPE_CHECKING:
     from clearance.graph.dag import Dag
@@ -41,10 +47,10 @@ class FinishedRun:
         return f"<run {self.id!r} {self.state}>"
 
     def result(self, task: str, annotation: Any = Any) -> Any:
-        """Returns what a task returned; of a mapped task, the list of what its instances returned.
+        """Returns what a task returned; of a mapped task, the list of what its instances returned, in order.
 
         Args:
-            task: its id, or `task[3]` for one instance.
+            task: its id, or `task[3]` for one instance; of a task in a mapped group lists of lists.
             annotation: type to convert plain data to.
 
         Raises:
@@ -52,22 +58,22 @@ class FinishedRun:
         """
         with self._database() as database:
             row, instance = views.find(database, self.id, task)
-            results = rows.artifacts(database, row.number)
-            group = [
-                each.number
-                for each in rows.instance_rows(database, row.number)
-                if each.node == instance.node and each.position >= 0
-            ]
+            shape = Shape(decode(bytes(database.rows("version_get", row.version)[0][3])))
+            levels = shape.levels(instance.node)
+            found: dict[Path_, Artifact | None] = {(): None}
+            if len(instance.path) < levels:
+                found = dict(Stored(database).results(row.number, instance.node))
+            single = rows.artifact_of(database, row.number, instance.number)
         blobs = open_blobs(self._settings.blobs)
         folder = Path(tempfile.mkdtemp(prefix="clearance-result-"))
 
-        def value(number: int) -> Any:
-            artifact = results.get(number)
+        def value(artifact: Artifact | None) -> Any:
             return None if artifact is None else load_value(artifact, annotation, blobs, folder)
 
-        if instance.position < 0 and group:
-            return [value(number) for number in group]
-        return value(instance.number)
+        if len(instance.path) == levels:
+            return value(single)
+        below = {path: each for path, each in found.items() if path[: len(instance.path)] == instance.path}
+        return nested(below, instance.path, levels, value, list)
 
     def _database(self) -> Database:
         return Database(self._settings.database, read_only=True)

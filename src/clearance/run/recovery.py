@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict, deque
 
 from clearance.cluster import Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
-from clearance.run import arguments, rows
+from clearance.run import rows
+from clearance.run.arguments import Arguments
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
-from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import counts_as_failure
+from clearance.run.clearing import restored, settle
+from clearance.run.expansion import Copy, Expansion
+from clearance.run.instance import ActiveRun, Instance, counts_as_failure
+from clearance.run.machine import Machine
+from clearance.run.shape import text
 from clearance.store.database import Database
 from clearance.types.digest import Digest, digest_of
 from clearance.types.states import RunState, TaskState
@@ -53,51 +59,126 @@ def state_of(database: Database, number: int) -> str:
     return str(database.rows("run_at", number)[0][5])
 
 
-def unfinished_runs(database: Database, read: arguments.Read) -> list[ActiveRun]:
+def unfinished_runs(database: Database, arguments: Arguments) -> list[ActiveRun]:
     """Loads every run that has not finished, oldest first."""
-    from_disk = [rows.RunRow(*row) for row in database.rows("runs_in", RunState.RUNNING)]
-    return [load(database, row, read) for row in from_disk]
+    found = [*database.rows("runs_in", RunState.RUNNING), *database.rows("runs_in", RunState.QUEUED)]
+    return [load(database, row, arguments) for row in sorted((rows.RunRow(*row) for row in found), key=_number)]
 
 
-def load(database: Database, row: rows.RunRow, read: arguments.Read) -> ActiveRun:
-    """Builds a run as it stands in the database.
+def _number(row: rows.RunRow) -> int:
+    return row.number
+
+
+def load(database: Database, row: rows.RunRow, arguments: Arguments) -> ActiveRun:
+    """Builds a run as it stands in the database: of mapped tasks and groups only what is open.
 
     Args:
         database: where it is remembered.
         row: the run.
-        read: returns the bytes of an artifact, for runs that were mapped over a result.
+        arguments: what its mapped tasks and groups are mapped over.
     """
     _, bundle, _, graph = database.rows("version_get", row.version)[0]
     run = ActiveRun(
         number=row.number, key=row.key, id=row.id, version=row.version, bundle=bundle,
         graph=model.decode(bytes(graph)), principal=row.principal, environment=row.environment,
+        state=RunState(row.state), cause=cause_of(database, row.number),
     )  # fmt: skip
-    results = rows.artifacts(database, row.number)
-    for stored in rows.instance_rows(database, row.number):
-        if stored.position < 0:
-            instance = run.nodes[stored.node]
-        else:
-            instance = Instance(run, stored.number, stored.node, stored.position)
-            run.expanded.setdefault(stored.node, []).append(instance)
-            run.total += 1
-            run.unfinished += 1
-        instance.state = TaskState(stored.state)
-        instance.pending, instance.failed, instance.skipped = stored.pending, stored.failed, stored.skipped
-        instance.epoch, instance.attempts, instance.due_at = stored.epoch, stored.attempts, stored.due_at
-        instance.clearance = stored.clearance
-        instance.stored = (instance.state, instance.epoch)
-        instance.result = results.get(stored.number)
+    _Loading(database, run, arguments).load()
+    return run
+
+
+class _Loading:
+    """One run while it is loaded."""
+
+    def __init__(self, database: Database, run: ActiveRun, arguments: Arguments) -> None:
+        self._database = database
+        self._run = run
+        self._arguments = arguments
+        self._counts: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+        self._again: dict[Expansion, set[int]] = {}
+
+    def load(self) -> None:
+        run, counts = self._run, self._counts
+        for node, scope, state, count in self._database.rows("instance_counts", run.number):
+            counts[node, scope][state] = count
+        run.total = len(run.nodes) + sum(each.total() for each in counts.values())
+        run.cancelled = sum(each[TaskState.CANCELLED] for each in counts.values())
+        found = [rows.InstanceRow(*each) for each in self._database.rows("instances_open", run.number, run.number)]
+        for stored in found:
+            if stored.position < 0:
+                self._take_node(stored)
+        for instance in run.nodes:
+            self._expand(instance)
+        for stored in sorted((each for each in found if each.position >= 0), key=_depth):
+            self._take(stored)
+        machine = Machine(self._arguments)
+        for expansion in run.expansions.values():
+            settle(run, machine.standing(run, expansion), expansion, counts)
+            expansion.fresh = sum(not copy.started for copy in expansion.live.values())
+            if expansion.more:
+                run.filling[expansion] = None
+        deferrals = rows.deferrals(self._database, run.number)
+        for instance in run.instances():
+            instance.deferral = deferrals.get(instance.number)
+            if instance.state is TaskState.SCHEDULED and not instance.collects:
+                machine.recount(instance)
+
+    def _take_node(self, stored: rows.InstanceRow) -> None:
+        run = self._run
+        instance = restored(run, stored.number, stored.node, (), (), stored)
         if instance.state.finished:
             run.unfinished -= 1
             run.failures += counts_as_failure(instance)
             run.cancelled += instance.state is TaskState.CANCELLED
-    for node, spec in enumerate(run.graph.nodes):
-        if (spec.mapped and run.nodes[node].state is TaskState.DEFERRED) or node in run.expanded:
-            group = run.expanded.setdefault(node, [])
-            group.sort(key=lambda each: each.position)
-            for instance, mapped in zip(group, arguments.elements(run.nodes[node], read), strict=True):
-                instance.mapped = mapped
-    return run
+
+    def _take(self, stored: rows.InstanceRow) -> None:
+        """Takes a row with a path, unless it only happens to have the path of something that is open."""
+        run, path = self._run, stored.path
+        around = [run.shape.around(stored.node, level) for level in range(len(path))]
+        expansions = [run.expansions.get((node, path[:level])) for level, node in enumerate(around)]
+        within = tuple(each for each in expansions if each is not None)
+        if len(within) < len(path) or path[-1] in self._again.get(within[-1], ()):
+            return
+        last, position = within[-1], path[-1]
+        state = TaskState(stored.state)
+        if last.node == stored.node and state.finished:
+            return
+        instance = restored(run, stored.number, stored.node, path, within, stored)
+        if last.node == stored.node:
+            instance.mapped = last.elements[position]
+        copy = last.live.setdefault(position, Copy())
+        if not state.finished:
+            run.unfinished += 1
+            copy.unfinished += 1
+        for expansion, index in zip(within, path, strict=True):
+            expansion.live[index].started |= instance.epoch > 0 or state.finished
+            expansion.waiting += state is TaskState.AWAITING_CLEARANCE
+        self._expand(instance)
+
+    def _expand(self, instance: Instance) -> None:
+        """A row that stands for copies does so again; copies that were set back and not begun are opened anew."""
+        run, path = self._run, instance.path
+        deferred = instance.state is TaskState.DEFERRED and instance.spec.mapped
+        if not deferred or len(path) != run.shape.depth(instance.node):
+            return
+        nodes = run.shape.inside.get(instance.node, [instance.node])
+        elements = self._arguments.elements(instance)
+        scope = text(path)
+        opened = self._counts[nodes[0], scope].total()
+        expansion = Expansion(instance.node, path, elements, len(elements), opened)
+        run.expansions[instance.node, path] = expansion
+        if any(self._counts[node, scope][TaskState.SCHEDULED] for node in nodes):
+            again: set[int] = set()
+            active: set[int] = set()
+            for node in nodes:
+                again.update(at for (at,) in self._database.rows("instances_again", run.number, node, scope))
+                active.update(at for (at,) in self._database.rows("instances_active", run.number, node, scope))
+            self._again[expansion] = again - active
+            expansion.again = deque(sorted(again - active))
+
+
+def _depth(stored: rows.InstanceRow) -> int:
+    return len(stored.path)
 
 
 def placement(instance: Instance) -> Placement:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from clearance.run.shape import Path, path_of, text
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 
@@ -35,11 +36,9 @@ class InstanceRow(msgspec.Struct, frozen=True):
     number: int
     node: int
     task: str
+    scope: str
     position: int
     state: str
-    pending: int
-    failed: int
-    skipped: int
     epoch: int
     attempts: int
     due_at: float
@@ -47,9 +46,14 @@ class InstanceRow(msgspec.Struct, frozen=True):
     clearance: str
 
     @property
+    def path(self) -> Path:
+        """Its indices in the mapped groups around it and in its own map."""
+        return path_of(self.scope, self.position)
+
+    @property
     def label(self) -> str:
-        """`train`, or `train[2]` when mapped."""
-        return self.task if self.position < 0 else f"{self.task}[{self.position}]"
+        """`train`, `train[2]` when mapped, `train[3,1]` in a mapped group."""
+        return f"{self.task}[{text(self.path)}]" if self.position >= 0 else self.task
 
 
 class AttemptRow(msgspec.Struct):
@@ -66,6 +70,32 @@ class AttemptRow(msgspec.Struct):
     failure: str = ""
     cpu_seconds: float = 0.0
     peak_memory: int = 0
+
+
+class DeferralRow(msgspec.Struct):
+    """What an instance waits for, or waited for last, as it is stored.
+
+    Attributes:
+        kind: `time`, `approval`, `run` or `asset`; `key` says which.
+        waiting: 1 until it is woken.
+        due_at: when it goes on whatever happens; None for never.
+        deadline: when it has waited too long; None for never. `soft`: 1 where it is then skipped.
+        since: when the first attempt began; 0 where none has deferred since it was last cleared.
+        times: how often it has deferred, ever.
+        state: JSON text for the next attempt; `details`: of what is asked; `payload`: of what woke it, or empty.
+    """
+
+    kind: str = ""
+    key: str = ""
+    waiting: int = 0
+    due_at: float | None = None
+    deadline: float | None = None
+    soft: int = 0
+    since: float = 0.0
+    times: int = 0
+    state: str = "null"
+    details: str = "{}"
+    payload: str = ""
 
 
 class ServiceRow(msgspec.Struct):
@@ -98,14 +128,39 @@ def instance_rows(database: Database, run: int) -> list[InstanceRow]:
     return [InstanceRow(*row) for row in database.rows("instances", run)]
 
 
-def attempt_rows(database: Database, run: int) -> list[AttemptRow]:
-    """Returns every attempt of a run, by instance and epoch."""
-    return [AttemptRow(*row) for row in database.rows("attempts", run)]
+def instance_at(database: Database, run: int, node: int, path: Path) -> InstanceRow | None:
+    """Returns the instance of a node at a path; the row of the node itself at the empty one."""
+    if not path:
+        found = database.rows("instances_numbered", run, node)
+    else:
+        found = database.rows("instances_at", run, node, text(path[:-1]), path[-1])
+    return InstanceRow(*found[0]) if found else None
 
 
-def artifacts(database: Database, run: int) -> dict[int, Artifact]:
-    """Returns what the instances of a run returned, by instance number."""
-    return {number: artifact_decoder.decode(bytes(data)) for number, data in database.rows("artifacts", run)}
+def deferrals(database: Database, run: int) -> dict[int, DeferralRow]:
+    """Returns what the instances of a run wait for, or waited for last, by instance number."""
+    return {number: DeferralRow(*row) for number, *row in database.rows("deferrals", run)}
+
+
+def node_rows(database: Database, run: int) -> list[InstanceRow]:
+    """Returns the row of each node of a run, which of a mapped one stands for all."""
+    return [InstanceRow(*row) for row in database.rows("instances_outside", run)]
+
+
+def attempt_rows(database: Database, run: int, number: int) -> list[AttemptRow]:
+    """Returns every attempt of an instance, oldest first."""
+    return [AttemptRow(*row) for row in database.rows("attempts_of", run, number)]
+
+
+def attempts_begun(database: Database, run: int) -> list[AttemptRow]:
+    """Returns the attempts of a run of which no end is known."""
+    return [AttemptRow(*row) for row in database.rows("attempts_begun", run)]
+
+
+def artifact_of(database: Database, run: int, number: int) -> Artifact | None:
+    """Returns what an instance returned."""
+    found = database.rows("artifact_get", run, number)
+    return artifact_decoder.decode(bytes(found[0][0])) if found else None
 
 
 def services(database: Database) -> list[ServiceRow]:

@@ -7,10 +7,17 @@ from typing import Any
 import msgspec
 
 from clearance.errors import UsageError, nearest
-from clearance.run import recovery, rows
+from clearance.graph.model import decode as decode_graph
+from clearance.run import looking, recovery, rows
+from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
+from clearance.run.deferral import describe
+from clearance.run.shape import Shape, path_of
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
+from clearance.types.states import TaskState
+
+LIMIT = 200
 
 
 def runs(database: Database, dag: str = "", limit: int = 50) -> list[dict[str, Any]]:
@@ -24,60 +31,121 @@ def runs(database: Database, dag: str = "", limit: int = 50) -> list[dict[str, A
     return [_run(row) | {"tasks": counts.get(row.number, {})} for row in listed]
 
 
-def run(database: Database, id: str) -> dict[str, Any]:
-    """Returns one run with each of its task instances.
+def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dict[str, Any]:
+    """Returns one run with its tasks, and of mapped ones the first instances; of many, those that failed.
+
+    Args:
+        database: where it is remembered.
+        id: of the run.
+        state: only tasks and instances in this state.
+        limit: how many mapped instances at most; `hidden` says how many more there are.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or no such state.
     """
+    check_state(state)
     row = recovery.known(database, id)
+    found = rows.node_rows(database, row.number)
+    within = int(database.rows("instances_within", row.number, state, state)[0][0])
+    chosen = state or ("" if within <= limit else "failed")
+    page = [rows.InstanceRow(*each) for each in database.rows("instances_page", row.number, chosen, chosen, limit)]
+    shown = sorted(
+        [*(each for each in found if state in ("", each.state)), *page], key=lambda each: (each.node, each.path)
+    )
     attempts: dict[int, list[rows.AttemptRow]] = {}
-    for attempt in rows.attempt_rows(database, row.number):
+    last = found[-1].number if found else 0
+    for attempt in (rows.AttemptRow(*each) for each in database.rows("attempts_outside", row.number, last)):
         attempts.setdefault(attempt.number, []).append(attempt)
-    results = rows.artifacts(database, row.number)
-    tasks = [
-        _instance(each, attempts.get(each.number, []), results.get(each.number))
-        for each in sorted(rows.instance_rows(database, row.number), key=lambda each: (each.node, each.position))
-    ]
-    return _run(row) | {"parameters": msgspec.json.decode(row.parameters), "tasks": tasks}
+    results = {
+        number: rows.artifact_decoder.decode(bytes(data))
+        for number, data in database.rows("artifacts_outside", row.number, last)
+    }
+    for each in page:
+        attempts[each.number] = rows.attempt_rows(database, row.number, each.number)
+        if (result := rows.artifact_of(database, row.number, each.number)) is not None:
+            results[each.number] = result
+    counts = _instances(database, row) if page or within else {}
+    tasks = [_instance(each, attempts.get(each.number, []), results.get(each.number)) for each in shown]
+    for each, task in zip(shown, tasks, strict=True):
+        if each.position < 0 and (some := counts.get(each.node)):
+            task["instances"] = some
+    parameters = msgspec.json.decode(row.parameters)
+    told = {"parameters": parameters, "cause": looking.cause(cause_of(database, row.number))}
+    return _run(row) | told | {"tasks": tasks, "hidden": within - len(page)}
+
+
+def check_state(state: str) -> None:
+    """Checks the name of a task state; the empty one is every state.
+
+    Raises:
+        UsageError: another word.
+    """
+    if state and state not in {str(each) for each in TaskState}:
+        known = [str(each) for each in TaskState]
+        raise UsageError(f"state {state!r}{nearest(state, known)}: use one of {', '.join(known)}")
+
+
+def _shape(database: Database, run: rows.RunRow) -> Shape:
+    return Shape(decode_graph(bytes(database.rows("version_get", run.version)[0][3])))
+
+
+def _instances(database: Database, run: rows.RunRow) -> dict[int, dict[str, int]]:
+    """Returns how many of what really runs of a mapped node are in each state, by node."""
+    shape = _shape(database, run)
+    found: dict[int, dict[str, int]] = {}
+    for node, scope, state, count in database.rows("instance_counts", run.number):
+        if len(path_of(scope, 0)) < shape.levels(node):
+            continue
+        states = found.setdefault(node, {})
+        states[state] = states.get(state, 0) + count
+    return found
 
 
 def find(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows.InstanceRow]:
-    """Returns the run and the instance that people write as `task` or `task[3]`.
+    """Returns the run and the instance that people write as `task`, `task[3]` or `task[3,1]`.
 
     Raises:
         UsageError: there is no such run or task; the message names the nearest.
     """
     row = recovery.known(database, id)
-    instances = rows.instance_rows(database, row.number)
-    for instance in instances:
-        if instance.label == label:
+    name, bracket, rest = label.partition("[")
+    nodes = [rows.InstanceRow(*each) for each in database.rows("instances_of_task", row.number, name)]
+    if nodes and not bracket:
+        return row, nodes[0]
+    place = rest.removesuffix("]")
+    if nodes and all(part.isdigit() for part in place.split(",")):
+        path = tuple(map(int, place.split(",")))
+        if (instance := rows.instance_at(database, row.number, nodes[0].node, path)) is not None:
             return row, instance
-    near = nearest(label, [instance.label for instance in instances])
+        if nodes[0].state == TaskState.DEFERRED:
+            raise UsageError(f"run {id!r} has not come to {label!r} yet: instances are made as the work goes on")
+    near = nearest(name, [each.task for each in rows.node_rows(database, row.number)]) if not nodes else ""
     raise UsageError(f"run {id!r} has no task {label!r}{near}; `clearance runs show {id}` lists them")
 
 
 def why(database: Database, id: str, label: str = "") -> list[dict[str, Any]]:
-    """Returns the stored decision on each instance of a run, or on one: both desks' verdicts and reasons."""
+    """Returns the stored decision on a task of a run, or on each and the first instances: both desks' verdicts."""
     row = recovery.known(database, id)
     if label:
         chosen = [find(database, id, label)[1]]
     else:
-        chosen = rows.instance_rows(database, row.number)
-    return [_decision(row, each) for each in chosen]
+        page = [rows.InstanceRow(*each) for each in database.rows("instances_page", row.number, "", "", LIMIT)]
+        chosen = [*rows.node_rows(database, row.number), *page]
+    shape = _shape(database, row)
+    deferrals = rows.deferrals(database, row.number)
+    return [_decision(database, row, each, shape, deferrals.get(each.number)) for each in chosen]
 
 
 def epochs(database: Database, run: rows.RunRow, instance: rows.InstanceRow) -> list[int]:
     """Returns the epochs of every attempt of an instance, oldest first; one just launched is among them."""
-    found = {row.epoch for row in rows.attempt_rows(database, run.number) if row.number == instance.number}
+    found = {row.epoch for row in rows.attempt_rows(database, run.number, instance.number)}
     return sorted(found | ({instance.epoch} if instance.epoch else set()))
 
 
 def denied(database: Database, id: str) -> bool:
     """True when a desk denied an instance of this run."""
     row = recovery.known(database, id)
-    records = (decode(each.clearance) for each in rows.instance_rows(database, row.number))
-    return any(record is not None and record.verdict == "denied" for record in records)
+    return bool(database.rows("instance_denied", row.number))
 
 
 def artifact(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows.InstanceRow, Artifact]:
@@ -87,7 +155,7 @@ def artifact(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows
         UsageError: no such run or task, or it has returned nothing.
     """
     row, instance = find(database, id, label)
-    found = rows.artifacts(database, row.number).get(instance.number)
+    found = rows.artifact_of(database, row.number, instance.number)
     if found is None:
         raise UsageError(f"{id} {label} is {instance.state} and has no result")
     return row, instance, found
@@ -112,14 +180,33 @@ def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Ar
     }  # fmt: skip
 
 
-def _decision(row: rows.RunRow, instance: rows.InstanceRow) -> dict[str, Any]:
+def _decision(
+    database: Database, row: rows.RunRow, instance: rows.InstanceRow, shape: Shape, deferral: rows.DeferralRow | None
+) -> dict[str, Any]:
     told: dict[str, Any] = {"run": row.id, "task": instance.label, "state": instance.state}
+    if deferral is not None and deferral.waiting and instance.state == "deferred":
+        told["waits"] = {
+            "kind": deferral.kind, "key": deferral.key, "until": deferral.due_at, "deadline": deferral.deadline,
+            "since": deferral.since, "times": deferral.times, "details": msgspec.json.decode(deferral.details),
+        }  # fmt: skip
+        told["reason"] = describe(deferral)
     record = decode(instance.clearance)
     if record is None:
-        waits = f"waits for {instance.pending} tasks before it" if instance.pending else "has not asked"
-        return told | {"verdict": "not asked", "reason": waits if instance.state == "scheduled" else instance.state}
+        waits = (
+            _waits(database, row.number, instance, shape) if instance.state == TaskState.SCHEDULED else instance.state
+        )
+        return told | {"verdict": "not asked", "reason": waits}
     told |= {"verdict": record.verdict, "at": record.at}
     for name, verdict in (("capacity", record.capacity), ("trust", record.trust)):
         if verdict is not None:
             told[name] = msgspec.to_builtins(verdict)
     return told
+
+
+def _waits(database: Database, run: int, instance: rows.InstanceRow, shape: Shape) -> str:
+    """Says for how many tasks an instance waits."""
+    path = instance.path
+    before = shape.parents[instance.node] if len(path) == shape.depth(instance.node) else []
+    above = [rows.instance_at(database, run, node, path[:common]) for node, common in before]
+    count = sum(each is not None and not TaskState(each.state).finished for each in above)
+    return f"waits for {count} tasks before it" if count else "has not asked"

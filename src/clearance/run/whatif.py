@@ -11,6 +11,7 @@ import msgspec
 from clearance.errors import UsageError, nearest
 from clearance.graph.model import Graph, Items, Node, Value
 from clearance.graph.trigger import check_rule
+from clearance.run.arguments import Arguments
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.machine import Machine
 from clearance.types.states import TaskState
@@ -21,7 +22,8 @@ OUTCOMES = {"success": TaskState.SUCCESS, "fail": TaskState.FAILED, "skip": Task
 def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) -> dict[str, Any]:
     """Returns the state of every task and of the run, when these tasks fail or are skipped and the others succeed.
 
-    A task that is mapped over a result, whose length is not known here, stands for all its instances.
+    A task that is mapped over a result, whose length is not known here, stands for all its instances; of a group that
+    is mapped over one there is one copy.
 
     Args:
         graph: of the DAG.
@@ -35,7 +37,7 @@ def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) ->
         number=0, key="whatif", id="whatif", version="", bundle="",
         graph=msgspec.structs.replace(graph, nodes=tuple(_known_length(node) for node in graph.nodes)),
     )  # fmt: skip
-    machine = Machine(lambda artifact: artifact.inline or b"")
+    machine = Machine(Arguments(lambda artifact: artifact.inline or b""))
     fates = dict.fromkeys(fail, TaskState.FAILED)
     for label in skip:
         if fates.setdefault(label, TaskState.SKIPPED) is not TaskState.SKIPPED:
@@ -49,7 +51,11 @@ def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) ->
             final = changes.ended[-1][1]
         waiting.extend(each for each in changes.ready if each.state is TaskState.AWAITING_CLEARANCE)
         if not waiting:
-            break
+            if not run.filling:
+                break
+            for expansion in list(run.filling):
+                machine.fill(run, expansion)
+            continue
         instance = waiting.popleft()
         fate = fates.get(instance.label, fates.get(instance.spec.id, TaskState.SUCCESS))
         machine.move(instance, TaskState.QUEUED)
@@ -85,4 +91,6 @@ def replay(dag: dict[str, Any]) -> dict[str, Any]:
 def _known_length(node: Node) -> Node:
     if all(isinstance(binding, Value | Items) for binding in node.mapped.values()):
         return node
+    if node.is_group:
+        return msgspec.structs.replace(node, mapped=dict.fromkeys(node.mapped, Value([None])))
     return msgspec.structs.replace(node, mapped={})

@@ -12,6 +12,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -44,6 +45,10 @@ class Dialect(Protocol):
     def script(self, sql: str) -> None: ...
     def is_duplicate(self, error: Exception) -> bool: ...
     def problems(self) -> list[str]: ...
+    def is_busy(self, error: BaseException | None) -> bool: ...
+    @property
+    def lost(self) -> bool: ...
+    def oust(self, name: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -104,6 +109,7 @@ class Database:
             self.dialect = PostgreSQL(url, read_only)
         else:
             raise UsageError(f"database URL {url!r}: use sqlite:///PATH or postgresql://USER@HOST/NAME")
+        self._entered = False
         self._sql = {name: self.dialect.prepare(text) for name, text in STATEMENTS.items()}
         self._lease_check = self._sql["lease_check"] + self.dialect.lock
 
@@ -121,8 +127,77 @@ class Database:
         except self.dialect.error as error:
             raise StoreError(f"database: {statement}: {str(error).strip()}") from error
 
+    @property
+    def lost(self) -> bool:
+        """True when the connection to the server is gone."""
+        return self.dialect.lost
+
+    def is_away(self, error: StoreError) -> bool:
+        """True for an error that passes: the server is gone, or another process has held the file for too long."""
+        return self.lost or self.dialect.is_busy(error.__cause__)
+
+    def oust(self, lease: str) -> None:
+        """Takes back the open transaction of a controller whose lease of this name has expired.
+
+        One that was stopped within a transaction (SIGSTOP, a paused machine) holds the lease's row, and nobody could
+        take over from it. On PostgreSQL its connection is ended; on SQLite nothing can be done.
+
+        Raises:
+            StoreError: the database failed.
+        """
+        try:
+            self.dialect.oust(lease)
+        except self.dialect.error as error:
+            raise self._error(error) from error
+
+    @property
+    def entered(self) -> bool:
+        """True between `enter` and `apply` or `abandon`."""
+        return self._entered
+
+    def enter(self, epoch: int) -> None:
+        """Opens the transaction that the next `apply` commits, under the lease; again, it does nothing.
+
+        What is read from now on sees what `put` has written, and no other writer comes between.
+
+        Raises:
+            LeaseLost: another controller has taken the lease.
+            StoreError: the database failed.
+        """
+        if self._entered:
+            return
+        try:
+            self.dialect.begin()
+            try:
+                self._hold(epoch, None)
+            except BaseException:
+                self.dialect.rollback()
+                raise
+        except self.dialect.error as error:
+            raise StoreError(f"database: {str(error).strip()}") from error
+        self._entered = True
+
+    def put(self, batch: Batch) -> None:
+        """Writes the batch into the transaction that `enter` opened; after an error, only `abandon` is possible.
+
+        Raises:
+            Stale: as for `apply`.
+            StoreError: the database failed.
+        """
+        try:
+            self._write(batch)
+        except self.dialect.error as error:
+            raise self._error(error) from error
+
+    def abandon(self) -> None:
+        """Takes back what `put` wrote since `enter`; does nothing where nothing was entered."""
+        if self._entered:
+            self._entered = False
+            with suppress(self.dialect.error):  # the connection may be gone, and with it the transaction
+                self.dialect.rollback()
+
     def apply(self, batch: Batch, *, epoch: int, lease_until: float | None = None) -> None:
-        """Writes the batch in one transaction under the lease.
+        """Writes the batch in one transaction under the lease, with what was put since `enter`, and commits.
 
         Args:
             batch: what to write.
@@ -134,31 +209,42 @@ class Database:
             Stale: a guarded row did not match, or a row that is unique is there already; nothing was written.
             StoreError: the database failed; nothing was written.
         """
-        dialect, sql = self.dialect, self._sql
+        dialect, entered = self.dialect, self._entered
+        self._entered = False
         try:
-            dialect.begin()
+            if not entered:
+                dialect.begin()
             try:
-                if lease_until is None:
-                    held = dialect.execute(self._lease_check, (LEASE,)) == [(epoch,)]
-                else:
-                    held = dialect.write(sql["lease_renew"], [(lease_until, LEASE, epoch)]) == 1
-                if not held:
-                    raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
-                for statement, rows in batch.writes.items():
-                    if not rows:
-                        continue
-                    changed = dialect.write(sql[statement], rows)
-                    if statement in batch.guarded and changed != len(rows):
-                        raise Stale(
-                            f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}"
-                        )
+                if lease_until is not None or not entered:
+                    self._hold(epoch, lease_until)
+                self._write(batch)
                 dialect.commit()
             except BaseException:
                 dialect.rollback()
                 raise
         except dialect.error as error:
-            kind = Stale if dialect.is_duplicate(error) else StoreError
-            raise kind(f"database: {str(error).strip()}") from error
+            raise self._error(error) from error
+
+    def _hold(self, epoch: int, until: float | None) -> None:
+        """Checks or renews the lease in the open transaction."""
+        if until is None:
+            held = self.dialect.execute(self._lease_check, (LEASE,)) == [(epoch,)]
+        else:
+            held = self.dialect.write(self._sql["lease_renew"], [(until, LEASE, epoch)]) == 1
+        if not held:
+            raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
+
+    def _write(self, batch: Batch) -> None:
+        for statement, rows in batch.writes.items():
+            if not rows:
+                continue
+            changed = self.dialect.write(self._sql[statement], rows)
+            if statement in batch.guarded and changed != len(rows):
+                raise Stale(f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}")
+
+    def _error(self, error: Exception) -> StoreError:
+        kind = Stale if self.dialect.is_duplicate(error) else StoreError
+        return kind(f"database: {str(error).strip()}")
 
     def version(self) -> int:
         """Returns the number of the newest migration applied; 0 for an empty database."""

@@ -71,7 +71,7 @@ def download(
     wanted = match[1]
     if attempts < 1:
         raise UsageError(f"attempts is {attempts}: use 1 or more")
-    parts = _parse(url)
+    parts = parse_url(url)
     target = Path(to)
     if target.is_dir():
         target = target / (parts.path.rpartition("/")[2] or "download")
@@ -153,7 +153,7 @@ class _Transfer:
         import http.client
         import ssl
 
-        parts = _parse(url)
+        parts = parse_url(url)
         headers = {"User-Agent": "clearance", "Accept": "*/*", "Accept-Encoding": "identity"}
         if self._size:
             headers |= {"Range": f"bytes={self._size}-", "If-Range": self._version}
@@ -183,9 +183,9 @@ class _Transfer:
         from urllib.parse import urljoin
 
         target = urljoin(url, response.headers.get("Location", ""))
-        before = _parse(url)
+        before = parse_url(url)
         try:
-            after = _parse(target)
+            after = parse_url(target)
         except UsageError as error:
             raise Refused(f"{url} redirects to {target!r}, which is not accepted: {error}") from None
         if after.scheme == "file" or (before.scheme == "https" and after.scheme != "https"):
@@ -250,7 +250,12 @@ class _Transfer:
         return Refused(f"{self._url} has more than {self._limit} bytes: raise limit, or give another URL")
 
 
-def _parse(url: str) -> SplitResult:
+def parse_url(url: str) -> SplitResult:
+    """Returns the parts of a URL that may be fetched: https, file, or http on loopback.
+
+    Raises:
+        UsageError: another one, one that is none, or one that holds a password.
+    """
     from urllib.parse import urlsplit
 
     try:

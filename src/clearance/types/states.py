@@ -35,6 +35,7 @@ class TaskState(StrEnum):
 class RunState(StrEnum):
     """Where a whole run stands."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     SUCCESS = "success"
     FAILED = "failed"
@@ -42,7 +43,7 @@ class RunState(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self is not RunState.RUNNING
+        return self not in (RunState.QUEUED, RunState.RUNNING)
 
 
 class ServiceState(StrEnum):
@@ -74,7 +75,9 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
         {_S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.DEFERRED, _S.PREEMPTED, _S.CANCELLED, _S.SKIPPED}
     ),
     _S.UP_FOR_RETRY: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
-    _S.DEFERRED: frozenset({_S.AWAITING_CLEARANCE, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.CANCELLED}),
+    _S.DEFERRED: frozenset(
+        {_S.AWAITING_CLEARANCE, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.SKIPPED, _S.CANCELLED}
+    ),
     _S.PREEMPTED: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
     # A finished instance moves only when a person clears it: retry, resume.
     _S.SUCCESS: frozenset(),

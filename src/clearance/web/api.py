@@ -67,8 +67,8 @@ def create_app(settings: Settings, token: str) -> FastAPI:
         return reading(lambda database: views.runs(database, dag, limit))
 
     @router.get("/run")
-    def show_run(id: str) -> Any:
-        return reading(lambda database: views.run(database, id))
+    def show_run(id: str, state: str = "", limit: Annotated[int, Query(ge=0, le=10_000)] = views.LIMIT) -> Any:
+        return reading(lambda database: views.run(database, id, state, limit))
 
     @router.get("/why")
     def why(run: str, task: str = "") -> Any:

@@ -269,6 +269,8 @@ def facts_of(
         checkpoint=os.path.join(place.home, "checkpoints", launch.checkpoint) if launch.checkpoint else "",
         grace=launch.grace,
         ready=ready,
+        cause=launch.cause,
+        resumed=launch.resumed,
     )
 
 

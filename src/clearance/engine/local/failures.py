@@ -6,12 +6,14 @@ import contextlib
 import os
 import sys
 import traceback
+from typing import Any
 
 from clearance.engine.base import Failure
+from clearance.errors import Defer
 from clearance.types.masking import masker
 from clearance.types.serialisable import qualified
 
-_QUIET = ("clearance.errors.Skip", "exit")
+_QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "exit")
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 
@@ -30,6 +32,7 @@ def describe(error: BaseException, rank: int) -> Failure:
         tuple(qualified(base) for base in kind.__mro__),
         masker.text(_traceback(error)),
         rank,
+        _waits_for(error),
     )
 
 
@@ -38,6 +41,12 @@ def show(failure: Failure | None) -> None:
     if failure is not None and failure.kind not in _QUIET:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(failure.traceback)
+
+
+def _waits_for(error: BaseException) -> dict[str, Any]:
+    """Returns what a `Defer` waits for, also one of the user's own class, whose data may be anything."""
+    data = getattr(error, "data", None) if isinstance(error, Defer) else None
+    return {str(name): masker.value(value) for name, value in data.items()} if isinstance(data, dict) else {}
 
 
 def _traceback(error: BaseException) -> str:

@@ -71,6 +71,21 @@ class PostgreSQL:
     def is_duplicate(self, error: Exception) -> bool:
         return getattr(error, "sqlstate", None) == "23505"  # unique_violation
 
+    def is_busy(self, error: BaseException | None) -> bool:
+        return False  # a lock is waited for
+
+    @property
+    def lost(self) -> bool:
+        return self._connection.closed or self._connection.broken
+
+    def oust(self, name: str) -> None:
+        """Ends the connection whose open transaction holds this row of the lease (its `xmax`), if there is one."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity JOIN lease ON lease.xmax::text = backend_xid::text"
+            " WHERE name = %s AND pid <> pg_backend_pid()",
+            (name,),
+        )
+
     def problems(self) -> list[str]:
         found = self.execute(
             "SELECT conrelid::regclass::text || ': ' || conname || ' is not valid' FROM pg_constraint"

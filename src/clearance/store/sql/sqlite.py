@@ -83,6 +83,16 @@ class SQLite:
         code = getattr(error, "sqlite_errorcode", 0)
         return code in (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 
+    def is_busy(self, error: BaseException | None) -> bool:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+    @property
+    def lost(self) -> bool:
+        return False
+
+    def oust(self, name: str) -> None:
+        """Nothing can be done from outside: a stopped process that is within a transaction holds the whole file."""
+
     def problems(self) -> list[str]:
         found = [row[0] for row in self.execute("PRAGMA quick_check") if row[0] != "ok"]
         return found + [

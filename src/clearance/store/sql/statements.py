@@ -6,21 +6,26 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
+from clearance.store.sql import statements_triggers
+
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
+
+_INSTANCE = "number, node, task, scope, position, state, epoch, attempts, due_at, changed_at, clearance"
 
 STATEMENTS: dict[str, str] = {
     # The lease: who leads.
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
     "lease_create": "INSERT INTO lease (name, epoch, holder, address, expires_at) VALUES (?, 0, '', '', 0)"
     " ON CONFLICT (name) DO NOTHING",
-    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ?"
-    " WHERE name = ? AND epoch = ?",
+    "lease_take": "UPDATE lease SET epoch = ?, holder = ?, address = ?, expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_check": "SELECT epoch FROM lease WHERE name = ?",
     "lease_renew": "UPDATE lease SET expires_at = ? WHERE name = ? AND epoch = ?",
     "lease_release": "UPDATE lease SET expires_at = 0, holder = '' WHERE name = ? AND epoch = ?",
     # What runs are made of.
     "version_add": "INSERT INTO dag_version (digest, dag, bundle, module, graph, created_at) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (digest) DO NOTHING",
+    "version_newest": "SELECT bundle, module FROM dag_version WHERE dag = ? ORDER BY created_at DESC, digest LIMIT 1",
+    "version_dags": "SELECT DISTINCT dag FROM dag_version ORDER BY dag",
     "version_get": "SELECT dag, bundle, module, graph FROM dag_version WHERE digest = ?",
     "environment_add": "INSERT INTO environment (digest, lock) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
     "run_count": "SELECT count(*) FROM run WHERE dag = ?",
@@ -35,29 +40,68 @@ STATEMENTS: dict[str, str] = {
     "runs_list_dag": f"SELECT {_RUN} FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",  # noqa: S608
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
     # Instances: the state machine.
-    "instance_add": "INSERT INTO instance (run, number, node, task, position, state, pending, failed, skipped, epoch,"
-    " attempts, due_at, changed_at, clearance) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "instances": "SELECT number, node, task, position, state, pending, failed, skipped, epoch, attempts, due_at,"
-    " changed_at, clearance FROM instance WHERE run = ? ORDER BY number",
-    "instance_count": "UPDATE instance SET pending = pending - 1, failed = failed + ?, skipped = skipped + ?"
-    " WHERE run = ? AND number = ? AND pending > 0",
-    "instance_change": "UPDATE instance SET state = ?, pending = ?, failed = ?, skipped = ?, epoch = ?, attempts = ?,"
-    " due_at = ?, changed_at = ?, clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
-    "instance_open": "UPDATE instance SET pending = ?, failed = ?, skipped = ? WHERE run = ? AND number = ?",
+    "instance_add": f"INSERT INTO instance (run, {_INSTANCE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+    "instances": f"SELECT {_INSTANCE} FROM instance WHERE run = ? ORDER BY number",  # noqa: S608
+    "instance_change": "UPDATE instance SET state = ?, epoch = ?, attempts = ?, due_at = ?, changed_at = ?,"
+    " clearance = ? WHERE run = ? AND number = ? AND state = ? AND epoch = ?",
+    "instance_mark": "UPDATE instance SET state = ?, attempts = 0, changed_at = ? WHERE run = ? AND number = ?"
+    " AND state = ?",
+    "instances_at": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND node = ? AND scope = ?"  # noqa: S608
+    " AND position = ? AND position >= 0",
+    "instances_numbered": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND number = ?",  # noqa: S608
+    "instances_page": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position >= 0"  # noqa: S608
+    " AND (? = '' OR state = ?) ORDER BY number LIMIT ?",
+    "instances_outside": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position < 0 ORDER BY number",  # noqa: S608
+    "instances_open": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND (position < 0"  # noqa: S608
+    " OR (scope, position) IN (SELECT scope, position FROM instance WHERE run = ? AND position >= 0"
+    " AND state IN ('awaiting_clearance', 'queued', 'running', 'up_for_retry', 'deferred', 'preempted')))"
+    " ORDER BY number",
+    "instances_bad": "SELECT node, scope, position, number, state FROM instance WHERE run = ? AND position >= 0"
+    " AND state IN ('failed', 'upstream_failed', 'skipped', 'cancelled')",
+    "instances_in": "SELECT node, scope, position, number FROM instance WHERE run = ? AND position >= 0 AND state = ?",
+    "instances_again": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
+    " AND state = 'scheduled' ORDER BY position",
+    "instances_active": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
+    " AND state IN ('awaiting_clearance', 'queued', 'running', 'up_for_retry', 'deferred', 'preempted')",
+    "instance_counts": "SELECT node, scope, state, count(*) FROM instance WHERE run = ? AND position >= 0"
+    " GROUP BY node, scope, state",
+    "instance_counts_of": "SELECT state, count(*) FROM instance WHERE run = ? AND node = ? AND scope = ?"
+    " AND position >= 0 GROUP BY state",
+    "instances_of_task": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND position < 0 AND task = ?",  # noqa: S608
+    "instances_within": "SELECT count(*) FROM instance WHERE run = ? AND position >= 0 AND (? = '' OR state = ?)",
+    "instance_denied": "SELECT 1 FROM instance WHERE run = ?"
+    ' AND substr(clearance, 1, 19) = \'{"verdict":"denied"\' LIMIT 1',
+    "node_starts": "SELECT instance.node, min(started_at) FROM instance JOIN attempt ON attempt.run = instance.run"
+    " AND attempt.number = instance.number WHERE instance.run = ? GROUP BY instance.node",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
+    # Pools.
+    "pools": "SELECT name, slots FROM pool ORDER BY name",
+    "pool_put": "INSERT INTO pool (name, slots) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET slots = excluded.slots",
+    "pool_remove": "DELETE FROM pool WHERE name = ?",
     # Attempts.
     "attempt_put": "INSERT INTO attempt (run, number, epoch, outcome, node, processes, started_at, finished_at,"
     " failure, cpu_seconds, peak_memory) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number, epoch) DO UPDATE SET outcome = excluded.outcome, node = excluded.node,"
     " processes = excluded.processes, started_at = excluded.started_at, finished_at = excluded.finished_at,"
     " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
-    "attempts": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
-    " peak_memory FROM attempt WHERE run = ? ORDER BY number, epoch",
+    "attempts_of": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
+    " peak_memory FROM attempt WHERE run = ? AND number = ? ORDER BY epoch",
+    "attempts_begun": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
+    " cpu_seconds, peak_memory FROM attempt WHERE run = ? AND outcome = ''",
+    "attempt_first": "SELECT min(started_at) FROM attempt WHERE run = ? AND number = ? AND epoch > ?",
     # Artifacts and what is attested of them.
     "artifact_add": "INSERT INTO artifact (run, number, digest, data, created_at) VALUES (?, ?, ?, ?, ?)"
     " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, data = excluded.data,"
     " created_at = excluded.created_at",
-    "artifacts": "SELECT number, data FROM artifact WHERE run = ? ORDER BY number",
+    "artifacts_outside": "SELECT number, data FROM artifact WHERE run = ? AND number <= ?",
+    "attempts_outside": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"
+    " cpu_seconds, peak_memory FROM attempt WHERE run = ? AND number <= ? ORDER BY number, epoch",
+    "artifact_get": "SELECT data FROM artifact WHERE run = ? AND number = ?",
+    "results_of": "SELECT scope, position, data FROM instance LEFT JOIN artifact ON artifact.run = instance.run"
+    " AND artifact.number = instance.number WHERE instance.run = ? AND node = ? AND position >= 0",
+    "results_between": "SELECT position, data FROM instance JOIN artifact ON artifact.run = instance.run"
+    " AND artifact.number = instance.number WHERE instance.run = ? AND node = ? AND scope = ?"
+    " AND position BETWEEN ? AND ? AND position >= 0",
     "attestation_add": "INSERT INTO attestation (subject, kind, run, instance, envelope, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?)",
     "attestations": "SELECT kind, run, instance, envelope, created_at FROM attestation WHERE subject = ?"
@@ -71,6 +115,18 @@ STATEMENTS: dict[str, str] = {
     " spec = excluded.spec, endpoint = excluded.endpoint, desired = excluded.desired, state = excluded.state,"
     " epoch = excluded.epoch, failures = excluded.failures, due_at = excluded.due_at, info = excluded.info,"
     " message = excluded.message, changed_at = excluded.changed_at",
+    # Deferrals: what a task waits for without a process; approvals: what a person decided.
+    "deferrals": "SELECT number, kind, key, waiting, due_at, deadline, soft, since, times, state, details, payload"
+    " FROM deferral WHERE run = ?",
+    "deferral_put": "INSERT INTO deferral (run, number, kind, key, waiting, due_at, deadline, soft, since, times,"
+    " state, details, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, number) DO UPDATE SET"
+    " kind = excluded.kind, key = excluded.key, waiting = excluded.waiting, due_at = excluded.due_at,"
+    " deadline = excluded.deadline, soft = excluded.soft, since = excluded.since, times = excluded.times,"
+    " state = excluded.state, details = excluded.details, payload = excluded.payload",
+    "approval_add": "INSERT INTO approval (run, number, epoch, decision, principal, note, decided_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "approvals": "SELECT epoch, decision, principal, note, decided_at FROM approval WHERE run = ? AND number = ?"
+    " ORDER BY epoch",
     # The outbox.
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
@@ -117,3 +173,5 @@ STATEMENTS: dict[str, str] = {
     "consumed_add": "INSERT INTO consumed (subscription, event, request) VALUES (?, ?, ?)",
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
+
+STATEMENTS |= statements_triggers.STATEMENTS

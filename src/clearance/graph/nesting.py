@@ -1,0 +1,59 @@
+"""Mapped groups around a node, and what a result looks like from another place: a list for each group in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from clearance.graph.annotations import anything, iterated
+from clearance.graph.model import Element, Items, Result
+
+if TYPE_CHECKING:
+    from clearance.graph.build import Declaration
+
+
+class Nesting:
+    """The mapped groups of one DAG.
+
+    Args:
+        known: every declaration, by id.
+    """
+
+    def __init__(self, known: Mapping[str, Declaration]) -> None:
+        self.known = known
+
+    def chain(self, declaration: Declaration) -> tuple[str, ...]:
+        """Returns the ids of the mapped groups around it, outermost first."""
+        found: tuple[str, ...] = ()
+        group = declaration.group
+        while group:
+            found = (group, *found)
+            group = self.known[group].group
+        return found
+
+    def seen(self, upstream: Declaration, consumer: Declaration) -> Any:
+        """Returns the annotation of what the consumer receives of a result."""
+        result = upstream.result
+        if not upstream.group or upstream.group == consumer.group:
+            return result
+        around, mine = self.chain(upstream), self.chain(consumer)
+        for group in reversed(around):
+            if group in mine:
+                break
+            result = list[result]  # type: ignore[valid-type]
+        return result
+
+    def element(self, binding: Element) -> Any:
+        """Returns the annotation of a mapped parameter of a group: its own, else that of the list's elements."""
+        group = self.known[binding.group]
+        annotation = group.signature.annotations[binding.name]
+        over = group.mapped[binding.name]
+        if not anything(annotation) or isinstance(over, Items):
+            return annotation
+        if isinstance(over, Result):
+            part = iterated(self.seen(self.known[over.task], group))
+        elif isinstance(over, Element):
+            part = iterated(self.element(over))
+        else:
+            return Any
+        return Any if part is None else part

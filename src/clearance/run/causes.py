@@ -1,0 +1,45 @@
+"""Causes as rows: why a run was started, read back from the database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from clearance.store.database import Database
+from clearance.types.cause import Cause, Trigger
+
+
+def cause_of(database: Database, run: int) -> Cause | None:
+    """Returns why the run of this number was started; None where somebody started it."""
+    found = database.rows("run_cause", run)
+    if not found:
+        return None
+    kind, start, end, again, request, backfill = found[0]
+    if request is None:
+        return Cause(kind=kind, start=start, end=end, again=again, backfill=backfill)
+    return of_request(database, request)
+
+
+def of_request(database: Database, request: int) -> Cause:
+    """Returns the cause of the run of a request of the mediator, with the events that it consumed."""
+    events = [Trigger(*row) for row in reversed(database.rows("asset_events_of_request", request))]
+    return Cause(kind="asset", key=database.rows("asset_run_key", request)[0][0], events=tuple(events), request=request)
+
+
+def stamp(at: float) -> str:
+    """Returns an instant as run ids name it: `2026-10-23T00:30:00Z`, in UTC."""
+    return instant(at).isoformat().removesuffix("+00:00") + "Z"
+
+
+def instant(at: float) -> datetime:
+    """Returns the instant of seconds since 1970, to the microsecond."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def interval_id(dag: str, end: float, again: int = 0) -> str:
+    """Returns the id of the run of an interval: the same interval, the same id."""
+    return f"{dag}/{stamp(end)}{f'.{again}' if again else ''}"
+
+
+def request_id(dag: str, request: int) -> str:
+    """Returns the id of the run of a request of the mediator: the same request, the same id."""
+    return f"{dag}/asset-{request}"

@@ -1,0 +1,273 @@
+"""Clearing: what did not succeed is set back and done again, with whatever depended on it without success.
+
+Rules:
+
+1. A row is cleared when it ended without success, it is a chosen one or depends on one, and what stands for it is not
+   done with. Rows depend on each other only within the copy of every mapped group that lies around both.
+2. Rows that are not in memory are set back in the database. Their copies are opened again like new ones, some at a
+   time; a crash in between loses nothing, since a copy in which rows are scheduled and none is active is to be opened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from clearance.errors import ClearanceError
+from clearance.run.expansion import Copy, Expansion
+from clearance.run.instance import BAD, LATER, ActiveRun, Instance, counts_as_failure
+from clearance.run.rows import InstanceRow
+from clearance.run.shape import Path, Shape, path_of, text
+from clearance.types.states import FINISHED, TaskState
+
+if TYPE_CHECKING:
+    from clearance.run.machine import Machine
+
+Choice = tuple[int, Path]
+Counts = dict[tuple[int, str], Counter[str]]
+
+
+class Chosen:
+    """Says whether a row is cleared.
+
+    Args:
+        shape: of the graph.
+        choices: node and path of each row that was named; None for all.
+    """
+
+    def __init__(self, shape: Shape, choices: Sequence[Choice] | None) -> None:
+        self._shape = shape
+        self._choices = None if choices is None else [(node, path, shape.behind(node)) for node, path in choices]
+
+    def __call__(self, node: int, path: Path) -> bool:
+        if self._choices is None:
+            return True
+        for chosen, at, behind in self._choices:
+            if node in behind:
+                shared = min(self._shape.apart(node, chosen), len(path), len(at))
+                if path[:shared] == at[:shared]:
+                    return True
+        return False
+
+
+def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) -> int:
+    """See `Machine.clear`."""
+    run.cancelling = False
+    run.gathered.clear()
+    chosen = Chosen(run.shape, choices)
+    cleared = _set_back(machine, run, chosen)
+    changed: Counts = defaultdict(Counter)
+    again = _set_back_stored(machine, run, chosen, cleared, changed)
+    counts: Counts = defaultdict(Counter)
+    if (stored := machine.arguments.stored) is not None:
+        for key, some in stored.all_counts(run.number).items():
+            counts[key].update(some)
+        for (node, path), row in run.rows.items():
+            counts[node, text(path[:-1])].subtract([row.stored[0]])
+        for key, change in changed.items():
+            counts[key].update(change)
+    for (node, path), row in run.rows.items():
+        counts[node, text(path[:-1])][row.state] += 1
+    _go_on(machine, run, list(cleared), counts, again)
+    return len(cleared) + sum(map(len, again.values()))
+
+
+def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen) -> dict[Instance, None]:
+    """Clears the rows in memory, those that stand for others first."""
+    cleared: dict[Instance, None] = {}
+    for row in sorted(run.instances(), key=lambda each: (len(each.path), each.node)):
+        if not row.state.finished or row.state is TaskState.SUCCESS or not chosen(row.node, row.path):
+            continue
+        if all((above := run.get(*key)) is None or not above.state.finished for key in _above(run, row.node, row.path)):
+            set_back(machine, row)
+            cleared[row] = None
+    return cleared
+
+
+def _above(run: ActiveRun, node: int, path: Path) -> list[tuple[int, Path]]:
+    """Returns node and path of the rows that stand for a row: of the same node, and of the group of whose copies."""
+    found = [(node, path[:-1])] if path else []
+    group = run.shape.around(node, len(path)) if len(path) < run.shape.depth(node) else node
+    return found if group == node else [*found, (group, path)]
+
+
+def set_back(machine: Machine, row: Instance) -> None:
+    """Sets a finished row back to scheduled."""
+    run = row.run
+    run.unfinished += 1
+    run.failures -= counts_as_failure(row)
+    run.cancelled -= row.state is TaskState.CANCELLED
+    row.attempts = 0
+    row.result = None
+    if row.path:
+        copy = row.within[-1].live.setdefault(row.path[-1], Copy(started=True))
+        copy.unfinished += 1
+    machine.move(row, TaskState.SCHEDULED)
+
+
+def _set_back_stored(
+    machine: Machine, run: ActiveRun, chosen: Chosen, cleared: dict[Instance, None], changed: Counts
+) -> dict[tuple[int, Path], set[int]]:
+    """Clears the rows that are not in memory; returns the copies that are opened again, by node and path above."""
+    again: dict[tuple[int, Path], set[int]] = defaultdict(set)
+    if (stored := machine.arguments.stored) is None:
+        return again
+    open_above = {(row.node, row.path) for row in run.instances() if not row.state.finished}
+    found = [(node, path_of(scope, position), number, state) for node, scope, position, number, state in
+             stored.unsuccessful(run.number)]  # fmt: skip
+    for node, path, number, state in sorted(found, key=lambda each: (len(each[1]), each[0])):
+        if (node, path) in run.rows or not chosen(node, path):
+            continue
+        if any(key not in open_above for key in _above(run, node, path)):
+            continue
+        open_above.add((node, path))
+        changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})
+        again[run.shape.around(node, len(path) - 1), path[:-1]].add(path[-1])
+        machine.changes.marked.append((run, number, TaskState(state), TaskState.SCHEDULED))
+        run.cancelled -= state == TaskState.CANCELLED
+    return again
+
+
+def _go_on(
+    machine: Machine,
+    run: ActiveRun,
+    cleared: list[Instance],
+    counts: Counts,
+    again: dict[tuple[int, Path], set[int]],
+) -> None:
+    """Lets cleared rows, and those that stand for others, go on from where they are."""
+    _expand_again(machine, run, cleared, counts, again)
+    for (node, path), positions in again.items():
+        if (expansion := run.expansions.get((node, path))) is not None:
+            expansion.again = deque(sorted({*expansion.again, *positions} - expansion.live.keys()))
+            run.filling[expansion] = None
+    for expansion in run.expansions.values():
+        settle(run, machine.standing(run, expansion), expansion, counts)
+    for row in cleared:
+        if row.state is TaskState.SCHEDULED:
+            if len(row.path) > run.shape.depth(row.node):
+                machine.ready(row)
+            elif not row.collects:
+                machine.recount(row)
+    machine.consider(
+        [*cleared, *(row for each in list(run.expansions.values()) for row in machine.standing(run, each))]
+    )
+
+
+def _expand_again(
+    machine: Machine,
+    run: ActiveRun,
+    cleared: Iterable[Instance],
+    counts: Counts,
+    again: dict[tuple[int, Path], set[int]],
+) -> None:
+    """Mapped tasks and groups that had been expanded stand for their copies once more."""
+    for row in cleared:
+        if row.collects or len(row.path) > run.shape.depth(row.node) or not row.spec.mapped:
+            continue
+        old = run.expansions.pop((row.node, row.path), None)
+        first = run.shape.inside.get(row.node, [row.node])[0]
+        opened = sum(counts[first, text(row.path)].values())
+        if not opened:
+            continue
+        try:
+            elements = machine.arguments.elements(row)
+        except ClearanceError:
+            continue  # it is expanded anew when its turn has come, and fails then with the reason
+        expansion = old or Expansion(row.node, row.path, elements, len(elements), opened)
+        expansion.elements = elements
+        run.expansions[row.node, row.path] = expansion
+        for each in machine.standing(run, expansion):
+            if each.state.finished and expansion.opened < expansion.total:
+                set_back(machine, each)
+            if each.state is TaskState.SCHEDULED:
+                machine.move(each, TaskState.DEFERRED)
+        if expansion.more:
+            run.filling[expansion] = None
+
+
+def settle(run: ActiveRun, standing: list[Instance], expansion: Expansion, counts: Counts) -> None:
+    """Counts anew what rows that stand for the copies of an expansion wait for."""
+    scope = text(expansion.path)
+    for row in standing:
+        if row.state is not TaskState.DEFERRED:
+            continue
+        if row.node == expansion.node and row.spec.is_group:
+            members = [run.get(node, row.path) for node in run.shape.members[row.node]]
+            states = [(each, each.state) for each in members if each is not None]
+            row.pending = sum(not state.finished for _, state in states)
+            row.failed = sum(state in BAD and run.shape.last(each.node) for each, state in states)
+            continue
+        found = counts[row.node, scope]
+        row.pending = expansion.total - sum(found[state] for state in FINISHED)
+        row.failed = sum(found[state] for state in BAD)
+        row.skipped = found[TaskState.SKIPPED]
+
+
+def reopen(
+    machine: Machine, run: ActiveRun, expansion: Expansion, position: int, within: tuple[Expansion, ...]
+) -> None:
+    """Opens a copy in which rows were set back, and the database holds all of it."""
+    path = (*expansion.path, position)
+    stored = machine.arguments.stored
+    assert stored is not None
+    made = []
+    for node in run.shape.inside.get(expansion.node, (expansion.node,)):
+        found = stored.row(run.number, node, path)
+        assert found is not None
+        row = restored(run, found.number, node, path, within, found)
+        if not row.state.finished:
+            run.unfinished += 1
+            expansion.live[position].unfinished += 1
+        made.append(row)
+    if expansion.node == made[0].node:
+        made[0].mapped = expansion.elements[position]
+    counts: Counts = defaultdict(Counter)
+    again: dict[tuple[int, Path], set[int]] = defaultdict(set)
+    for row in made:
+        if row.spec.mapped and len(row.path) == run.shape.depth(row.node) and row.state is TaskState.SCHEDULED:
+            for node in run.shape.inside.get(row.node, (row.node,)):
+                counts[node, text(path)].update(stored.counts(run.number, node, path))
+                again[row.node, path].update(stored.again(run.number, node, path))
+    if expansion.live[position].unfinished:
+        _go_on_in(machine, run, made, counts, again)
+    else:
+        expansion.close(position)
+        machine.changes.closed.append((run, expansion, position))
+
+
+def _go_on_in(
+    machine: Machine, run: ActiveRun, made: list[Instance], counts: Counts, again: dict[tuple[int, Path], set[int]]
+) -> None:
+    """The same as `_go_on` for one copy that was opened again."""
+    scheduled = [row for row in made if row.state is TaskState.SCHEDULED]
+    _expand_again(machine, run, scheduled, counts, again)
+    for key, positions in again.items():
+        if (expansion := run.expansions.get(key)) is not None:
+            expansion.again = deque(sorted(positions))
+            run.filling[expansion] = None
+            settle(run, machine.standing(run, expansion), expansion, counts)
+    for row in scheduled:
+        if row.state is TaskState.SCHEDULED:
+            if len(row.path) > run.shape.depth(row.node):
+                machine.ready(row)
+            elif not row.collects:
+                machine.recount(row)
+    machine.consider(made)
+
+
+def restored(
+    run: ActiveRun, number: int, node: int, path: Path, within: tuple[Expansion, ...], stored: InstanceRow
+) -> Instance:
+    """Returns a row of the database as it is in memory, and takes it into the run."""
+    row = Instance(run, number, node, path, within=within) if path else run.nodes[node]
+    if path:
+        run.rows[node, path] = row
+    row.state = TaskState(stored.state)
+    row.epoch, row.attempts, row.due_at = stored.epoch, stored.attempts, stored.due_at
+    row.clearance = stored.clearance
+    row.stored = (row.state, row.epoch)
+    if row.state is TaskState.SUCCESS:
+        row.result = LATER
+    return row

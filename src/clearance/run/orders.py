@@ -1,0 +1,71 @@
+"""What people tell the controller of DAGs, assets and backfills: requests beside those of `clearance.run.messages`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Register(msgspec.Struct, frozen=True, tag="register"):
+    """Know the DAG `module:name` of an unpacked bundle, or every DAG of it; `source` names its file, for people.
+
+    Answered with `[{"dag", "version", "changed"}]`.
+    """
+
+    bundle: str
+    target: str
+    parameters: dict[str, Any] = {}
+    source: str = ""
+
+
+class Unregister(msgspec.Struct, frozen=True, tag="unregister"):
+    """Know this DAG no more."""
+
+    dag: str
+
+
+class PauseDag(msgspec.Struct, frozen=True, tag="pause_dag"):
+    """Start no run of this DAG by itself, or do so again. Answered with whether that changed anything."""
+
+    dag: str
+    paused: bool
+
+
+class Emit(msgspec.Struct, frozen=True, tag="emit"):
+    """An asset was written. Answered with `{"event", "runs"}`."""
+
+    asset: str
+    key: str | None = None
+
+
+class CreateBackfill(msgspec.Struct, frozen=True, tag="create_backfill"):
+    """Run the intervals of a DAG between two instants, in seconds since 1970. Answered with what it holds.
+
+    Attributes:
+        dag: a known one.
+        start: intervals that begin at or after it.
+        end: intervals that end at or before it.
+        which: of `missing`, `failed`, `success`: what became of the intervals that are to be run.
+        newest_first: their order.
+        concurrency: how many of its runs go on at a time.
+        dry: only say what it would hold.
+    """
+
+    dag: str
+    start: float
+    end: float
+    which: tuple[str, ...] = ("missing",)
+    newest_first: bool = False
+    concurrency: int = 1
+    dry: bool = False
+
+
+class ChangeBackfill(msgspec.Struct, frozen=True, tag="change_backfill"):
+    """Pause, resume or cancel a backfill. Answered with whether that changed anything."""
+
+    id: str
+    to: str
+
+
+Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill

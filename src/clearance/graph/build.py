@@ -348,7 +348,7 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         inputs=inputs,
         mapped=declaration.mapped,
         upstream=tuple(declaration.upstream),
-        returns=declaration.signature.returns_name,
+        returns="" if declaration.is_group else declaration.signature.returns_name,
         retries=how.retries,
         timeout=how.timeout,
         resources={} if declaration.is_group else dict(how.resources),

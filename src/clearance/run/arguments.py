@@ -59,18 +59,22 @@ class Arguments:
             name: self._resolve(instance, binding) for name, binding in instance.spec.inputs.items()
         } | instance.mapped
 
-    def elements(self, row: Instance) -> Sequence[dict[str, Argument]]:
+    def elements(self, row: Instance, again: bool = False) -> Sequence[dict[str, Argument]]:
         """Returns the mapped arguments of every copy of a mapped task or group.
+
+        Args:
+            row: which stands for the copies.
+            again: they were allowed before: the limit, which may be another one now, is not asked.
 
         Raises:
             GraphError: a result that is no list, lists of different lengths, or more elements than the limit.
         """
         node = row.spec
-        columns = {name: self._column(row, name, binding) for name, binding in node.mapped.items()}
+        columns = {name: self._column(row, name, binding, again) for name, binding in node.mapped.items()}
         where = f"{'group' if node.is_group else 'task'} {node.id!r} ({node.file}:{node.line})"
         lengths = {name: len(column) for name, column in columns.items()}
         total = math.prod(lengths.values()) if node.product else max(lengths.values())
-        if total > self._limit:
+        if total > self._limit and not again:
             raise GraphError(
                 f"{where}: it is mapped over {total:,} elements, the limit is {self._limit:,}: "
                 "map over batches of them, or raise CLEARANCE_MAP_LIMIT"
@@ -82,7 +86,7 @@ class Arguments:
             raise GraphError(f"{where}: mapped lists differ in length: {shown}")
         return _Zipped(columns, total)
 
-    def _column(self, row: Instance, name: str, binding: Binding) -> Sequence[Argument]:
+    def _column(self, row: Instance, name: str, binding: Binding, again: bool) -> Sequence[Argument]:
         run = row.run
         if isinstance(binding, Items):
             return [self._resolve(row, item) for item in binding.items]
@@ -91,15 +95,15 @@ class Arguments:
         where = f"task {row.spec.id!r}: parameter {name!r} is mapped over "
         if isinstance(binding, Element):
             where += f"{binding.name!r} of group {binding.group!r}, which is"
-            return self._listed(self._resolve(row, binding), where)
+            return self._listed(self._resolve(row, binding), where, again)
         where += f"the result of {binding.task!r}, which is"
         source = run.shape.index[binding.task]
         path = row.path[: run.shape.common(source, row.node)]
         if run.shape.levels(source) == len(path) + 1:
             return _Results(self, run, source, path, self._length(run, source, path))
-        return self._listed(self._result(run, source, path), where)
+        return self._listed(self._result(run, source, path), where, again)
 
-    def _listed(self, argument: Argument, where: str) -> Sequence[Argument]:
+    def _listed(self, argument: Argument, where: str, again: bool) -> Sequence[Argument]:
         if isinstance(argument, Listed):
             return argument.items
         if isinstance(argument, Literal):
@@ -109,7 +113,7 @@ class Arguments:
         artifact = argument.artifact
         if artifact.serializer not in MAPPABLE:
             raise GraphError(f"{where} a {artifact.type} ({artifact.serializer}): return a list of plain values")
-        if artifact.size > self._limit * BYTES_AN_ELEMENT:
+        if artifact.size > self._limit * BYTES_AN_ELEMENT and not again:
             raise GraphError(
                 f"{where} {artifact.size:,} bytes long, the limit is {self._limit * BYTES_AN_ELEMENT:,}: "
                 "map over batches, store large elements as files, or raise CLEARANCE_MAP_LIMIT"

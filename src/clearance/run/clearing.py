@@ -172,7 +172,7 @@ def _expand_again(
         if not opened:
             continue
         try:
-            elements = machine.arguments.elements(row)
+            elements = machine.arguments.elements(row, again=True)
         except ClearanceError:
             continue  # it is expanded anew when its turn has come, and fails then with the reason
         expansion = old or Expansion(row.node, row.path, elements, len(elements), opened)

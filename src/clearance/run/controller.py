@@ -21,13 +21,13 @@ import msgspec
 
 from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import ClearanceError, UsageError, nearest
+from clearance.errors import ClearanceError, UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
+from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
-from clearance.run.clearing import Choice
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
@@ -198,7 +198,7 @@ class Controller:
         self._settle()
         active = id in self.runs
         run = self.runs.get(id) or self._load(id)
-        choices = [self._choice(run, label) for label in tasks or ()]
+        choices = [choice(run, self.stored, label) for label in tasks or ()]
         if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
         if not active:
@@ -266,7 +266,7 @@ class Controller:
         decision = self.admission.why(run) or self.scheduler.explain(self.desks.id_of(instance))
         if decision is None:
             return None
-        names = [self._label_of(blocker) for blocker in decision.blockers]
+        names = [self.scheduler.label(blocker) for blocker in decision.blockers]
         return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
 
     def newest_event(self, id: str) -> int:
@@ -535,37 +535,6 @@ class Controller:
         now = self.clock()
         self._commit(now, self._clear(now))
 
-    def _choice(self, run: ActiveRun, label: str) -> Choice:
-        """Returns node and path of a task that a person wants to have done again.
-
-        Raises:
-            UsageError: there is none, or it has not ended without success.
-        """
-        found = run.locate(label)
-        node, path = found or (0, ())
-        row = run.get(node, path)
-        if row is None and found is not None:
-            inside = run.shape.inside.get(node)
-            stored = self.stored.row(
-                run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path
-            )
-            if stored is not None and inside and len(path) > run.shape.depth(node):
-                return found
-            state = TaskState(stored.state) if stored else None
-        else:
-            state = row.state if row is not None and found is not None else None
-        if found is None or state is None:
-            near = nearest(label, [each.label for each in run.instances()])
-            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
-        wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
-        whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
-        if not state.finished or whole:
-            as_a_whole = f", and {whole} succeeded as a whole" if state is not TaskState.SUCCESS and whole else ""
-            raise UsageError(
-                f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
-            )
-        return found
-
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
         key = instance.attempt
@@ -667,11 +636,3 @@ class Controller:
     def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
         found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
         return bytes(found[-1]) if found else None
-
-    def _label_of(self, ask: str) -> str:
-        if instance := self._asking.get(ask):
-            return f"{instance.run.id} {instance.label}"
-        for instance in self._attempts.values():
-            if self.desks.id_of(instance) == ask:
-                return f"{instance.run.id} {instance.label}"
-        return ask

@@ -162,7 +162,7 @@ class _Loading:
         if not deferred or len(path) != run.shape.depth(instance.node):
             return
         nodes = run.shape.inside.get(instance.node, [instance.node])
-        elements = self._arguments.elements(instance)
+        elements = self._arguments.elements(instance, again=True)
         scope = text(path)
         opened = self._counts[nodes[0], scope].total()
         expansion = Expansion(instance.node, path, elements, len(elements), opened)

@@ -68,7 +68,9 @@ class Recorder:
         directory: the attempt's own.
     """
 
-    def __init__(self, tasks: Mapping[tuple[str, str], Task[..., Any]], line: Line, blobs: Blobs, directory: Path) -> None:
+    def __init__(
+        self, tasks: Mapping[tuple[str, str], Task[..., Any]], line: Line, blobs: Blobs, directory: Path
+    ) -> None:
         self._line = line
         self._blobs = blobs
         self._directory = directory
@@ -78,6 +80,7 @@ class Recorder:
         self._flows: Counter[str] = Counter()
         self._known = {key: needs_own_process(task) for key, task in tasks.items()}
         self._recorded = {step.position: step for step in line.begin()}
+        self._results = {step.result.digest for step in self._recorded.values() if step.result is not None}
         self._thread = threading.get_ident()
         self._open: dict[int, _Called] = {}
         self._rng = random.Random()  # noqa: S311
@@ -118,6 +121,8 @@ class Recorder:
         """Waits for the end of a step that runs elsewhere."""
         step = self._line.answer(position)
         self._open.pop(position, None)
+        if step.result is not None:
+            self._results.add(step.result.digest)
         return step
 
     def has_ended(self, position: int) -> bool:
@@ -150,8 +155,13 @@ class Recorder:
         return step
 
     def _argument(self, value: Any) -> Argument:
+        """Returns an argument for another process: what a step returned by its digest, other plain data as it is."""
         artifact = serializers.dump(value, Any, self._blobs, self._directory)
-        return Stored(artifact) if artifact is not None else Literal(None)
+        if artifact is None:
+            return Literal(None)
+        if artifact.serializer == "json" and artifact.digest not in self._results:
+            return Literal(msgspec.json.decode(serializers.read_bytes(artifact, self._blobs)))
+        return Stored(artifact)
 
     def _run(self, task: Task[..., Any], arguments: Mapping[str, Any], step: Step) -> _Ended:
         begun, used = time.time(), time.process_time()
@@ -181,6 +191,8 @@ class Recorder:
             cpu_seconds=round(time.process_time() - used, 6),
         )  # fmt: skip
         self._line.record(done)
+        if result is not None:
+            self._results.add(result.digest)
         if failure is not None:
             raise StepFailed(done.label, failure.kind, failure.message) from cause
         if result is None or result.serializer in _AS_IT_IS:

@@ -15,9 +15,9 @@ recorded result at once. That is sound as long as the function makes the same ca
 parameters and results, which is checked: a step that differs from the recorded one is an error.
 
 A step runs in the flow's own process, unless its task asks for something of its own: an isolation, a gang, resources,
-a timeout, modules to preload, a pool, outlets. Then it is a task instance that gets clearance, and `submit` lets several
-run at the same time. In the graph a flow is one node; the tasks of the pipeline's modules stand beside it as what it may
-call, and each step is an instance of one of them.
+a timeout, modules to preload, a pool, outlets. Then it is a task instance that gets clearance, and `submit` lets
+several run at the same time. In the graph a flow is one node; the tasks of the pipeline's modules stand beside it as
+what it may call, and each step is an instance of one of them.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ import msgspec
 from clearance.engine.base import Answer, Begun, Called, Failure, Finished, History, Step, Stepped
 from clearance.errors import UsageError
 from clearance.run import rows
+from clearance.run.arguments import Steps
 from clearance.run.clearing import restored
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import ActiveRun, Instance
-from clearance.types.artifact import Argument
 from clearance.types.states import TaskState
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 _failure = msgspec.json.Decoder(Failure)
-_arguments = msgspec.msgpack.Decoder(dict[str, Argument])
 _encode = msgspec.msgpack.encode
 
 
@@ -47,9 +46,9 @@ class Flows:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._begun: list[Instance] = []
-        self._ended: list[tuple[Instance, Failure | None]] = []
-        self._asked: list[tuple[Instance, int]] = []
+        self._asked: list[tuple[ActiveRun, int]] = []
         self._positions: dict[ActiveRun, dict[int, int]] = {}
+        self._failed: dict[ActiveRun, int] = {}
 
     # -- what flows say ----------------------------------------------------------------------------------------------
 
@@ -104,6 +103,7 @@ class Flows:
         row.failure = msgspec.json.encode(step.failure).decode() if step.failure else ""
         payload: dict[str, Any] = {"task": each.label, "attempt": each.attempts, "from": TaskState.RUNNING}
         if step.failure:
+            self._failed[run] = max(self._failed.get(run, -1), step.position)
             payload["reason"] = step.failure.message
         elif step.result is not None:
             controller.keep(each, step.result, step.started_at, now)
@@ -113,7 +113,7 @@ class Flows:
         run, step = flow.run, event.step
         known = self._known(run)
         if step.position in known:
-            self._asked.append((flow, step.position))
+            self._asked.append((run, known[step.position]))
             return
         controller = self._controller
         node = run.shape.index[step.task]
@@ -121,7 +121,7 @@ class Flows:
         old = self._stored(run, node, step.index, expansion)
         elements = expansion.elements
         assert isinstance(elements, Steps)
-        elements[step.index] = event.arguments
+        elements.put(step.index, event.arguments)
         row = run.nodes[node]
         row.pending += 1
         if old is None:
@@ -149,18 +149,14 @@ class Flows:
 
     def _go_back(self, flow: Instance) -> None:
         """The flow failed: the last step that failed, and what came after it, are not steps any more."""
-        self._controller.settle()
         run = flow.run
-        found = self._controller.database.rows("step_last_failed", run.number)
-        if found and (position := found[0][0]) is not None:
+        stored = self._controller.database.rows("step_last_failed", run.number)[0][0]
+        position = max(-1 if stored is None else stored, self._failed.pop(run, -1))
+        if position >= 0:
             self._controller.ledger.add("step_drop", run.number, position)
             self._positions[run] = {at: number for at, number in self._known(run).items() if at < position}
 
     # -- what flows are told -----------------------------------------------------------------------------------------
-
-    def ended(self, instance: Instance, failure: Failure | None) -> None:
-        """An attempt of a step that runs as an instance of its own is over."""
-        self._ended.append((instance, failure))
 
     def committed(self, changes: Changes) -> None:
         """Tells flows what this turn has committed."""
@@ -169,12 +165,13 @@ class Flows:
             self._tell_history(flow)
         for instance, state in changes.dirty.items():
             if instance.spec.step and instance.path and state.finished:
-                self._answer(instance.run, instance.number)
+                self._asked.append((instance.run, instance.number))
         asked, self._asked = self._asked, []
-        for flow, position in asked:
-            self._answer(flow.run, self._known(flow.run)[position])
+        for run, number in asked:
+            self._answer(run, number)
         for run, _ in changes.ended:
             self._positions.pop(run, None)
+            self._failed.pop(run, None)
 
     def _tell_history(self, flow: Instance) -> None:
         run, first = flow.run, 0
@@ -188,12 +185,12 @@ class Flows:
 
     def _answer(self, run: ActiveRun, number: int) -> None:
         """Tells a flow how a step has ended, if it has."""
-        flow = run.nodes[0]
-        for position, other in self._known(run).items():
-            if other == number:
-                for _, step in self._steps(run.number, position)[:1]:
-                    if step.finished_at:
-                        self._controller.engine.reply(flow.attempt, Answer(step))
+        for row in self._controller.database.rows("step_numbered", run.number, number):
+            _, step = _step(row)
+            if step.finished_at:
+                if step.failure is not None:
+                    self._failed[run] = max(self._failed.get(run, -1), step.position)
+                self._controller.engine.reply(run.nodes[0].attempt, Answer(step))
 
     def _steps(self, run: int, first: int) -> list[tuple[int, Step]]:
         return [_step(row) for row in self._controller.database.rows("steps", run, first, PAGE)]
@@ -247,18 +244,6 @@ class Flows:
             if first >= before:
                 break
         return found
-
-
-class Steps(dict[int, dict[str, Argument]]):
-    """The arguments of the steps that run as instances of their own and have not ended, by index."""
-
-    def __missing__(self, index: int) -> dict[str, Argument]:
-        return {}
-
-
-def arguments_of(found: Sequence[tuple[int, bytes]]) -> Steps:
-    """Reads stored arguments, by index."""
-    return Steps({index: _arguments.decode(bytes(data)) for index, data in found})
 
 
 def _step(row: Sequence[Any]) -> tuple[int, Step]:

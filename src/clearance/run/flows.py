@@ -20,7 +20,8 @@ import msgspec
 
 from clearance.engine.base import Answer, Begun, Called, Failure, Finished, History, Step, Stepped
 from clearance.errors import UsageError
-from clearance.run import rows
+from clearance.graph import model
+from clearance.run import recovery, rows
 from clearance.run.arguments import Steps
 from clearance.run.clearing import restored
 from clearance.run.expansion import Copy, Expansion
@@ -197,7 +198,7 @@ class Flows:
 
     # -- forks -------------------------------------------------------------------------------------------------------
 
-    def position_of(self, run: int, label: str) -> int:
+    def position_of(self, run: int, label: str, id: str) -> int:
         """Returns the position of a step that people write as `train[3]`.
 
         Raises:
@@ -207,10 +208,41 @@ class Flows:
         index = rest.removesuffix("]") or "0"
         found = self._controller.database.rows("step_at", run, task, int(index)) if index.isdigit() else []
         if not found:
-            raise UsageError(f"the flow has made no step {label!r}: `clearance flow steps RUN` lists them")
+            raise UsageError(f"run {id!r} has no step {label!r}: `clearance flow steps {id}` lists them")
         return int(found[0][0])
 
-    def copy(self, source: int, run: ActiveRun, before: int, now: float) -> None:
+    def fork(self, id: str, label: str, run_id: str, principal: str) -> tuple[str, bool]:
+        """Makes a run of the same version and parameters that goes on from a step of another run.
+
+        Args:
+            id: of the other run.
+            label: the first step that is done anew.
+            run_id: of the new run.
+            principal: who wants it.
+
+        Returns:
+            The id of the new run, and whether it is new.
+
+        Raises:
+            UsageError: no such run or step, or the id is that of another run.
+        """
+        controller = self._controller
+        recovery.check_run_id(run_id)
+        source = recovery.known(controller.database, id)
+        _, bundle, _, data = controller.database.rows("version_get", source.version)[0]
+        graph = model.decode(bytes(data))
+        if not graph.nodes or not graph.nodes[0].flow:
+            raise UsageError(f"run {id!r} is no run of a flow: `clearance retry` does tasks of a DAG again")
+        position = self.position_of(source.number, label, id)
+        if found := rows.run_row(controller.database, run_id):
+            if found.version != source.version:
+                raise UsageError(f"run {run_id!r} exists: choose another --run-id")
+            return run_id, False
+        controller.begin(run_id, graph, source.version, bundle, principal)
+        self._copy(source.number, controller.runs[run_id], position, controller.clock())
+        return run_id, True
+
+    def _copy(self, source: int, run: ActiveRun, before: int, now: float) -> None:
         """Gives a new run the steps of another that came before a position and have ended, as they are."""
         ledger = self._controller.ledger
         known = self._positions[run] = {}

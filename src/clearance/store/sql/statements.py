@@ -88,7 +88,7 @@ STATEMENTS: dict[str, str] = {
     "step_drop": "DELETE FROM step WHERE run = ? AND position >= ?",
     "step_numbers": "SELECT position, number FROM step WHERE run = ?",
     "step_at": "SELECT position FROM step WHERE run = ? AND task = ? AND idx = ?",
-    "step_last_failed": "SELECT max(position) FROM step JOIN instance ON instance.run = step.run"
+    "step_last_failed": "SELECT max(step.position) FROM step JOIN instance ON instance.run = step.run"
     " AND instance.number = step.number WHERE step.run = ? AND state <> 'success'"
     " AND state IN ('failed', 'skipped', 'cancelled', 'upstream_failed')",
     "step_calls": "SELECT idx, arguments FROM step JOIN instance ON instance.run = step.run"

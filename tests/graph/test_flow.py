@@ -54,7 +54,7 @@ def test_without_a_run_a_flow_is_its_function(tmp_path: Path) -> None:
         ("@flow\ndef f():\n    yield 1", "is async or a generator"),
         ("@flow(retry=2)\ndef f() -> int:\n    return 1", "unknown option 'retry'"),
         ("@flow(schedule=cron('0 5 * * *'))\ndef f(n: int) -> int:\n    return 1", "give 'n' a default"),
-        ("def g():\n    @flow\n    def f() -> int:\n        return 1\n    return f\ng()", "is defined inside a function"),
+        ("def g():\n    @flow\n    def f() -> int:\n        return 1\n    return f\ng()", "defined inside a function"),
         ("flow(3)", "@flow wants a function, not 3"),
         ("@flow\ndef f() -> int:\n    return 1\n@dag\ndef d():\n    f()\nd.graph()", "flow 'f' is called in a dag"),
         ("@flow\ndef f() -> int:\n    return 1\nadd >> f", "a flow calls its tasks"),

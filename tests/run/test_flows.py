@@ -16,7 +16,7 @@ from support.runs import Home, wait_for
 
 PIPELINE = """
 import os, pathlib, threading, time
-from clearance import Retry, StepFailed, dag, flow, task
+from clearance import Defer, Retry, StepFailed, context, dag, flow, task
 
 MARKS = pathlib.Path(os.environ["MARKS"])
 
@@ -126,6 +126,28 @@ def threads() -> int:
     raise RuntimeError(found[0])
 
 
+@task
+def soon() -> int:
+    raise Defer(seconds=0.1)
+
+
+@task(isolation="process")
+def later(key: str) -> str:
+    if context.resumed is None:
+        raise Defer(seconds=0.1)
+    return key + context.resumed.kind
+
+
+@flow
+def waiting() -> str:
+    return later("a ")
+
+
+@flow
+def defers() -> int:
+    return soon()
+
+
 @flow
 def unknown() -> int:
     return add.named("other")(1, 2)
@@ -224,11 +246,17 @@ def test_another_call_than_the_recorded_one_is_an_error(pipeline: Pipeline) -> N
     ("flow", "problem"),
     [
         ("threads", "is called in another thread than its flow's: use add.submit"),
+        ("defers", "waits without a process, which a step of the flow's own process cannot"),
         ("unknown", "is not known to the flow: give it a name at the top level"),
     ],
 )
 def test_what_a_flow_cannot_call(pipeline: Pipeline, flow: str, problem: str) -> None:
     assert problem in pipeline.run(flow, expect=1)
+
+
+def test_a_step_of_its_own_process_may_wait(pipeline: Pipeline) -> None:
+    pipeline.run("waiting")
+    assert pipeline.result("waiting/1", "waiting") == "a time"
 
 
 def test_no_step_is_done_twice_when_the_flow_is_killed(pipeline: Pipeline) -> None:

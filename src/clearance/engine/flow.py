@@ -25,7 +25,7 @@ import msgspec
 
 from clearance.engine.base import Failure, Step
 from clearance.engine.local import failures
-from clearance.errors import FlowChanged, GraphError, StepFailed
+from clearance.errors import Defer, FlowChanged, GraphError, StepFailed
 from clearance.graph import flowing
 from clearance.graph.flow import Flow, needs_own_process
 from clearance.graph.retry import is_retried, wait_of
@@ -178,6 +178,11 @@ class Recorder:
                 result = serializers.dump(value, task.signature.returns, self._blobs, self._directory)
                 failure = None
                 break
+            except Defer:
+                raise GraphError(
+                    f"{task.where} waits without a process, which a step of the flow's own process cannot: "
+                    "give it isolation='process'"
+                ) from None
             except Exception as error:
                 value, cause = None, error
                 failure = failures.describe(error, 0)

@@ -16,6 +16,7 @@ _HOME = {
     "task": "clearance.graph",
     "group": "clearance.graph",
     "chain": "clearance.graph",
+    "flow": "clearance.graph",
     "cron": "clearance.graph",
     "every": "clearance.graph",
     "asset": "clearance.graph",
@@ -25,6 +26,7 @@ _HOME = {
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
     "Skip": "clearance.errors",
+    "StepFailed": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
+    from clearance.errors import StepFailed as StepFailed
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from clearance.graph import cron as cron
     from clearance.graph import dag as dag
     from clearance.graph import every as every
+    from clearance.graph import flow as flow
     from clearance.graph import group as group
     from clearance.graph import task as task
     from clearance.store.download import download as download

@@ -2,10 +2,11 @@
 
 from clearance.graph.asset import asset
 from clearance.graph.dag import Dag, dag
+from clearance.graph.flow import Flow, flow
 from clearance.graph.group import Group, group
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import cron, every
 from clearance.graph.task import Task, task
 from clearance.graph.wiring import chain
 
-__all__ = ["Dag", "Group", "Retry", "Task", "asset", "chain", "cron", "dag", "every", "group", "task"]
+__all__ = ["Dag", "Flow", "Group", "Retry", "Task", "asset", "chain", "cron", "dag", "every", "flow", "group", "task"]

@@ -88,6 +88,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         outlets: URIs of the assets that its success writes.
         concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
         pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
+        flow: its function is a flow, whose calls of tasks are steps.
+        step: a task that the flow may call; it has an instance for each call.
     """
 
     id: str
@@ -114,6 +116,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    flow: bool = False
+    step: bool = False
 
     @property
     def is_group(self) -> bool:

@@ -30,6 +30,31 @@ _CHUNK = 512
 _GATHERED = 4
 
 
+class Steps(Sequence[dict[str, Argument]]):
+    """The arguments of the steps of a task that run as instances of their own, by index; of any other, none.
+
+    Args:
+        known: of those that have not ended.
+    """
+
+    def __init__(self, known: Mapping[int, dict[str, Argument]] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def put(self, index: int, arguments: dict[str, Argument]) -> None:
+        """Adds a step."""
+        self._known[index] = arguments
+
+    def forget(self, index: int) -> None:
+        """A step has ended."""
+        self._known.pop(index, None)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._known.get(index, {})
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
 class Arguments:
     """Where arguments come from.
 
@@ -85,6 +110,13 @@ class Arguments:
             shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise GraphError(f"{where}: mapped lists differ in length: {shown}")
         return _Zipped(columns, total)
+
+    def steps(self, row: Instance) -> tuple[dict[str, int], Sequence[dict[str, Argument]]]:
+        """Returns how many steps of a task there are in each state, and the arguments of those that have not ended."""
+        if self._stored is None:
+            return {}, Steps()
+        run = row.run.number
+        return self._stored.counts(run, row.node, ()), Steps(self._stored.calls(run, row.spec.id))
 
     def _column(self, row: Instance, name: str, binding: Binding, again: bool) -> Sequence[Argument]:
         run = row.run

@@ -20,7 +20,20 @@ from typing import Any
 import msgspec
 
 from clearance.cluster import Decision, Scheduler
-from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
+from clearance.engine.base import (
+    Begun,
+    Called,
+    Defined,
+    Engine,
+    EngineLost,
+    Event,
+    Failure,
+    Finished,
+    Launch,
+    Ready,
+    Started,
+    Stepped,
+)  # fmt: skip
 from clearance.errors import ClearanceError, UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
@@ -31,6 +44,7 @@ from clearance.run.clearance import Desks, Verdict
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.deliveries import Deliveries
 from clearance.run.evidence import Evidence
+from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
@@ -113,6 +127,7 @@ class Controller:
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
         self.deferrals = Deferrals(self)
+        self.flows = Flows(self)
         self.approvals = Approvals(self)
         self.triggers = Triggers(self)
         self.deliveries = Deliveries(self)
@@ -365,6 +380,9 @@ class Controller:
         elif isinstance(event, Defined):
             if not self.deferrals.defined(event):
                 self.defined(event)
+        elif isinstance(event, Begun | Stepped | Called):
+            if (instance := self._attempts.get(event.attempt)) is not None and instance.attempt == event.attempt:
+                self.flows.observe(instance, event, now)
         elif isinstance(event, Started | Ready | Finished):
             if event.attempt in self.services.attempts:
                 self.services.observe(event, now)
@@ -392,6 +410,8 @@ class Controller:
 
     def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
         key = event.attempt
+        if instance.spec.flow:
+            self.flows.before_end(instance, event, now)
         del self._attempts[key]
         self.desks.release(instance)
         failure = event.failure
@@ -433,15 +453,17 @@ class Controller:
             self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
             return
         if result is not None:
-            self.ledger.add(
-                "artifact_add", instance.run.number, instance.number, result.digest,
-                rows.artifact_encoder.encode(result), now,
-            )  # fmt: skip
-            for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
-                self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
+            self.keep(instance, result, started, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
         if written:
             self.triggers.wrote(instance, written, now)
+
+    def keep(self, instance: Instance, result: Artifact, started: float, now: float) -> None:
+        """Stores what an instance returned, and attests it."""
+        number, run = instance.number, instance.run.number
+        self.ledger.add("artifact_add", run, number, result.digest, rows.artifact_encoder.encode(result), now)
+        for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
+            self.ledger.add("attestation_add", subject, kind, run, number, envelope, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""
@@ -576,6 +598,7 @@ class Controller:
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
                 environment=self.tracing.environment(instance),
+                flow=spec.flow,
             )
         )
 
@@ -585,6 +608,7 @@ class Controller:
         self.deliveries.committed()
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
+        self.flows.committed(changes)
         for run, state in changes.ended:
             self.runs.pop(run.id, None)
             self.triggers.ended(run)

@@ -127,6 +127,7 @@ class ActiveRun:
         unfinished: rows in memory that have not finished.
         gathered: lists of results that were put together lately.
         parked: what is ready in a queued run.
+        arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
     """
 
     number: int
@@ -150,6 +151,7 @@ class ActiveRun:
     failures: int = 0
     cancelled: int = 0
     cancelling: bool = False
+    arrival: int = 0
 
     def __post_init__(self) -> None:
         self.shape = Shape(self.graph)

@@ -51,6 +51,14 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     tasks: list[str] | None = None
 
 
+class Fork(msgspec.Struct, frozen=True, tag="fork"):
+    """Run the flow of this run again from a step on, in a new run of this id. Answered by `Accepted`."""
+
+    run: str
+    step: str
+    run_id: str
+
+
 class Why(msgspec.Struct, frozen=True, tag="why"):
     """What does the capacity desk say of this instance now?"""
 
@@ -85,7 +93,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 
 Request = (
-    Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | Status | Register | Order
     | RetryDeliveries | Measure
 )  # fmt: skip
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import msgspec
+
 from clearance.run import rows
 from clearance.run.rows import InstanceRow, artifact_decoder
 from clearance.run.shape import Path, path_of, text
@@ -26,6 +28,12 @@ class Stored:
     def artifact(self, run: int, number: int) -> Artifact | None:
         """Returns what an instance returned."""
         return rows.artifact_of(self._database, run, number)
+
+    def reason(self, run: int, number: int) -> str:
+        """Returns why an instance ended as it did, as its newest event says; empty where that says nothing."""
+        for (payload,) in self._database.rows("event_newest_of", run, number):
+            return str(msgspec.json.decode(payload).get("reason", ""))
+        return ""
 
     def counts(self, run: int, node: int, path: Path) -> Counts:
         """Returns how many copies of the row of a node are in each state."""

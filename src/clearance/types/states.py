@@ -80,7 +80,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     ),
     _S.PREEMPTED: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
     # A finished instance moves only when a person clears it: retry, resume.
-    _S.SUCCESS: frozenset(),
+    _S.SUCCESS: frozenset({_S.SCHEDULED}),
     _S.FAILED: frozenset({_S.SCHEDULED}),
     _S.SKIPPED: frozenset({_S.SCHEDULED}),
     _S.UPSTREAM_FAILED: frozenset({_S.SCHEDULED}),

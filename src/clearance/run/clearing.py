@@ -151,7 +151,11 @@ def _go_on(
             expansion.again = deque(sorted({*expansion.again, *positions} - expansion.live.keys()))
             run.filling[expansion] = None
     for expansion in run.expansions.values():
-        settle(run, machine.standing(run, expansion), expansion, counts)
+        standing = machine.standing(run, expansion)
+        for each in standing:
+            if each.state is TaskState.SCHEDULED:
+                machine.move(each, TaskState.DEFERRED)
+        settle(run, standing, expansion, counts)
     for row in cleared:
         if row.state is TaskState.SCHEDULED:
             if len(row.path) > run.shape.depth(row.node):

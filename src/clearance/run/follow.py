@@ -61,7 +61,11 @@ def set_back_followers(
                 keys.append((shape.index[run.graph.nodes[follower].setup], at))
             if not _ended(machine, run, keys[0]):
                 continue
-            waiting += [key for key in keys if _set_back(machine, run, key, cleared, again, changed)]
+            for one, place in keys:
+                for level in range(len(place)):  # what stands for it
+                    _set_back(machine, run, (one, place[:level]), cleared, again, changed)
+                if _set_back(machine, run, (one, place), cleared, again, changed):
+                    waiting.append((one, place))
 
 
 def _state(machine: Machine, run: ActiveRun, key: Key) -> tuple[TaskState | None, int]:
@@ -93,8 +97,6 @@ def _set_back(
         return False
     row = run.get(*key)
     if row is not None:
-        if row.collects:
-            return False
         clearing.set_back(machine, row)
         cleared[row] = None
         return True

@@ -86,7 +86,9 @@ def languages(draw: st.DrawFn) -> Graph:
         between = [
             each.id
             for other, each in enumerate(nodes[:number])
-            if other != start and each.group == nodes[number].group
+            if other != start
+            and each.group == nodes[number].group
+            and not any(one.id.startswith(f"{each.id}.") and not each.function for one in nodes[number:])
         ]  # fmt: skip
         waits = draw(st.lists(st.sampled_from(between), unique=True, max_size=4)) if between else []
         nodes[number] = msgspec.structs.replace(
@@ -154,6 +156,11 @@ class Wider(Reference):
             wanted = S.FAILED if spec.on == "failure" else S.SUCCESS
             ended = self.subject(spec.of, node, path) if spec.of else S(self.run())
             return None if ended is wanted else S.SKIPPED
+        states = [self.subject(name, node, path) for name in self.setups(node)]
+        if any(state in BAD for state in states):
+            return S.UPSTREAM_FAILED
+        if S.SKIPPED in states:
+            return S.SKIPPED
         if spec.conditions:
             states = [self.subject(name, node, path) for name in sources(spec.conditions)]
             if any(state in BAD for state in states):
@@ -166,6 +173,31 @@ class Wider(Reference):
             except GraphError:
                 return S.FAILED
         return super().verdict(node, path)
+
+    def setups(self, node: int) -> list[str]:
+        """The setups between which and a teardown a node stands."""
+        found = []
+        for down in self.graph.nodes:
+            if not down.setup:
+                continue
+            around = [self.graph.nodes[each].id for each in (node, *self.chain(node))]
+            waits = [name for name in around if name in down.waits]
+            if any(down.setup in self.before_of(name) for name in waits):
+                found.append(down.setup)
+        return found
+
+    def before_of(self, name: str) -> set[str]:
+        """What a node depends on by its upstreams, and those of the groups around it, at any distance."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            number = self.index[waiting.pop()]
+            above = [self.graph.nodes[each].id for each in self.chain(number)]
+            for one in (*self.graph.nodes[number].upstream, *above):
+                if one not in found:
+                    found.add(one)
+                    waiting.append(one)
+        return found
 
     def value(self, binding, path: tuple[int, ...]) -> int | str:
         if isinstance(binding, Value):

@@ -74,7 +74,8 @@ def text(predicate: Predicate, inner: bool = False) -> str:
     """Returns a condition as a person writes it."""
     match predicate:
         case Compare(left, "==", Value(None)):
-            return f"{written(left)} is None"
+            made = f"{written(left)} is None"
+            return f"({made})" if inner else made
         case Compare(left, op, right):
             made = f"{written(left)} {op} {written(right)}"
             return f"({made})" if inner else made

@@ -159,7 +159,7 @@ def _go_on(
     for row in cleared:
         if row.state is TaskState.SCHEDULED:
             if len(row.path) > run.shape.depth(row.node):
-                machine.ready(row)
+                machine.start(row)
     for row in run.instances():
         if row.state is TaskState.SCHEDULED and not row.collects and len(row.path) <= run.shape.depth(row.node):
             machine.recount(row)
@@ -264,7 +264,7 @@ def _go_on_in(
     for row in scheduled:
         if row.state is TaskState.SCHEDULED:
             if len(row.path) > run.shape.depth(row.node):
-                machine.ready(row)
+                machine.start(row)
             elif not row.collects:
                 machine.recount(row)
     machine.consider(made)

@@ -209,11 +209,38 @@ class Machine:
             return None if self._handles(instance) else TaskState.SKIPPED
         if run.cancelling and not (spec.setup and self._setup(instance).state is TaskState.SUCCESS):
             return TaskState.CANCELLED
+        if (state := self._stands(instance)) is not None:
+            return state
         if spec.conditions and (state := self._judge(instance)) is not None:
             return state
         succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
         verdict = trigger.decide(spec.trigger_rule, succeeded, instance.failed, instance.skipped)
         return None if verdict == trigger.RUN else TaskState(verdict)
+
+    @staticmethod
+    def _stands(instance: Instance) -> TaskState | None:
+        """Returns what becomes of an instance whose setup did not succeed; None where it did, or there is none."""
+        run = instance.run
+        rows = [run.get(node, instance.path[: run.shape.common(node, instance.node)])
+                for node in run.shape.setups[instance.node]]  # fmt: skip
+        states = {row.state for row in rows if row is not None}
+        return TaskState.UPSTREAM_FAILED if states & BAD else TaskState.SKIPPED if TaskState.SKIPPED in states else None
+
+    def start(self, instance: Instance) -> None:
+        """An instance of a mapped task that is done again asks for clearance, if its setup has succeeded."""
+        state = self._stands(instance)
+        if state is None:
+            self.ready(instance)
+        else:
+            waiting: deque[Instance] = deque()
+            self._close(instance, state, waiting)
+            self._decide(waiting)
+
+    def held_up(self, run: ActiveRun, expansion: Expansion) -> bool:
+        """True while copies are not opened again, since their setup is done again first."""
+        holds = run.shape.holds[expansion.node]
+        rows = [run.get(node, expansion.path[:common]) for node, common in holds]
+        return any(row is not None and not row.state.finished for row in rows)
 
     def _judge(self, instance: Instance) -> TaskState | None:
         """Judges the conditions of an instance; None where all of them hold."""
@@ -323,6 +350,8 @@ class Machine:
         """Opens copies until enough of them wait, or many were opened."""
         spec = run.graph.nodes[expansion.node]
         if spec.is_group and spec.copies and self._admits:
+            return
+        if self.held_up(run, expansion):
             return
         for _ in range(WINDOW):
             if not expansion.more or not self.wants(expansion):

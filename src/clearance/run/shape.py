@@ -26,6 +26,7 @@ class Shape:
         finals: the handlers of the run, which come after everything.
         teardowns: by node, the teardowns that wait for it.
         handlers: the handlers of nodes.
+        setups: by node, the setups without which it does not run: those between which and a teardown it stands.
         chain: by node, the mapped groups around it, outermost first.
         members: by group, the nodes directly in it.
         inside: by group, every node in it, at any depth, in topological order.
@@ -77,6 +78,30 @@ class Shape:
                 self.teardowns.setdefault(self.index[name], []).append(number)
             self.reads.append(reads)
             self.holds.append(holds)
+
+        self.setups: list[tuple[int, ...]] = [()] * len(nodes)
+        for number, node in enumerate(nodes):
+            if node.setup:
+                self._stand_between(self.index[node.setup], [self.index[name] for name in node.waits])
+
+    def _stand_between(self, setup: int, waits: list[int]) -> None:
+        """What a teardown waits for, and depends on the setup, waits for the setup."""
+        after: set[int] = set()
+        waiting = [setup]
+        while waiting:
+            for child in [*(child for child, _ in self.children[waiting[-1]]), *self.inside.get(waiting.pop(), ())]:
+                if child not in after:
+                    after.add(child)
+                    waiting.append(child)
+        for wait in waits:
+            if wait not in after:
+                continue
+            for one in (wait, *self.inside.get(wait, ())):
+                self.setups[one] = (*self.setups[one], setup)
+                edge = (setup, self.common(setup, one))
+                if edge not in self.holds[one]:
+                    self.holds[one].append(edge)
+                    self.held[setup].append((one, edge[1]))
 
     def depth(self, node: int) -> int:
         """How many mapped groups lie around a node: the length of the path at which its trigger rule is asked."""

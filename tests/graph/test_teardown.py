@@ -70,10 +70,13 @@ def test_wrong_teardowns_are_refused(refused, lines, message):
 
 
 def test_a_handler_is_a_node_that_takes_the_outcome(made):
-    text = HEAD + """    @task(on_failure=tell.partial(channel="x"), on_success=plain, deadline="1h")
+    text = (
+        HEAD
+        + """    @task(on_failure=tell.partial(channel="x"), on_success=plain, deadline="1h")
     def train() -> int: ...
     d = dag("d", train, on_failure=tell, deadline="2h")
 """
+    )
     graph = made(text).graph()
     nodes = {node.id: node for node in graph.nodes}
     assert list(nodes) == ["train", "train.on_failure", "train.on_success", "on_failure"]

@@ -197,7 +197,9 @@ with otherwise():
 
 
 def test_in_a_mapped_group_a_condition_stands_on_the_tasks_and_around_it_on_the_group(made):
-    text_ = HEAD + """    @group
+    text_ = (
+        HEAD
+        + """    @group
     def each(row):
         with when(row["name"] == "x"):
             return use(row)
@@ -208,6 +210,7 @@ def test_in_a_mapped_group_a_condition_stands_on_the_tasks_and_around_it_on_the_
         with when(best.ok):
             each.map(row=best.rows)
 """
+    )
     graph = made(text_).graph()
     assert conditions(graph) == {"each": "find.ok", "each.use": "row.name == 'x'"}
     assert graph.nodes[1].mapped["row"].path == ("rows",)
@@ -248,7 +251,9 @@ join.named('said')(one, two)"""
 
 def test_a_trigger_rule_that_is_said_is_that_of_a_join_too(made):
     text_ = body("with when(best.ok):\n    one = act()\nwith otherwise():\n    two = text('x')\nlate(one, two)")
-    graph = made(text_.replace("    @dag", "    @task(trigger_rule='all_done')\n    def late(x, y): ...\n    @dag")).graph()
+    graph = made(
+        text_.replace("    @dag", "    @task(trigger_rule='all_done')\n    def late(x, y): ...\n    @dag")
+    ).graph()
     assert graph.nodes[-1].trigger_rule == "all_done"
 
 
@@ -273,7 +278,11 @@ def test_a_default_takes_what_no_arm_names(made):
     with b.case('a'):
         text('x')"""
     node = next(node for node in made(body(lines)).graph().nodes if node.id == "act")
-    assert [holds(node.conditions[0], lambda _, value=value: value) for value in ("a", "q", None)] == [False, True, True]
+    assert [holds(node.conditions[0], lambda _, value=value: value) for value in ("a", "q", None)] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_part_of_a_result_fills_a_parameter_and_is_an_upstream(made):

@@ -118,7 +118,8 @@ SCOPE = Graph(
     dag="d",
     nodes=(
         node("start"), node("work", "start"), node("more", "work"),
-        node("stop", "start", setup="start", waits=("work", "more"), retries=RetryPolicy(times=1, delay=0, jitter=False)),
+        node("stop", "start", setup="start", waits=("work", "more"),
+             retries=RetryPolicy(times=1, delay=0, jitter=False)),
         node("after", "more"),
     ),
 )  # fmt: skip
@@ -342,9 +343,8 @@ def test_handlers_handle_again_when_a_run_is_gone_on_with(tmp_path, database):
 
 def missed(database: Database, run: str) -> list[tuple[int, dict]]:
     number = rows.run_row(database, run).number
-    return [
-        (each[3], json.loads(each[5])) for each in database.rows("events_after", number, 0) if each[4] == "deadline_missed"
-    ]  # fmt: skip
+    events = database.rows("events_after", number, 0)
+    return [(each[3], json.loads(each[5])) for each in events if each[4] == "deadline_missed"]
 
 
 def test_a_missed_deadline_is_told_once_whatever_is_killed(tmp_path: Path, database):

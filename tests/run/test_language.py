@@ -218,9 +218,7 @@ class Wider(Reference):
         """Nothing in the same group counts on it, and it counts itself."""
         spec = self.graph.nodes[node]
         chain = self.chain(node)
-        within = [
-            each for number, each in enumerate(self.graph.nodes) if self.chain(number)[: len(chain)] == chain
-        ]
+        within = [each for number, each in enumerate(self.graph.nodes) if self.chain(number)[: len(chain)] == chain]
         return not spec.aside and not any(spec.id in each.upstream and not each.aside for each in within)
 
     def run(self) -> RunState:

@@ -15,8 +15,8 @@ from clearance.graph.binding import written
 from clearance.graph.dag import Dag
 from clearance.graph.loading import choose, dags_of, load_module, user_errors
 from clearance.graph.model import Element, Ended, Graph, Node, Result, Value, graph_digest
-from clearance.graph.predicate import text
 from clearance.graph.origin import locate
+from clearance.graph.predicate import text
 from clearance.graph.trigger import DEFAULT
 
 

@@ -239,7 +239,11 @@ def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: i
             codes += [Curve.CURVE4] * 3
         axes.add_patch(
             FancyArrowPatch(
-                path=Curve(corners, codes), arrowstyle="-|>", mutation_scale=9, color="#94a3b8", linewidth=1.2,
+                path=Curve(corners, codes),
+                arrowstyle="-|>",
+                mutation_scale=9,
+                color="#94a3b8",
+                linewidth=1.2,
                 linestyle="--" if ends in said else "-",
             )
         )

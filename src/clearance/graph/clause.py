@@ -91,8 +91,10 @@ class Operand:
         try:
             annotation, step = project(self.annotation(definition), key, attribute)
         except NoPart as error:
-            mend = "" if ":" in str(error) or "; it has" in str(error) else (
-                ", and is known only when the run gets there: map over it, or pass it to a task"
+            mend = (
+                ""
+                if ":" in str(error) or "; it has" in str(error)
+                else (", and is known only when the run gets there: map over it, or pass it to a task")
             )
             raise GraphError(f"{call_site()[0]}: {self.known_as()}: {error}{mend}") from None
         binding = self.binding(definition)

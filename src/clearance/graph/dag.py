@@ -314,8 +314,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
             (added to that of each task), `on_failure` and `on_success` (a task that runs when a run has failed or
-            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
-            `clearance.graph.firing`.
+            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), and beside a schedule
+            `mode`, `expect`, `debounce`, `start`: see `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.

@@ -15,11 +15,11 @@ from typing import Any
 
 from clearance.errors import GraphError
 from clearance.graph.build import Declaration
+from clearance.graph.clause import Operand
 from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition
 from clearance.graph.model import Items, Value
 from clearance.graph.options import MOST, whole
-from clearance.graph.clause import Operand
 from clearance.graph.step import bind
 
 MOST_ELEMENTS = 1_000_000

@@ -66,10 +66,7 @@ class Nesting:
         over = group.mapped[binding.name]
         if not anything(annotation) or isinstance(over, Items):
             return annotation
-        if isinstance(over, Result):
-            part = iterated(self.offered(over, group.group))
-        elif isinstance(over, Element):
-            part = iterated(self.offered(over, group.group))
-        else:
+        if not isinstance(over, Result | Element):
             return Any
+        part = iterated(self.offered(over, group.group))
         return Any if part is None else part

@@ -157,9 +157,8 @@ def _go_on(
                 machine.move(each, TaskState.DEFERRED)
         settle(run, standing, expansion, counts)
     for row in cleared:
-        if row.state is TaskState.SCHEDULED:
-            if len(row.path) > run.shape.depth(row.node):
-                machine.start(row)
+        if row.state is TaskState.SCHEDULED and len(row.path) > run.shape.depth(row.node):
+            machine.start(row)
     for row in run.instances():
         if row.state is TaskState.SCHEDULED and not row.collects and len(row.path) <= run.shape.depth(row.node):
             machine.recount(row)

@@ -3,8 +3,8 @@
 Rules:
 
 1. The time counts from when the run was made. A deadline ends nothing: that is what `timeout` is for.
-2. `deadline_missed` is told once for each task and run, whatever is killed meanwhile: what was told is in the log of the
-   run, which is read when the run is taken back.
+2. `deadline_missed` is told once for each task and run, whatever is killed meanwhile: what was told is in the log of
+   the run, which is read when the run is taken back.
 3. Of a mapped task, and of one in a mapped group, the deadline is that of all its copies together.
 """
 

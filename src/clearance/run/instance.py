@@ -49,8 +49,8 @@ class Instance:
     """
 
     __slots__ = (
-        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number", "path", "pending",
-        "reason", "result", "run", "skipped", "state", "stored", "within",
+        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number", "path",
+        "pending", "reason", "result", "run", "skipped", "state", "stored", "within",
     )  # fmt: skip
 
     def __init__(

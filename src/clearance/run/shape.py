@@ -80,7 +80,7 @@ class Shape:
             self.holds.append(holds)
 
         self.setups: list[tuple[int, ...]] = [()] * len(nodes)
-        for number, node in enumerate(nodes):
+        for node in nodes:
             if node.setup:
                 self._stand_between(self.index[node.setup], [self.index[name] for name in node.waits])
 

@@ -214,7 +214,11 @@ def _decision(
 def _waits(database: Database, run: int, instance: rows.InstanceRow, shape: Shape) -> str:
     """Says for how many tasks an instance waits."""
     path = instance.path
-    before = list(dict.fromkeys([*shape.parents[instance.node], *shape.holds[instance.node]])) if len(path) == shape.depth(instance.node) else []
+    before = (
+        list(dict.fromkeys([*shape.parents[instance.node], *shape.holds[instance.node]]))
+        if len(path) == shape.depth(instance.node)
+        else []
+    )
     above = [rows.instance_at(database, run, node, path[:common]) for node, common in before]
     count = sum(each is not None and not TaskState(each.state).finished for each in above)
     return f"waits for {count} tasks before it" if count else "has not asked"

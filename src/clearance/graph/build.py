@@ -81,7 +81,7 @@ class Declaration:
     @property
     def conditions(self) -> tuple[Predicate, ...]:
         """What must hold for it to run."""
-        return tuple(frame.predicate for frame in self.frames)
+        return tuple(frame.predicate for frame in self.frames) if self.frames else ()
 
     @property
     def before(self) -> dict[str, None]:
@@ -176,9 +176,12 @@ def rule_of(declaration: Declaration, known: dict[str, Declaration]) -> str:
     """Returns its trigger rule; where none is said, that of a join if it depends on two arms of one branch."""
     if declaration.options.trigger_rule:
         return declaration.options.trigger_rule
+    framed = [name for name in declaration.upstream if known[name].frames]
+    if len(framed) < 2:
+        return DEFAULT
     mine = {frame.fork for frame in declaration.frames}
     arms: dict[object, Frame] = {}
-    for name in declaration.upstream:
+    for name in framed:
         for frame in known[name].frames:
             if frame.fork not in mine and arms.setdefault(frame.fork, frame) is not frame:
                 return "none_failed_min_one_success"

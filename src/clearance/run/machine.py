@@ -209,7 +209,7 @@ class Machine:
             return None if self._handles(instance) else TaskState.SKIPPED
         if run.cancelling and not (spec.setup and self._setup(instance).state is TaskState.SUCCESS):
             return TaskState.CANCELLED
-        if (state := self._stands(instance)) is not None:
+        if run.shape.setups[instance.node] and (state := self._stands(instance)) is not None:
             return state
         if spec.conditions and (state := self._judge(instance)) is not None:
             return state
@@ -471,10 +471,11 @@ class Machine:
             follower.skipped += skipped
             if self._free(follower):
                 free.append(follower)
-        for follower in self._behind(run, shape.held[node], path):
-            follower.held -= 1
-            if self._free(follower):
-                free.append(follower)
+        if shape.held[node]:
+            for follower in self._behind(run, shape.held[node], path):
+                follower.held -= 1
+                if self._free(follower):
+                    free.append(follower)
         if not run.unfinished:
             self._end(run)
         elif shape.finals and not run.working:

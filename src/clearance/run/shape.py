@@ -6,7 +6,7 @@ A row whose path is shorter than that stands for all the rows below it.
 
 from __future__ import annotations
 
-from clearance.graph.model import Graph
+from clearance.graph.model import Graph, Node
 from clearance.graph.predicate import sources
 
 Path = tuple[int, ...]
@@ -65,24 +65,30 @@ class Shape:
                 before.append((parent, common))
                 self.children[parent].append((number, common))
             self.parents.append(before)
-            reads = tuple(self.index[name] for name in sources(node.conditions)) if node.conditions else ()
-            holds = []
-            waits = (*node.waits, node.of) if node.of else node.waits
-            for parent in dict.fromkeys((*reads, *(self.index[name] for name in waits))):
-                common = self.common(parent, number) if around else 0
-                holds.append((parent, common))
-                self.held[parent].append((number, common))
-            for parent in reads:
-                self._read[parent] = True
-            for name in node.waits:
-                self.teardowns.setdefault(self.index[name], []).append(number)
-            self.reads.append(reads)
-            self.holds.append(holds)
+            self.reads.append(())
+            self.holds.append([])
+            if node.conditions or node.waits or node.of:
+                self._hold(number, node)
 
         self.setups: list[tuple[int, ...]] = [()] * len(nodes)
         for node in nodes:
             if node.setup:
                 self._stand_between(self.index[node.setup], [self.index[name] for name in node.waits])
+
+    def _hold(self, number: int, node: Node) -> None:
+        """Takes what a node waits for without counting it."""
+        reads = tuple(self.index[name] for name in sources(node.conditions))
+        waits = [self.index[name] for name in node.waits]
+        of = [self.index[node.of]] if node.of else []
+        for parent in dict.fromkeys((*reads, *waits, *of)):
+            common = self.common(parent, number)
+            self.holds[number].append((parent, common))
+            self.held[parent].append((number, common))
+        for parent in reads:
+            self._read[parent] = True
+        for parent in waits:
+            self.teardowns.setdefault(parent, []).append(number)
+        self.reads[number] = reads
 
     def _stand_between(self, setup: int, waits: list[int]) -> None:
         """What a teardown waits for, and depends on the setup, waits for the setup."""

@@ -19,6 +19,7 @@ _HOME = {
     "when": "clearance.graph",
     "otherwise": "clearance.graph",
     "branch": "clearance.graph",
+    "flow": "clearance.graph",
     "cron": "clearance.graph",
     "every": "clearance.graph",
     "asset": "clearance.graph",
@@ -29,6 +30,7 @@ _HOME = {
     "Defer": "clearance.errors",
     "Skip": "clearance.errors",
     "Outcome": "clearance.types.outcome",
+    "StepFailed": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
     "Tree": "clearance.types.references",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
+    from clearance.errors import StepFailed as StepFailed
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from clearance.graph import cron as cron
     from clearance.graph import dag as dag
     from clearance.graph import every as every
+    from clearance.graph import flow as flow
     from clearance.graph import group as group
     from clearance.graph import otherwise as otherwise
     from clearance.graph import task as task

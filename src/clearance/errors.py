@@ -44,6 +44,26 @@ class Skip(ClearanceError):
     """Raised by a task that has nothing to do: it ends as skipped, and so does what depends on its success."""
 
 
+class StepFailed(ClearanceError):
+    """A step of a flow failed, after its last try; the flow may catch it.
+
+    Attributes:
+        step: its label, `train[3]`.
+        kind: qualified name of the exception.
+        message: of the exception.
+    """
+
+    def __init__(self, step: str, kind: str, message: str) -> None:
+        super().__init__(f"step {step} failed: {kind.rpartition('.')[2]}: {message}")
+        self.step = step
+        self.kind = kind
+        self.message = message
+
+
+class FlowChanged(ClearanceError):
+    """A flow that is repeated makes another call than the one that is recorded."""
+
+
 class Defer(ClearanceError):
     """Raised by a task that must wait: its attempt ends, it holds nothing, and it is launched again afterwards.
 

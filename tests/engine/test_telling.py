@@ -124,7 +124,7 @@ _numbers = itertools.count()
 
 
 def direct_of(home: Path) -> list[Path]:
-    return list(home.glob("direct-*"))
+    return list(home.glob("direct-*.sock"))
 
 
 def test_the_next_controller_is_told_at_its_own_socket(telling: Telling) -> None:

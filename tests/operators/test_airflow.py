@@ -1,4 +1,4 @@
-"""Airflow files become files of ours that pass `dag check`; what cannot be carried is listed, nothing of them is run."""
+"""Airflow files become files of ours that pass `dag check`; what cannot be carried is listed, nothing is run."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def test_a_classic_file(home: Home, tmp_path: Path) -> None:  # noqa: F811
     assert nodes["extract"]["upstream"] == ["there"]
     assert nodes["notify"]["trigger_rule"] == "all_done"
     assert set(nodes["report"]["upstream"]) == {"notify", "start"}
-    assert "retries" not in nodes["start"]
+    assert "times" not in nodes["start"]["retries"]
+    assert nodes["extract"]["retries"]["times"] == 2
     assert {"shards.shard_0", "shards.shard_1", "shards.shard_2"} <= nodes.keys()
     text_of_notes = "\n".join(notes)
     for part in ("email_on_failure is not carried", "report uses Airflow's context", "BranchPythonOperator",

@@ -74,9 +74,9 @@ def test_a_dry_run_writes_nothing(one: Tower):
     assert one.runs() == []
 
 
-def test_its_runs_do_not_count_for_max_active(tower: Towers):
+def test_its_runs_do_not_count_for_max_active_runs(tower: Towers):
     one = tower()
-    one.register(timed(max_active=1))
+    one.register(timed(max_active_runs=1))
     create(one)
     one.turn(NOON + HOUR)
     assert one.runs() == ends(10, 13)
@@ -107,7 +107,7 @@ def test_an_interval_that_the_schedule_has_run_meanwhile_is_left_out(one: Tower,
 
 def test_an_interval_that_the_backfill_has_run_is_not_fired_again(tower: Towers):
     one = tower()
-    one.register(timed(catchup=True, max_active=1))
+    one.register(timed(catchup=True, max_active_runs=1))
     one.turn(NOON + HOUR)
     one.turn(NOON + 3 * HOUR)
     one.triggers.obey(CreateBackfill("hourly", NOON + HOUR, NOON + 3 * HOUR, newest_first=True), "me")

@@ -104,6 +104,24 @@ def whole(high: float = 0.95):
     each.map(row=best.rows)
 """
 
+FLOW = """
+from clearance import Outcome, flow, task
+
+@task
+def tell(outcome: Outcome) -> None:
+    print(outcome.task, outcome.state, outcome.message)
+
+@task(on_failure=tell, deadline=1)
+def step(n: int) -> int:
+    if n:
+        raise ValueError("no")
+    return n
+
+@flow(on_failure=tell, on_success=tell)
+def main(n: int = 0) -> int:
+    return step(n)
+"""
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def tower(request: pytest.FixtureRequest, tmp_path: Path):
@@ -160,3 +178,14 @@ def test_the_other_arm_and_a_value_that_cannot_be_compared(tower: Home, tmp_path
     states = tower.states("whole/1")
     assert (states["train"], states["note"]) == ("skipped", "success")
     assert json.loads(tower.command("artifact", "get", "whole/1", "note")) == 0.7
+
+
+def test_a_flow_has_handlers(tower: Home, tmp_path: Path):
+    (tmp_path / "flows.py").write_text(FLOW)
+    tower.command("run", str(tmp_path / "flows.py"))
+    states = tower.states("main/1")
+    assert (states["main.on_failure"], states["main.on_success"]) == ("skipped", "success")
+    tower.command("run", str(tmp_path / "flows.py"), "-p", "n=1", expect=1)
+    states = tower.states("main/2")
+    assert (states["main"], states["main.on_failure"], states["main.on_success"]) == ("failed", "success", "skipped")
+    assert "main failed" in tower.command("logs", "main/2", "main.on_failure")

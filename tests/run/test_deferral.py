@@ -12,7 +12,7 @@ import pytest
 from clearance.engine.base import Defined, Failure, Finished, Launch, Node, Snapshot, Started
 from clearance.errors import Defer, LeaseLost, Refused, UsageError
 from clearance.graph import model
-from clearance.run import approvals, lease
+from clearance.run import approvals, lease, views
 from clearance.run.controller import Controller, Submission
 from clearance.settings import Settings
 from clearance.store.database import Database
@@ -305,7 +305,8 @@ class House:
         self.turns()
 
     def state(self, run: str, label: str) -> TaskState:
-        return self.controller.runs[run].find(label).state
+        instance = self.controller.runs[run].find(label)
+        return instance.state if instance else TaskState(views.find(self.database, run, label)[1].state)
 
     @property
     def last(self) -> Launch:
@@ -335,7 +336,7 @@ def test_a_due_time_and_its_state_are_read_back(house: House):
     house.now = 2001.0
     house.turns()
     assert run not in house.controller.runs
-    assert house.database.rows("instances", 1)[0][4] == "failed"
+    assert house.database.rows("instances", 1)[0][5] == "failed"
 
 
 def test_the_deadline_counts_from_the_first_attempt_even_if_that_failed(house: House):
@@ -348,10 +349,10 @@ def test_the_deadline_counts_from_the_first_attempt_even_if_that_failed(house: H
     assert house.controller.turn() == pytest.approx(10, abs=10)
     house.now = 1199.0
     house.turns()
-    assert house.database.rows("instances", 1)[0][4] == "deferred"
+    assert house.database.rows("instances", 1)[0][5] == "deferred"
     house.now = 1201.0
     house.turns()
-    assert house.database.rows("instances", 1)[0][4] == "failed"
+    assert house.database.rows("instances", 1)[0][5] == "failed"
 
 
 def test_the_slot_is_free_while_a_task_waits(house: House):
@@ -445,7 +446,7 @@ def test_nonsense_from_a_task_fails_that_task_and_not_the_controller(house: Hous
         house.engine.events.append(Defined(house.engine.defines[0][0], graph))
         house.turns()
     assert run not in house.controller.runs
-    assert house.database.rows("instances", 1)[0][4] == "failed"
+    assert house.database.rows("instances", 1)[0][5] == "failed"
 
 
 def test_the_end_of_a_run_wakes_whoever_waits_for_it(house: House):

@@ -1,4 +1,4 @@
-"""Pools, concurrency, runs of a DAG, priorities: kept by the capacity desk, told by `why`, and there again after a kill."""
+"""Pools, concurrency, runs of a DAG, priorities: kept by the capacity desk, told by `why`, there again after a kill."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from clearance.errors import UsageError
 from clearance.graph.model import Graph, Node, Value
 from clearance.run.controller import Controller
 from clearance.store.database import Database
-from support.instant import InstantEngine, lead, submit, succeeded, until_idle
+from support.instant import InstantEngine, failed, lead, submit, succeeded, until_idle
 
 
 @pytest.fixture
@@ -204,3 +204,51 @@ def test_cancelling_a_limited_map_lets_nothing_go_on(tmp_path: Path, database: D
     assert controller.resume("d/1")
     finish(controller)
     assert database.rows("run_get", "d/1")[0][5] == "success"
+
+
+def test_an_instance_that_failed_and_was_forgotten_is_retried_while_others_run(tmp_path: Path, database: Database):
+    broken = True
+
+    def end(launch):
+        return failed(launch) if broken and launch.instance == 0 else succeeded(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end, 8, keep=True))
+    submit(controller, Graph(dag="d", nodes=(mapped(3, copies=1), Node(id="j", function="m:j", upstream=("m",)))))
+    assert running(controller) == ["d/1 m[0]"]
+    controller.engine.let(1)
+    assert running(controller) == ["d/1 m[1]"]
+    assert controller.runs["d/1"].find("m[0]") is None
+    with pytest.raises(UsageError, match=r"d/1 m\[1\] is running: only failed"):
+        controller.resume("d/1", ["m[1]"])
+    with pytest.raises(UsageError, match=r"has no task 'm\[9\]'"):
+        controller.resume("d/1", ["m[9]"])
+    broken = False
+    assert controller.resume("d/1", ["m[0]"])
+    controller = lead(tmp_path, database, InstantEngine(end, 8, keep=True))
+    finish(controller)
+    assert database.rows("run_get", "d/1")[0][5] == "success"
+    assert {state for _, _, state, _ in database.rows("instance_counts", 1)} == {"success"}
+
+
+def test_a_copy_of_a_group_is_retried_by_its_index(tmp_path: Path, database: Database):
+    broken = True
+
+    def end(launch):
+        return failed(launch) if broken and launch.instance > 0 else succeeded(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end))
+    nodes = (
+        Node(id="g", function="", mapped={"x": Value([0, 1, 2])}),
+        Node(id="g.a", function="m:a", group="g"),
+        Node(id="g.b", function="m:b", group="g", upstream=("g.a",)),
+    )
+    submit(controller, Graph(dag="d", nodes=nodes))
+    until_idle(controller)
+    broken = False
+    with pytest.raises(UsageError, match=r"has no task 'g\[7\]'"):
+        controller.resume("d/1", ["g[7]"])
+    assert controller.resume("d/1", ["g[1]"])
+    until_idle(controller)
+    states = {(node, position): state for node, _, position, _, state in database.rows("instances_bad", 1)}
+    assert states == {(1, 2): "failed", (2, 2): "upstream_failed"}
+    assert database.rows("run_get", "d/1")[0][5] == "failed"

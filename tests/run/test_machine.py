@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph.model import Graph, Node, Result, RetryPolicy, Value
+from clearance.graph.retry import wait_of
 from clearance.run.arguments import Arguments
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import BAD, LOST_LIMIT, Machine, delay
+from clearance.run.machine import BAD, LOST_LIMIT, Machine
 from clearance.types.artifact import Artifact, Literal, Stored
 from clearance.types.digest import digest_of
 from clearance.types.states import RunState, TaskState
@@ -144,7 +145,7 @@ def test_a_failure_is_tried_again_as_often_as_the_policy_says_and_only_for_its_e
 def test_a_retry_never_waits_longer_than_the_cap_nor_less_than_half_of_it_all(attempts: int, seed: int):
     policy = RetryPolicy(times=9, delay=1.0, backoff=2.0, max_delay=60.0)
     whole = min(2.0 ** (attempts - 1), 60.0)
-    assert whole / 2 <= delay(policy, attempts, random.Random(seed)) <= whole
+    assert whole / 2 <= wait_of(policy, attempts, random.Random(seed)) <= whole
 
 
 def test_a_lost_attempt_uses_no_retry_but_not_for_ever():

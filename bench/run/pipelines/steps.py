@@ -1,5 +1,7 @@
 """A chain of no-op tasks; its length and isolation are parameters."""
 
+import time
+
 from clearance import dag, task
 
 
@@ -41,3 +43,18 @@ def same(x: int) -> None:
 def wide(count: int = 1000) -> None:
     """Many no-op bodies in warm workers."""
     same.map(x=range(count))
+
+
+@task
+def ten() -> None:
+    time.sleep(0.01)
+
+
+@dag
+def tens(length: int = 40):
+    last = None
+    for number in range(length):
+        here = ten.named(f"t{number}")()
+        if last is not None:
+            last >> here
+        last = here

@@ -157,6 +157,11 @@ class Scheduler:
         reason = f"{self._short(ask)}; held by {self._names(blockers)}{more}"
         return Decision(id, "held", reason, blockers=blockers)
 
+    def label(self, id: str) -> str:
+        """Returns how people know an ask that waits or holds; its id where there is none."""
+        ask = self._asks.get(id)
+        return ask.label or id if ask else id
+
     def _queue(self, keys: list[Key]) -> None:
         for key in keys:
             heapq.heappush(self._waiting, key)
@@ -171,7 +176,7 @@ class Scheduler:
         return None
 
     def _names(self, ids: tuple[str, ...]) -> str:
-        return ", ".join(self._asks[id].label or id for id in ids) or "nobody"
+        return ", ".join(map(self.label, ids)) or "nobody"
 
     def _possible(self, ask: Ask) -> bool:
         """True when the ask fits into the empty nodes."""

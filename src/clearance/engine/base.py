@@ -50,6 +50,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         instance: index among the mapped instances; -1 when the task is not mapped.
         number: which attempt this is, from 1.
         checkpoint: name of the directory that is kept from one attempt of this instance to the next.
+        flow: the entry is a flow: every call of a task in it is a step.
         cause: what started the run; None where somebody did.
         resumed: what an attempt is told that goes on after a wait.
     """
@@ -72,6 +73,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance: int = -1
     number: int = 1
     checkpoint: str = ""
+    flow: bool = False
     cause: Cause | None = None
     resumed: Resumed | None = None
 
@@ -159,7 +161,80 @@ class Defined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):
     error: str = ""
 
 
-Event = Started | Ready | Finished | Defined | EngineLost
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call of a task in a flow: a checkpoint, known by its place and checked by what was called.
+
+    Attributes:
+        position: the how-manieth call of the flow it is, from 0, in the order in which they were made.
+        path: the flows that the flow called around it: `refine[0]/`, or nothing.
+        index: the how-manieth call of this task in the flow, from 0.
+        task: its id.
+        entry: `module:qualified.name` of the task's function.
+        inputs: fingerprint of its arguments.
+        result: what it returned; None for a `None`.
+        failure: why it failed, after its last try.
+        attempts: how often it was tried.
+        started_at: seconds since 1970; `finished_at` likewise, 0 while it has not ended.
+        cpu_seconds: of the process while it ran.
+    """
+
+    position: int
+    path: str
+    index: int
+    task: str
+    entry: str
+    inputs: str
+    result: Artifact | None = None
+    failure: Failure | None = None
+    attempts: int = 1
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """How people write it: `train[3]`."""
+        return f"{self.task}[{self.index}]"
+
+
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """A flow's attempt has come to its first line and asks what was done before: `reply` with a `History`."""
+
+    attempt: str
+
+
+class Stepped(msgspec.Struct, frozen=True, tag="stepped"):
+    """A flow's attempt has ended these steps in its own process; they are on disk."""
+
+    attempt: str
+    steps: tuple[Step, ...]
+
+
+class Called(msgspec.Struct, frozen=True, tag="called"):
+    """A flow's attempt wants this step run as a task instance of its own: `reply` with an `Answer` when it has ended.
+
+    It may ask again for one that it asked for before.
+    """
+
+    attempt: str
+    step: Step
+    arguments: dict[str, Argument]
+
+
+class History(msgspec.Struct, frozen=True, tag="history"):
+    """The steps of a flow that are committed; `more` says that others follow."""
+
+    steps: tuple[Step, ...]
+    more: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """How a step that was called has ended."""
+
+    step: Step
+
+
+Event = Started | Ready | Finished | Defined | EngineLost | Begun | Stepped | Called
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -212,6 +287,12 @@ class Engine(Protocol):
         Raises:
             LeaseLost: a controller with a higher epoch took over.
         """
+
+    def reply(self, attempt: str, answer: History | Answer) -> None:
+        """Tells a flow's attempt; what it is too late for is dropped, since it asks again."""
+
+    def steps(self, attempt: str) -> Sequence[Step]:
+        """Returns every step that a flow's attempt has put on disk, told or not; kept until `acknowledge`."""
 
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Says that these results are committed: the engine may forget them and delete their spool files."""

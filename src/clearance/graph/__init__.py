@@ -2,6 +2,7 @@
 
 from clearance.graph.asset import asset
 from clearance.graph.dag import Dag, dag
+from clearance.graph.flow import Flow, flow
 from clearance.graph.group import Group, group
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import cron, every
@@ -10,6 +11,6 @@ from clearance.graph.when import branch, otherwise, when
 from clearance.graph.wiring import chain
 
 __all__ = [
-    "Dag", "Group", "Retry", "Task", "asset", "branch", "chain", "cron", "dag", "every", "group", "otherwise", "task",
-    "when",
+    "Dag", "Flow", "Group", "Retry", "Task", "asset", "branch", "chain", "cron", "dag", "every", "flow", "group",
+    "otherwise", "task", "when",
 ]  # fmt: skip

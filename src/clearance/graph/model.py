@@ -74,6 +74,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         on: of a handler, `failure` or `success`: it runs when `of`, a node or for the empty id the run, ended so.
         of: of a handler, the id of what it handles.
         deadline: seconds since the run was made, after which it is late when it has not ended; 0 means none.
+        flow: its function is a flow, whose calls of tasks are steps.
+        step: a task that the flow may call; it has an instance for each call.
     """
 
     id: str
@@ -107,6 +109,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     on: str = ""
     of: str = ""
     deadline: float = 0.0
+    flow: bool = False
+    step: bool = False
 
     @property
     def aside(self) -> bool:

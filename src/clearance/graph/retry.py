@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clearance.errors import GraphError
@@ -10,6 +12,7 @@ from clearance.graph.model import RetryPolicy
 from clearance.types.serialisable import qualified
 
 _MOST = 1000
+_ALIKE = {"timeout": ("builtins.TimeoutError",)}
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,15 @@ class Retry:
             jitter=self.jitter,
             on=tuple(qualified(kind) for kind in self.on),
         )
+
+
+def wait_of(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
+    """Returns the seconds before the next try: exponential, capped, with full jitter in its upper half."""
+    seconds = min(policy.delay * policy.backoff ** max(attempts - 1, 0), policy.max_delay)
+    return seconds * (0.5 + rng.random() / 2) if policy.jitter else seconds
+
+
+def is_retried(policy: RetryPolicy, kind: str, bases: Sequence[str]) -> bool:
+    """True for an exception that the policy names; `Exception` names every failure, `TimeoutError` a timeout too."""
+    names = {kind, *bases, "builtins.Exception", *_ALIKE.get(kind, ())}
+    return not policy.on or bool(set(policy.on) & names)

@@ -7,7 +7,9 @@ returns a `Step`. Standing bare beside `>>` it is the node whose id is its name.
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -18,6 +20,7 @@ from clearance.graph.build import Declaration
 from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition, current
 from clearance.graph.duration import seconds as duration
+from clearance.graph.flowing import Future, caller
 from clearance.graph.mapping import map_over, split_limit
 from clearance.graph.options import Options, check_id, options
 from clearance.graph.origin import Origin, Site, call_site, origin_of
@@ -85,6 +88,8 @@ class Task(Joinable, Generic[P, R]):
             return cast(R, self._step(definition, args, kwargs))
         if self._mapped:
             raise GraphError(f"{self.where} is mapped: a mapped task runs only in a dag")
+        if caller() is not None:
+            return cast(R, self.submit(*args, **kwargs).result())
         return self.function(*args, **{**self._fixed, **kwargs})
 
     @property
@@ -95,6 +100,24 @@ class Task(Joinable, Generic[P, R]):
     def declaration(self, definition: Definition) -> Declaration:
         """Returns a declaration that the definition does not hold."""
         return self._declaration(definition, (), {}, self.origin.site)
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future:
+        """Begins a step in a running flow and returns at once, if the task runs in a process of its own.
+
+        Raises:
+            GraphError: no flow runs here, or an argument that the task does not have.
+        """
+        making = caller()
+        site = call_site()[0]
+        if making is None:
+            raise GraphError(f"task {self.id!r} ({site}): submit() is for flows: write @flow on the function around it")
+        given = self._named_arguments(args, kwargs, site)
+        self._check_names(given, site)
+        arguments = {**self._fixed, **given}
+        for name in self.signature.required:
+            if name not in arguments:
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is missing")
+        return making.submit(self, arguments)
 
     def named(self, name: str) -> Task[P, R]:
         """Returns the same task as a node with another id.
@@ -125,7 +148,8 @@ class Task(Joinable, Generic[P, R]):
                 no parameter is called so: how many of them may run at the same time.
 
         Returns:
-            Inside an `@dag` function a step, whose result is the list of results; else a task for `>>`.
+            Inside an `@dag` function a step, whose result is the list of results; in a running flow that list; else
+            a task for `>>`.
 
         Raises:
             GraphError: nothing to map over, a value that is no list, or lists of different lengths.
@@ -144,9 +168,28 @@ class Task(Joinable, Generic[P, R]):
         if self._mapped:
             raise GraphError(f"task {self.id!r} ({site}) is mapped already: name every list in one .map or .product")
         self._check_names(lists, site)
-        made = self._copy(mapped=lists, product=product, copies=copies)
         definition = current()
+        if definition is None and caller() is not None:
+            return self._each(lists, product, copies, site)
+        made = self._copy(mapped=lists, product=product, copies=copies)
         return made if definition is None else made._step(definition, (), {})
+
+    def _each(self, over: Mapping[str, Any], product: bool, copies: int, site: Site) -> list[Any]:
+        """Runs a step for each element of lists in a running flow, and returns what they return, in order."""
+        for name, value in over.items():
+            if not isinstance(value, (list, tuple, range)):
+                raise GraphError(f"task {self.id!r} ({site}): parameter {name!r} is mapped over what is no list")
+        if not product and len({len(value) for value in over.values()}) > 1:
+            counts = ", ".join(f"{name} has {len(value)}" for name, value in over.items())
+            raise GraphError(f"task {self.id!r} ({site}): mapped lists differ in length: {counts}")
+        rows = itertools.product(*over.values()) if product else zip(*over.values(), strict=True)
+        found: list[Any] = []
+        begun: deque[Future] = deque()
+        for row in rows:
+            if copies and len(begun) == copies:
+                found.append(begun.popleft().result())
+            begun.append(self.submit(**dict(zip(over, row, strict=True))))  # type: ignore[call-arg]
+        return found + [future.result() for future in begun]
 
     def declare(self, definition: Definition) -> Declaration:
         found = definition.bare(self)

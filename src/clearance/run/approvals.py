@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clearance.errors import Refused, UsageError, nearest
-from clearance.run import recovery, rows
-from clearance.run.instance import Instance
+from clearance.errors import Refused, UsageError
+from clearance.run import recovery, rows, views
 from clearance.types.deferral import asked
 from clearance.types.principal import Principal
 from clearance.types.states import TaskState
@@ -53,14 +52,15 @@ class Approvals:
             controller.database, recovery.known(controller.database, id), controller.evidence.arguments
         )
         instance = run.find(label)
-        if instance is None:
-            near = nearest(label, [each.label for each in run.instances()])
-            raise UsageError(f"run {id!r} has no task {label!r}{near}; `clearance runs show {id}` lists them")
-        row = instance.deferral
+        if instance is None:  # there is none, or it is a mapped instance that has ended
+            _, stored = views.find(controller.database, id, label)
+            row, state = rows.deferrals(controller.database, run.number).get(stored.number), stored.state
+        else:
+            row, state = instance.deferral, str(instance.state)
         if row is None or row.kind != "approval" or not (row.waiting or row.payload):
-            raise UsageError(f"{id} {label} asks for no decision now: it is {instance.state}")
-        if not (row.waiting and instance.state is TaskState.DEFERRED):
-            return self._again(instance, row, decision)
+            raise UsageError(f"{id} {label} asks for no decision now: it is {state}")
+        if instance is None or not (row.waiting and state == TaskState.DEFERRED):
+            return self._again(f"{id} {label}", state, row, decision)
         check(f"{id} {label}", asked(row.details).approvers, principal)
         now = controller.clock()
         told = {
@@ -75,13 +75,13 @@ class Approvals:
         return told | {"changed": True}
 
     @staticmethod
-    def _again(instance: Instance, row: rows.DeferralRow, decision: str) -> dict[str, Any]:
+    def _again(where: str, state: str, row: rows.DeferralRow, decision: str) -> dict[str, Any]:
         told: dict[str, Any] = msgspec.json.decode(row.payload) if row.payload else {}
         if not told:
-            raise UsageError(f"{instance.run.id} {instance.label} asks for no decision now: it is {instance.state}")
+            raise UsageError(f"{where} asks for no decision now: it is {state}")
         if told["decision"] != decision:
             raise UsageError(
-                f"{instance.run.id} {instance.label} was {told['decision']} by {told['by']} at {told['at']}: "
+                f"{where} was {told['decision']} by {told['by']} at {told['at']}: "
                 "retry the task, which asks anew"
             )
         return told | {"changed": False}

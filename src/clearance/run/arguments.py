@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from clearance.errors import GraphError
-from clearance.graph.binding import Path as Steps
+from clearance.graph.binding import Path as Way
 from clearance.graph.model import Binding, Element, Ended, Items, Result, Value
 from clearance.graph.predicate import part
 from clearance.run.conditions import plain_value
@@ -33,6 +33,31 @@ BYTES_AN_ELEMENT = 256
 _CHUNK = 512
 _GATHERED = 4
 _NAMED = 5  # failures in the message of a run's outcome
+
+
+class Steps(Sequence[dict[str, Argument]]):
+    """The arguments of the steps of a task that run as instances of their own, by index; of any other, none.
+
+    Args:
+        known: of those that have not ended.
+    """
+
+    def __init__(self, known: Mapping[int, dict[str, Argument]] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def put(self, index: int, arguments: dict[str, Argument]) -> None:
+        """Adds a step."""
+        self._known[index] = arguments
+
+    def forget(self, index: int) -> None:
+        """A step has ended."""
+        self._known.pop(index, None)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._known.get(index, {})
+
+    def __len__(self) -> int:
+        return len(self._known)
 
 
 class Arguments:
@@ -64,18 +89,22 @@ class Arguments:
             name: self._resolve(instance, binding) for name, binding in instance.spec.inputs.items()
         } | instance.mapped
 
-    def elements(self, row: Instance) -> Sequence[dict[str, Argument]]:
+    def elements(self, row: Instance, again: bool = False) -> Sequence[dict[str, Argument]]:
         """Returns the mapped arguments of every copy of a mapped task or group.
+
+        Args:
+            row: which stands for the copies.
+            again: they were allowed before: the limit, which may be another one now, is not asked.
 
         Raises:
             GraphError: a result that is no list, lists of different lengths, or more elements than the limit.
         """
         node = row.spec
-        columns = {name: self._column(row, name, binding) for name, binding in node.mapped.items()}
+        columns = {name: self._column(row, name, binding, again) for name, binding in node.mapped.items()}
         where = f"{'group' if node.is_group else 'task'} {node.id!r} ({node.file}:{node.line})"
         lengths = {name: len(column) for name, column in columns.items()}
         total = math.prod(lengths.values()) if node.product else max(lengths.values())
-        if total > self._limit:
+        if total > self._limit and not again:
             raise GraphError(
                 f"{where}: it is mapped over {total:,} elements, the limit is {self._limit:,}: "
                 "map over batches of them, or raise CLEARANCE_MAP_LIMIT"
@@ -87,7 +116,14 @@ class Arguments:
             raise GraphError(f"{where}: mapped lists differ in length: {shown}")
         return _Zipped(columns, total)
 
-    def _column(self, row: Instance, name: str, binding: Binding) -> Sequence[Argument]:
+    def steps(self, row: Instance) -> tuple[dict[str, int], Sequence[dict[str, Argument]]]:
+        """Returns how many steps of a task there are in each state, and the arguments of those that have not ended."""
+        if self._stored is None:
+            return {}, Steps()
+        run = row.run.number
+        return self._stored.counts(run, row.node, ()), Steps(self._stored.calls(run, row.spec.id))
+
+    def _column(self, row: Instance, name: str, binding: Binding, again: bool) -> Sequence[Argument]:
         run = row.run
         if isinstance(binding, Items):
             return [self._resolve(row, item) for item in binding.items]
@@ -96,18 +132,18 @@ class Arguments:
         where = f"task {row.spec.id!r}: parameter {name!r} is mapped over "
         if isinstance(binding, Element):
             where += f"{binding.name!r} of group {binding.group!r}, which is"
-            return self._listed(self._resolve(row, binding), where)
+            return self._listed(self._resolve(row, binding), where, again)
         assert isinstance(binding, Result)
         where += f"the result of {binding.task!r}, which is"
         if binding.path:
-            return self._listed(self._resolve(row, binding), where)
+            return self._listed(self._resolve(row, binding), where, again)
         source = run.shape.index[binding.task]
         path = row.path[: run.shape.common(source, row.node)]
         if run.shape.levels(source) == len(path) + 1:
             return _Results(self, run, source, path, self._length(run, source, path))
-        return self._listed(self._result(run, source, path), where)
+        return self._listed(self._result(run, source, path), where, again)
 
-    def _listed(self, argument: Argument, where: str) -> Sequence[Argument]:
+    def _listed(self, argument: Argument, where: str, again: bool) -> Sequence[Argument]:
         if isinstance(argument, Listed):
             return argument.items
         if isinstance(argument, Literal):
@@ -119,7 +155,7 @@ class Arguments:
             return _Literals(self._projected(argument, where))
         if artifact.serializer not in MAPPABLE:
             raise GraphError(f"{where} a {artifact.type} ({artifact.serializer}): return a list of plain values")
-        if artifact.size > self._limit * BYTES_AN_ELEMENT:
+        if artifact.size > self._limit * BYTES_AN_ELEMENT and not again:
             raise GraphError(
                 f"{where} {artifact.size:,} bytes long, the limit is {self._limit * BYTES_AN_ELEMENT:,}: "
                 "map over batches, store large elements as files, or raise CLEARANCE_MAP_LIMIT"
@@ -312,7 +348,7 @@ def nested(
     return lists[path]
 
 
-def _part(argument: Argument, path: Steps) -> Argument:
+def _part(argument: Argument, path: Way) -> Argument:
     """Returns a part of an argument; of a result the attempt takes it, so that its provenance names all of it."""
     while isinstance(argument, Listed) and path:
         step = path[0]

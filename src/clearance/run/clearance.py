@@ -85,8 +85,22 @@ class Desks:
             priority=spec.priority + run.graph.priority,
             label=f"{run.id} {instance.label}",
             limits=_limits(instance),
-            order=self._order(instance.within[0], instance.path) if instance.within else (),
+            order=self._place(instance),
         )
+
+    def _place(self, instance: Instance) -> tuple[int, ...]:
+        """Returns its place among asks of the same priority; empty for that of its arrival.
+
+        Where a run says how long its tasks take, its asks go in the order of what lies behind them: the longest way to
+        the run's end first.
+        """
+        run = instance.run
+        order = self._order(instance.within[0], instance.path) if instance.within else ()
+        if not run.shape.ways:
+            return order
+        if not run.arrival:
+            run.arrival = self.scheduler.arrive()
+        return (run.arrival, -run.shape.ways[instance.node], *(order or (self.scheduler.arrive(),)))
 
     def copy_ask(self, run: ActiveRun, expansion: Expansion, position: int) -> Ask:
         """Returns what the next copy of a group asks that limits how many copies are open."""
@@ -104,9 +118,12 @@ class Desks:
 
     @staticmethod
     def run_ask(run: ActiveRun) -> Ask | None:
-        """Returns what a run asks of a DAG that limits how many of them go on; None where it does not."""
+        """Returns what a run asks of a DAG that limits how many of them go on; None where it does not.
+
+        Runs of a backfill keep to its own concurrency, and do not count.
+        """
         graph = run.graph
-        if not graph.max_active_runs:
+        if not graph.max_active_runs or (run.cause is not None and run.cause.backfill):
             return None
         limit = Limit(f"max_active_runs of {graph.dag}", 1, graph.max_active_runs)
         return Ask(f"run:{run.key}", {}, priority=graph.priority, label=run.id, limits=(limit,))

@@ -60,6 +60,7 @@ def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) ->
     run.gathered.clear()
     chosen = Chosen(run.shape, choices)
     cleared = _set_back(machine, run, chosen)
+    _open_steps_again(machine, run, cleared)
     changed: Counts = defaultdict(Counter)
     found: list[tuple[int, Path]] = []
     again = _set_back_stored(machine, run, chosen, found, changed)
@@ -89,6 +90,16 @@ def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen) -> dict[Instance
             set_back(machine, row)
             cleared[row] = None
     return cleared
+
+
+def _open_steps_again(machine: Machine, run: ActiveRun, cleared: dict[Instance, None]) -> None:
+    """A flow that is done again may call every one of its tasks again."""
+    if any(row.spec.flow for row in cleared):
+        for row in run.nodes:
+            if row.spec.step and row.state.finished:
+                run.expansions.pop((row.node, ()), None)
+                set_back(machine, row)
+                cleared[row] = None
 
 
 def _above(run: ActiveRun, node: int, path: Path) -> list[tuple[int, Path]]:
@@ -124,7 +135,7 @@ def _set_back_stored(
     found = [(node, path_of(scope, position), number, state) for node, scope, position, number, state in
              stored.unsuccessful(run.number)]  # fmt: skip
     for node, path, number, state in sorted(found, key=lambda each: (len(each[1]), each[0])):
-        if (node, path) in run.rows or not chosen(node, path):
+        if (node, path) in run.rows or not chosen(node, path) or run.graph.nodes[node].step:
             continue
         if any(key not in open_above for key in _above(run, node, path)):
             continue
@@ -184,7 +195,7 @@ def _expand_again(
         if not opened:
             continue
         try:
-            elements = machine.arguments.elements(row)
+            elements = machine.arguments.elements(row, again=True)
         except ClearanceError:
             continue  # it is expanded anew when its turn has come, and fails then with the reason
         expansion = old or Expansion(row.node, row.path, elements, len(elements), opened)
@@ -213,6 +224,7 @@ def settle(run: ActiveRun, standing: list[Instance], expansion: Expansion, count
             continue
         found = counts[row.node, scope]
         row.pending = expansion.total - sum(found[state] for state in FINISHED)
+        row.pending += row.spec.step and not run.nodes[0].state.finished
         row.failed = sum(found[state] for state in BAD)
         row.skipped = found[TaskState.SKIPPED]
 

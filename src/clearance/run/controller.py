@@ -20,17 +20,31 @@ from typing import Any
 import msgspec
 
 from clearance.cluster import Decision, Scheduler
-from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
-from clearance.errors import ClearanceError, UsageError, nearest
+from clearance.engine.base import (
+    Begun,
+    Called,
+    Defined,
+    Engine,
+    EngineLost,
+    Event,
+    Failure,
+    Finished,
+    Launch,
+    Ready,
+    Started,
+    Stepped,
+)  # fmt: skip
+from clearance.errors import ClearanceError, UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
+from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
-from clearance.run.clearing import Choice
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
+from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome, stopping
@@ -109,6 +123,7 @@ class Controller:
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
         self.deferrals = Deferrals(self)
+        self.flows = Flows(self)
         self.approvals = Approvals(self)
         self.triggers = Triggers(self)
         self.deadlines = Deadlines(self)
@@ -201,7 +216,7 @@ class Controller:
         self._settle()
         active = id in self.runs
         run = self.runs.get(id) or self._load(id)
-        choices = [self._choice(run, label) for label in tasks or ()]
+        choices = [choice(run, self.stored, label) for label in tasks or ()]
         if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
         if not active:
@@ -270,7 +285,7 @@ class Controller:
         decision = self.admission.why(run) or self.scheduler.explain(self.desks.id_of(instance))
         if decision is None:
             return None
-        names = [self._label_of(blocker) for blocker in decision.blockers]
+        names = [self.scheduler.label(blocker) for blocker in decision.blockers]
         return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
 
     def newest_event(self, id: str) -> int:
@@ -356,6 +371,9 @@ class Controller:
         elif isinstance(event, Defined):
             if not self.deferrals.defined(event):
                 self.defined(event)
+        elif isinstance(event, Begun | Stepped | Called):
+            if (instance := self._attempts.get(event.attempt)) is not None and instance.attempt == event.attempt:
+                self.flows.observe(instance, event, now)
         elif isinstance(event, Started | Ready | Finished):
             if event.attempt in self.services.attempts:
                 self.services.observe(event, now)
@@ -383,6 +401,8 @@ class Controller:
 
     def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
         key = event.attempt
+        if instance.spec.flow:
+            self.flows.before_end(instance, event, now)
         del self._attempts[key]
         self.desks.release(instance)
         failure = event.failure
@@ -424,15 +444,17 @@ class Controller:
             self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
             return
         if result is not None:
-            self.ledger.add(
-                "artifact_add", instance.run.number, instance.number, result.digest,
-                rows.artifact_encoder.encode(result), now,
-            )  # fmt: skip
-            for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
-                self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
+            self.keep(instance, result, started, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
         if written:
             self.triggers.wrote(instance, written, now)
+
+    def keep(self, instance: Instance, result: Artifact, started: float, now: float) -> None:
+        """Stores what an instance returned, and attests it."""
+        number, run = instance.number, instance.run.number
+        self.ledger.add("artifact_add", run, number, result.digest, rows.artifact_encoder.encode(result), now)
+        for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
+            self.ledger.add("attestation_add", subject, kind, run, number, envelope, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""
@@ -547,37 +569,6 @@ class Controller:
         now = self.clock()
         self._commit(now, self._clear(now))
 
-    def _choice(self, run: ActiveRun, label: str) -> Choice:
-        """Returns node and path of a task that a person wants to have done again.
-
-        Raises:
-            UsageError: there is none, or it has not ended without success.
-        """
-        found = run.locate(label)
-        node, path = found or (0, ())
-        row = run.get(node, path)
-        if row is None and found is not None:
-            inside = run.shape.inside.get(node)
-            stored = self.stored.row(
-                run.number, inside[0] if inside and len(path) > run.shape.depth(node) else node, path
-            )
-            if stored is not None and inside and len(path) > run.shape.depth(node):
-                return found
-            state = TaskState(stored.state) if stored else None
-        else:
-            state = row.state if row is not None and found is not None else None
-        if found is None or state is None:
-            near = nearest(label, [each.label for each in run.instances()])
-            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
-        wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
-        whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
-        if not state.finished or whole:
-            as_a_whole = f", and {whole} succeeded as a whole" if state is not TaskState.SUCCESS and whole else ""
-            raise UsageError(
-                f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
-            )
-        return found
-
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
         key = instance.attempt
@@ -602,6 +593,7 @@ class Controller:
                 checkpoint=f"{run.key}.{instance.number}",
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
+                flow=spec.flow,
             )
         )
 
@@ -610,6 +602,7 @@ class Controller:
         events = self.ledger.commit(now, changes)
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
+        self.flows.committed(changes)
         for run, state in changes.ended:
             self.runs.pop(run.id, None)
             self.triggers.ended(run)
@@ -679,11 +672,3 @@ class Controller:
     def _stored_envelope(self, digest: str, kind: str) -> bytes | None:
         found = [row[3] for row in self.database.rows("attestations", digest) if row[0] == kind]
         return bytes(found[-1]) if found else None
-
-    def _label_of(self, ask: str) -> str:
-        if instance := self._asking.get(ask):
-            return f"{instance.run.id} {instance.label}"
-        for instance in self._attempts.values():
-            if self.desks.id_of(instance) == ask:
-                return f"{instance.run.id} {instance.label}"
-        return ask

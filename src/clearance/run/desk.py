@@ -20,6 +20,7 @@ from clearance.run.messages import (
     Decide,
     Ended,
     Follow,
+    Fork,
     Refusal,
     Reply,
     Request,
@@ -101,6 +102,9 @@ class FrontDesk:
                 after = controller.newest_event(request.run)
                 changed = controller.resume(request.run, request.tasks)
                 return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
+            case Fork():
+                run, created = controller.flows.fork(request.run, request.step, request.run_id, self._principal)
+                return Accepted(run, created=created)
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case Decide():

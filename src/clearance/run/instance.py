@@ -132,6 +132,7 @@ class ActiveRun:
         gathered: lists of results that were put together lately.
         parked: what is ready in a queued run.
         created_at: when it was made, seconds since 1970.
+        arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
     """
 
     number: int
@@ -156,6 +157,7 @@ class ActiveRun:
     cancelled: int = 0
     cancelling: bool = False
     created_at: float = 0.0
+    arrival: int = 0
 
     def __post_init__(self) -> None:
         self.shape = Shape(self.graph)

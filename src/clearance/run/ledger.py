@@ -28,8 +28,8 @@ from clearance.types.states import RunState, TaskState
 
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
-    "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
-    "attestation_add", "service_put", "event_add",
+    "instance_change", "instance_mark", "step_drop", "step_add", "run_change", "attempt_put", "deferral_put",
+    "approval_add", "artifact_add", "attestation_add", "service_put", "event_add",
 )  # fmt: skip
 
 
@@ -61,6 +61,21 @@ class Ledger:
     def add(self, statement: str, *row: Any) -> None:
         """Adds one row of a statement in `ORDER`."""
         self._batch.add(statement, *row)
+
+    def add_instance(self, instance: Instance, now: float) -> None:
+        """Adds the row of an instance."""
+        self._batch.add(
+            "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.scope,
+            instance.position, instance.state, instance.epoch, instance.attempts, instance.due_at, now,
+            instance.clearance,
+        )  # fmt: skip
+
+    def reuse_instance(self, instance: Instance, old: rows.InstanceRow, now: float) -> None:
+        """Changes the row of an instance that was not in memory."""
+        self._batch.guard(
+            "instance_change", instance.state, instance.epoch, instance.attempts, instance.due_at, now,
+            instance.clearance, instance.run.number, instance.number, old.state, old.epoch,
+        )  # fmt: skip
 
     def add_cause(self, run: ActiveRun, cause: Cause) -> None:
         """Adds why a new run was started."""
@@ -139,11 +154,7 @@ class Ledger:
         for instance, note in changes.notes.items():
             instance.clearance = noted(instance.state, note, now)
         for instance in changes.added:
-            batch.add(
-                "instance_add", instance.run.number, instance.number, instance.node, instance.spec.id, instance.scope,
-                instance.position, instance.state, instance.epoch, instance.attempts, instance.due_at, now,
-                instance.clearance,
-            )  # fmt: skip
+            self.add_instance(instance, now)
         added = {*changes.added}
         for instance, state in changes.dirty.items():
             stored, epoch = instance.stored

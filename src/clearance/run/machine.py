@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph import trigger
-from clearance.graph.model import RetryPolicy
+from clearance.graph.retry import is_retried, wait_of
 from clearance.run import clearing, conditions
 from clearance.run.arguments import Arguments
 from clearance.run.clearing import Choice
@@ -35,7 +35,6 @@ from clearance.types.states import TRANSITIONS, RunState, TaskState
 
 LOST_LIMIT = 10
 WINDOW = 1000
-_ALIKE = {"timeout": ("builtins.TimeoutError",)}
 
 
 @dataclass
@@ -117,8 +116,9 @@ class Machine:
             rng: draws the jitter.
         """
         policy = instance.spec.retries
-        if instance.attempts <= policy.times and _retried(policy, failure) and not stopping(instance):
-            instance.due_at = now + delay(policy, instance.attempts, rng)
+        retried = instance.attempts <= policy.times and is_retried(policy, failure.kind, failure.bases)
+        if retried and not stopping(instance):
+            instance.due_at = now + wait_of(policy, instance.attempts, rng)
             self.move(instance, TaskState.UP_FOR_RETRY)
         else:
             self.finish(instance, TaskState.FAILED, reason=failure.message)
@@ -197,6 +197,8 @@ class Machine:
             verdict = self._verdict(instance)
             if verdict is not None:
                 self._close(instance, verdict, waiting)
+            elif instance.spec.step:
+                self._stand_for_steps(instance)
             elif instance.spec.mapped:
                 self._expand(instance, waiting)
             else:
@@ -284,12 +286,40 @@ class Machine:
         if note:
             self.changes.notes[instance] = reason
 
+    def _stand_for_steps(self, row: Instance) -> None:
+        """The row of a task that a flow may call stands for its steps as long as the flow has not ended."""
+        counts, elements = self.arguments.steps(row)
+        total = sum(counts.values())
+        row.run.expansions[row.node, ()] = Expansion(row.node, (), elements, total, total)
+        row.pending, row.failed, row.skipped = 1, 0, 0
+        self.move(row, TaskState.DEFERRED)
+
+    def open_step(self, run: ActiveRun, expansion: Expansion, index: int) -> Instance:
+        """A flow calls a task for the first time at this index; returns the instance, which asks for clearance."""
+        expansion.opened = index
+        self.open(run, expansion)
+        return run.rows[expansion.node, (index,)]
+
+    def again_step(self, instance: Instance) -> None:
+        """A flow calls a task again at an index at which it has called it before."""
+        clearing.set_back(self, instance)
+        self.ready(instance)
+
+    def _end_steps(self, run: ActiveRun) -> list[Instance]:
+        """The flow of a run has ended; returns the rows of its tasks of which no step is unfinished."""
+        rows = [row for row in run.nodes if row.spec.step and row.state is TaskState.DEFERRED]
+        for row in rows:
+            row.pending -= 1
+        return [row for row in rows if not row.pending]
+
     def _close_expanded(self, instance: Instance, waiting: deque[Instance]) -> None:
         """Every copy has finished, or no more will be opened."""
         run, node = instance.run, instance.node
         state = TaskState.SUCCESS
         expansion = run.expansions[run.shape.around(node, len(instance.path)), instance.path]
-        if instance.failed or (run.cancelling and expansion.opened < expansion.total):
+        if instance.spec.step:
+            state = TaskState.SUCCESS if expansion.total else TaskState.SKIPPED
+        elif instance.failed or (run.cancelling and expansion.opened < expansion.total):
             state = TaskState.CANCELLED if run.cancelling else TaskState.FAILED
             what = "tasks" if instance.spec.is_group else "instances"
             self._because(instance, f"{instance.failed} of its {what} did not succeed")
@@ -306,6 +336,8 @@ class Machine:
     def _ended(self, instance: Instance, waiting: deque[Instance]) -> None:
         run, state = instance.run, instance.state
         waiting.extend(self._count(instance))
+        if instance.spec.flow:
+            waiting.extend(self._end_steps(run))
         for node in run.shape.inside.get(instance.node, ()):  # a group that is not run, is not run as a whole
             row = run.get(node, instance.path)
             if row is not None and row.state is TaskState.SCHEDULED:
@@ -543,15 +575,3 @@ def outcome(run: ActiveRun) -> RunState:
     if run.cancelled:
         return RunState.CANCELLED
     return RunState.FAILED if run.failures else RunState.SUCCESS
-
-
-def delay(policy: RetryPolicy, attempts: int, rng: random.Random) -> float:
-    """Returns the seconds before the next try: exponential, capped, with full jitter in its upper half."""
-    seconds = min(policy.delay * policy.backoff ** max(attempts - 1, 0), policy.max_delay)
-    return seconds * (0.5 + rng.random() / 2) if policy.jitter else seconds
-
-
-def _retried(policy: RetryPolicy, failure: Failure) -> bool:
-    """True for an exception that the policy names; `Exception` names every failure, `TimeoutError` a timeout too."""
-    names = {failure.kind, *failure.bases, "builtins.Exception", *_ALIKE.get(failure.kind, ())}
-    return not policy.on or bool(set(policy.on) & names)

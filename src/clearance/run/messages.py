@@ -47,6 +47,14 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
     tasks: list[str] | None = None
 
 
+class Fork(msgspec.Struct, frozen=True, tag="fork"):
+    """Run the flow of this run again from a step on, in a new run of this id. Answered by `Accepted`."""
+
+    run: str
+    step: str
+    run_id: str
+
+
 class Why(msgspec.Struct, frozen=True, tag="why"):
     """What does the capacity desk say of this instance now?"""
 
@@ -80,7 +88,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+Request = Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | Status | Register | Order
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

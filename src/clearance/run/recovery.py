@@ -158,11 +158,16 @@ class _Loading:
     def _expand(self, instance: Instance) -> None:
         """A row that stands for copies does so again; copies that were set back and not begun are opened anew."""
         run, path = self._run, instance.path
+        if instance.spec.step and instance.state is TaskState.DEFERRED and not path:
+            _, steps = self._arguments.steps(instance)
+            total = self._counts[instance.node, ""].total()
+            run.expansions[instance.node, ()] = Expansion(instance.node, (), steps, total, total)
+            return
         deferred = instance.state is TaskState.DEFERRED and instance.spec.mapped
         if not deferred or len(path) != run.shape.depth(instance.node):
             return
         nodes = run.shape.inside.get(instance.node, [instance.node])
-        elements = self._arguments.elements(instance)
+        elements = self._arguments.elements(instance, again=True)
         scope = text(path)
         opened = self._counts[nodes[0], scope].total()
         expansion = Expansion(instance.node, path, elements, len(elements), opened)

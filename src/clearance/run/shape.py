@@ -30,6 +30,8 @@ class Shape:
         chain: by node, the mapped groups around it, outermost first.
         members: by group, the nodes directly in it.
         inside: by group, every node in it, at any depth, in topological order.
+        ways: by node, the longest expected time from its start to the end of the run, in microseconds; empty where no
+            task says how long it takes.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -69,7 +71,11 @@ class Shape:
             self.holds.append([])
             if node.conditions or node.waits or node.of:
                 self._hold(number, node)
-
+        self.ways: list[int] = []
+        if any(node.expect for node in nodes):
+            self.ways = [round(node.expect * 1e6) for node in nodes]
+            for number in reversed(range(len(nodes))):
+                self.ways[number] += max((self.ways[child] for child, _ in self.children[number]), default=0)
         self.setups: list[tuple[int, ...]] = [()] * len(nodes)
         for node in nodes:
             if node.setup:

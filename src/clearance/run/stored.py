@@ -10,9 +10,10 @@ from clearance.run import rows
 from clearance.run.rows import InstanceRow, artifact_decoder
 from clearance.run.shape import Path, path_of, text
 from clearance.store.database import Database
-from clearance.types.artifact import Artifact
+from clearance.types.artifact import Argument, Artifact
 
 Counts = dict[str, int]
+_arguments = msgspec.msgpack.Decoder(dict[str, Argument])
 
 
 class Stored:
@@ -73,3 +74,7 @@ class Stored:
         """Returns the results of the copies of a row from index `first` to `last`, by index."""
         found = self._database.rows("results_between", run, node, text(path), first, last)
         return {position: artifact_decoder.decode(bytes(data)) for position, data in found}
+
+    def calls(self, run: int, task: str) -> dict[int, dict[str, Argument]]:
+        """Returns the arguments of the steps of a task that are instances of their own and have not ended, by index."""
+        return {index: _arguments.decode(bytes(data)) for index, data in self._database.rows("step_calls", run, task)}

@@ -222,3 +222,23 @@ def _waits(database: Database, run: int, instance: rows.InstanceRow, shape: Shap
     above = [rows.instance_at(database, run, node, path[:common]) for node, common in before]
     count = sum(each is not None and not TaskState(each.state).finished for each in above)
     return f"waits for {count} tasks before it" if count else "has not asked"
+
+
+def steps(database: Database, id: str, after: int = 0, limit: int = 200) -> list[dict[str, Any]]:
+    """Returns the steps of a flow in the order of its calls, from a position on: label, path, state, attempts, times.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    row = recovery.known(database, id)
+    return [
+        {
+            "position": position, "step": f"{task}[{index}]", "path": path, "state": state, "attempts": attempts,
+            "seconds": round(ended - begun, 6) if begun is not None and ended is not None else None,
+            "result": rows.artifact_decoder.decode(bytes(data)).digest if data is not None else None,
+            "failure": msgspec.json.decode(failure) if failure else None,
+        }
+        for position, _, path, task, index, _, _, state, attempts, data, failure, begun, ended in database.rows(
+            "steps", row.number, after, limit
+        )
+    ]  # fmt: skip

@@ -174,7 +174,17 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
         name: _argument(argument, target.hints.get(name, Any), name, blobs, where)
         for name, argument in launch.arguments.items()
     }
-    result = target.call(**values)
+    if launch.flow:
+        from clearance.engine import flow
+        from clearance.engine.local.line import Line
+
+        to_controller = Line(place.home, launch.attempt)
+        try:
+            result = flow.run(target.call, values, to_controller, blobs, where)  # type: ignore[arg-type]
+        finally:
+            to_controller.close()
+    else:
+        result = target.call(**values)
     if rank or result is None:
         return None
     if masking.masker:

@@ -4,7 +4,7 @@ Rules:
 
 1. A connection may act once it has adopted; of all that have, the one with the highest epoch leads, and the latest of
    equals. To any other that speaks, and to the leader that is replaced, the answer is `Fenced`. The process of an
-   attempt may come too, but only to have its secrets masked.
+   attempt may come too, but only to have its secrets masked, or to hear who leads.
 2. The leader gets events in the order in which they happened, one frame a round. Starts of warm workers are held back
    for at most `PATIENCE`: a short task is over by then, and start and end cost the controller one turn.
 3. Without a leader events are dropped: the next one gets a snapshot.
@@ -65,6 +65,7 @@ class Controllers:
         self._obey = obey
         self._snapshot = snapshot
         self._connected: dict[int, Controller] = {}
+        self._followers: dict[Controller, None] = {}
         self._leader: Controller | None = None
         self._events: list[Event] = []
         self._until = 0.0
@@ -118,6 +119,7 @@ class Controllers:
             return
         self._loop.unwatch(fd)
         self._connected.pop(fd, None)
+        self._followers.pop(controller, None)
         controller.stream.connection.close()
         if self._leader is controller:
             self._leader = None
@@ -158,6 +160,9 @@ class Controllers:
                 self._adopt(controller, message)
             elif controller is self._leader or isinstance(message, ipc.Configure):
                 self._obey(message)
+            elif isinstance(message, ipc.Follow):
+                self._followers[controller] = None
+                self._send(controller, [ipc.Leads(self.direct)])
             elif isinstance(message, ipc.Mask):
                 self._obey(message)
                 self._send(controller, [ipc.Masked()])
@@ -181,6 +186,8 @@ class Controllers:
         self.direct = message.direct
         self._events.clear()
         self._send(controller, [ipc.Adopted(self._snapshot())])
+        for follower in list(self._followers):
+            self._send(follower, [ipc.Leads(self.direct)])
 
     def tell(self, event: Event) -> None:
         """Tells the leader at the end of this round."""

@@ -20,8 +20,21 @@ from typing import Any
 import msgspec
 
 import clearance
-from clearance.engine.base import EngineLost, Event, Finished, Launch, Node, Ready, Snapshot, Started
+from clearance.engine.base import (
+    Answer,
+    EngineLost,
+    Event,
+    Finished,
+    History,
+    Launch,
+    Node,
+    Ready,
+    Snapshot,
+    Started,
+    Step,
+)  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local.flows import Flows
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
@@ -73,6 +86,7 @@ class LocalEngine:
         self._disconnect()
         os.makedirs(self._home, 0o700, exist_ok=True)
         direct, name = self._listen(epoch)
+        flows = Flows(self._home, name)
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -80,21 +94,25 @@ class LocalEngine:
             if isinstance(answer, ipc.Adopted):
                 self._keep_only(name)
         except BaseException:
+            flows.close()
             self._remove(direct, name)
             raise
         finally:
             os.close(lock)
         if not isinstance(answer, ipc.Adopted):
             stream.connection.close()
+            flows.close()
             self._remove(direct, name)
             if isinstance(answer, ipc.Fenced):
                 raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
             raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
         self._stream = stream
         self._direct = direct
+        self._flows = flows
         self._epoll = select.epoll()
         self._epoll.register(stream.connection.fileno(), select.EPOLLIN)
         self._epoll.register(direct.fileno(), select.EPOLLIN)
+        self._epoll.register(flows.fileno(), select.EPOLLIN)
         self._once = Once()
         self._lost = False
         self._fenced = None
@@ -158,7 +176,7 @@ class LocalEngine:
     def _keep_only(self, name: str) -> None:
         """Removes the sockets of controllers that lead no more."""
         for old in os.listdir(self._home):
-            if old.startswith("direct-") and old != name:
+            if old.startswith("direct-") and old not in (name, name + ipc.FLOWS):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self._home, old))
 
@@ -248,6 +266,16 @@ class LocalEngine:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
         self._say(ipc.Cancel(tuple(attempts), grace, outcome))
 
+    def reply(self, attempt: str, answer: History | Answer) -> None:
+        """Tells a flow's attempt; what it is too late for is dropped, since it asks again."""
+        self._connected()
+        self._flows.reply(attempt, answer)
+
+    def steps(self, attempt: str) -> Sequence[Step]:
+        """Returns every step that a flow's attempt has put on disk, told or not; kept until `acknowledge`."""
+        self._connected()
+        return self._flows.steps(attempt)
+
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Says that these results are committed: the engine forgets them.
 
@@ -256,6 +284,7 @@ class LocalEngine:
         """
         if attempts:
             stream = self._connected()
+            self._flows.acknowledge(attempts)
             stream.put([ipc.Acknowledge(tuple(attempts))])
             if not self._launched:
                 self._flush(stream)
@@ -304,6 +333,8 @@ class LocalEngine:
         for ready, _ in self._epoll.poll(0):
             if ready == self._direct.fileno():
                 messages += self._once.from_worker(self._told_directly())
+            elif ready == self._flows.fileno():
+                messages += self._flows.observe()
             elif (told := self._stream.take()) is not None:
                 messages += self._once.from_supervisor(told)
             else:
@@ -321,6 +352,7 @@ class LocalEngine:
         if self._stream is not None:
             self._stream.connection.close()
             self._direct.close()
+            self._flows.close()
             self._epoll.close()
             self._stream = None
 

@@ -25,6 +25,7 @@ from clearance.types.artifact import Artifact
 
 PACKET = 32768
 DESCRIPTORS = 240
+FLOWS = ".flows"  # what the name of a controller's socket for flows has beyond that of its direct one
 FRAME_LIMIT = 1 << 30
 _LENGTH = struct.Struct(">I")
 _CHUNK = 32768  # a buffer beyond malloc's threshold (128 KiB) costs a mapping and its page faults at each read
@@ -93,7 +94,17 @@ class Mask(msgspec.Struct, frozen=True, tag="mask"):
     forms: tuple[bytes, ...]
 
 
-Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close | Mask
+class Follow(msgspec.Struct, frozen=True, tag="follow"):
+    """From the process of a flow: which controller leads, now and whenever that changes? Answered by `Leads`."""
+
+
+Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close | Mask | Follow
+
+
+class Leads(msgspec.Struct, frozen=True, tag="leads"):
+    """The name in the home of the leading controller's direct socket; empty while nobody leads."""
+
+    direct: str
 
 
 class Masked(msgspec.Struct, frozen=True, tag="masked"):
@@ -112,7 +123,7 @@ class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
     by: int
 
 
-Reply = Adopted | Fenced | Masked | Defined | Started | Ready | Finished | EngineLost
+Reply = Adopted | Fenced | Masked | Leads | Defined | Started | Ready | Finished | EngineLost
 
 
 class Fork(msgspec.Struct, frozen=True, tag="fork"):

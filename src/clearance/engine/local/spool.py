@@ -5,6 +5,7 @@ In `home/spool/`:
 - `ATTEMPT.RANK`: the `Spooled` record of a process, written under another name and renamed.
 - `ATTEMPT.end`: the `Finished` event, where the supervisor had to judge (a gang, a timeout, a kill).
 - `worker-N.log`: the records of a warm process, appended; each is 4 bytes of length (big-endian) and a `Spooled`.
+- `ATTEMPT.flow`: the steps of a flow, appended as they end (see `line`); the controller has it removed.
 - `acknowledged`: keys of attempts in worker logs that are committed, one a line.
 """
 
@@ -139,7 +140,7 @@ def recover(directory: str) -> tuple[list[tuple[Finished, int, bool]], list[str]
         elif suffix.isdigit() and (single := read(path)) is not None and single.attempt == stem:
             ranks.setdefault(stem, {})[single.rank] = single
             files.setdefault(stem, []).append(name)
-        elif name != "acknowledged":
+        elif name != "acknowledged" and suffix != "flow":
             rest.append(name)
     for attempt, by_rank in ranks.items():
         if attempt in finished:

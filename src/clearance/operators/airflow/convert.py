@@ -326,7 +326,7 @@ class _Body(ast.NodeTransformer):
         return node
 
     def visit_With(self, node: ast.With) -> ast.AST | list[ast.stmt]:
-        """Turns a TaskGroup into a group, and `with stop.as_teardown(setups=start):` into `with start.teardown(stop):`."""
+        """Turns a TaskGroup into a group, `with b.as_teardown(setups=a):` into `with a.teardown(b):`."""
         for item in node.items:
             call = item.context_expr
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "as_teardown":

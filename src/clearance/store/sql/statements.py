@@ -12,6 +12,14 @@ _RUN = "number, key, id, dag, version, state, parameters, principal, environment
 
 _INSTANCE = "number, node, task, scope, position, state, epoch, attempts, due_at, changed_at, clearance"
 
+_STEPS = (
+    "SELECT step.position, step.number, path, step.task, idx, entry, inputs, state, attempts, data, failure,"
+    " started_at, finished_at FROM step JOIN instance ON instance.run = step.run AND instance.number = step.number"
+    " LEFT JOIN artifact ON artifact.run = step.run AND artifact.number = step.number"
+    " LEFT JOIN attempt ON attempt.run = step.run AND attempt.number = step.number AND attempt.epoch = instance.epoch"
+    " WHERE step.run = ?"
+)
+
 STATEMENTS: dict[str, str] = {
     # The lease: who leads.
     "lease_read": "SELECT epoch, holder, address, expires_at FROM lease WHERE name = ?",
@@ -74,6 +82,20 @@ STATEMENTS: dict[str, str] = {
     "node_starts": "SELECT instance.node, min(started_at) FROM instance JOIN attempt ON attempt.run = instance.run"
     " AND attempt.number = instance.number WHERE instance.run = ? GROUP BY instance.node",
     "instances_summary": "SELECT run, state, count(*) FROM instance WHERE run BETWEEN ? AND ? GROUP BY run, state",
+    # Steps of flows.
+    "step_add": "INSERT INTO step (run, position, number, path, task, idx, entry, inputs, arguments)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "step_drop": "DELETE FROM step WHERE run = ? AND position >= ?",
+    "step_numbers": "SELECT position, number FROM step WHERE run = ?",
+    "step_at": "SELECT position FROM step WHERE run = ? AND task = ? AND idx = ?",
+    "step_last_failed": "SELECT max(step.position) FROM step JOIN instance ON instance.run = step.run"
+    " AND instance.number = step.number WHERE step.run = ? AND state <> 'success'"
+    " AND state IN ('failed', 'skipped', 'cancelled', 'upstream_failed')",
+    "step_calls": "SELECT idx, arguments FROM step JOIN instance ON instance.run = step.run"
+    " AND instance.number = step.number WHERE step.run = ? AND step.task = ? AND arguments IS NOT NULL"
+    " AND state NOT IN ('success', 'failed', 'skipped', 'cancelled', 'upstream_failed')",
+    "steps": f"{_STEPS} AND step.position >= ? ORDER BY step.position LIMIT ?",
+    "step_numbered": f"{_STEPS} AND step.number = ?",
     # Pools.
     "pools": "SELECT name, slots FROM pool ORDER BY name",
     "pool_put": "INSERT INTO pool (name, slots) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET slots = excluded.slots",

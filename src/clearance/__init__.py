@@ -16,6 +16,9 @@ _HOME = {
     "task": "clearance.graph",
     "group": "clearance.graph",
     "chain": "clearance.graph",
+    "when": "clearance.graph",
+    "otherwise": "clearance.graph",
+    "branch": "clearance.graph",
     "flow": "clearance.graph",
     "cron": "clearance.graph",
     "every": "clearance.graph",
@@ -26,6 +29,7 @@ _HOME = {
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
     "Skip": "clearance.errors",
+    "Outcome": "clearance.types.outcome",
     "StepFailed": "clearance.errors",
     "Secret": "clearance.types.secret",
     "File": "clearance.types.references",
@@ -47,15 +51,19 @@ if TYPE_CHECKING:
     from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
+    from clearance.graph import branch as branch
     from clearance.graph import chain as chain
     from clearance.graph import cron as cron
     from clearance.graph import dag as dag
     from clearance.graph import every as every
     from clearance.graph import flow as flow
     from clearance.graph import group as group
+    from clearance.graph import otherwise as otherwise
     from clearance.graph import task as task
+    from clearance.graph import when as when
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
+    from clearance.types.outcome import Outcome as Outcome
     from clearance.types.principal import Principal as Principal
     from clearance.types.references import Dataset as Dataset
     from clearance.types.references import Endpoint as Endpoint

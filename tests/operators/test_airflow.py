@@ -203,3 +203,23 @@ def write(folder: Path, text: str) -> Path:
 def test_the_result_is_python_whatever_the_constants_say(tmp_path: Path) -> None:
     file, _ = converted(CLASSIC, tmp_path)
     subprocess.run([sys.executable, "-m", "py_compile", str(file)], check=True)
+
+
+def test_a_teardown_and_an_sla_are_carried() -> None:
+    found = convert(
+        "from datetime import timedelta\n"
+        "from airflow.sdk import dag, task\n"
+        "@task\ndef start(): return 'c'\n"
+        "@task\ndef stop(): print('gone')\n"
+        "@task(sla=timedelta(minutes=5))\ndef work(): return 1\n"
+        "@dag\ndef d():\n"
+        "    s = start()\n"
+        "    with stop().as_teardown(setups=s, on_failure_fail_dagrun=True):\n"
+        "        work()\n"
+        "    start.override(task_id='other')().as_setup() >> work.override(task_id='more')()\n"
+        "d()\n"
+    )
+    assert "with s.teardown(stop(), fails_run=True):" in found.text
+    assert "deadline=300" in found.text
+    assert [note.what for note in found.notes] == ["as_setup is not carried here"]
+    assert "start.named('other')() >> work.named('more')()" in found.text

@@ -11,10 +11,13 @@ from clearance.cli import known as known_dags
 from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
+from clearance.graph.binding import written
 from clearance.graph.dag import Dag
 from clearance.graph.loading import choose, dags_of, load_module, user_errors
-from clearance.graph.model import Element, Graph, Node, Result, Value, graph_digest
+from clearance.graph.model import Element, Ended, Graph, Node, Result, Value, graph_digest
 from clearance.graph.origin import locate
+from clearance.graph.predicate import text
+from clearance.graph.trigger import DEFAULT
 
 
 @click.group()
@@ -113,10 +116,21 @@ def import_(file: Path, output: Path | None, as_json: bool) -> None:
 @click.argument("target", metavar="FILE[:DAG]")
 @click.option("--fail", multiple=True, metavar="TASK", help="Let this task fail; may be repeated.")
 @click.option("--skip", multiple=True, metavar="TASK", help="Let this task skip itself; may be repeated.")
+@click.option(
+    "--when",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What a condition reads, for example best.score=0.95; JSON, else text. May be repeated.",
+)
 @parameter_option
 @json_option
 def whatif(
-    target: str, fail: tuple[str, ...], skip: tuple[str, ...], parameters: tuple[str, ...], as_json: bool
+    target: str,
+    fail: tuple[str, ...],
+    skip: tuple[str, ...],
+    when: tuple[str, ...],
+    parameters: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Print the state that every task and the run would end in, through the real state machine; nothing is run.
 
@@ -130,12 +144,24 @@ def whatif(
         return
     file, name = parse_target(target)
     graph = _build(choose(load_module(file), name), file, parse_parameters(parameters))
-    found = what_if(graph, fail, skip)
+    found = what_if(graph, fail, skip, dict(map(_given, when)))
     if as_json:
         print_json(found)
         return
     print_records([{"task": task, "state": state} for task, state in found["states"].items()], False, ["task", "state"])
     click.echo(f"run {found['run']}")
+
+
+def _given(text: str) -> tuple[str, Any]:
+    import json
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--when {text}: write NAME=VALUE, for example --when best.score=0.95")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _plain_dags(file: Path) -> list[dict[str, Any]]:
@@ -197,6 +223,8 @@ def show(target: str, parameters: tuple[str, ...], svg_file: Path | None, png_fi
         print_records(records, False, ["layer", "task", "inputs", "after", "returns", "how"])
         if graph.schedule is not None:
             click.echo(f"schedule: {graph.schedule}, catch-up {'on' if graph.catchup else 'off'}")
+        if graph.deadline:
+            click.echo(f"deadline: {graph.deadline:g} s after a run was made")
 
 
 def _blocks(nodes: list[tuple[Node, int]]) -> list[dict[str, Any]]:
@@ -229,6 +257,11 @@ def _record(node: Node, layer: int) -> dict[str, Any]:
     how += [f"{node.copies} at once"] if node.copies else []
     how += [f"{node.concurrency} in all runs"] if node.concurrency else []
     how += [f"pool {node.pool}" + (f" x{node.pool_slots}" if node.pool_slots > 1 else "")] if node.pool else []
+    how += [f"when {text(condition)}" for condition in node.conditions]
+    how += [f"on {node.on} of {node.of or 'the run'}"] if node.on else []
+    how += [f"takes down {node.setup}" + (", fails the run" if node.fails_run else "")] if node.setup else []
+    how += [node.trigger_rule] if node.trigger_rule != DEFAULT else []
+    how += [f"deadline {node.deadline:g} s"] if node.deadline else []
     return {
         "layer": layer + 1,
         "task": node.id,
@@ -242,8 +275,10 @@ def _record(node: Node, layer: int) -> dict[str, Any]:
 
 def _binding(binding: Any) -> str:
     if isinstance(binding, Result):
-        return f"<{binding.task}>"
+        return f"<{written(binding)}>"
     if isinstance(binding, Element):
-        return f"<{binding.name} of {binding.group}>"
+        return f"<{written(binding)} of {binding.group}>"
+    if isinstance(binding, Ended):
+        return f"<{written(binding)}>"
     text = repr(binding.value) if isinstance(binding, Value) else "[" + ", ".join(map(_binding, binding.items)) + "]"
     return text if len(text) <= 40 else text[:39] + "…"

@@ -15,6 +15,7 @@ from clearance.cli.layout import MARGIN, Box, Layout, arrange
 from clearance.cli.output import duration
 from clearance.errors import MissingExtra
 from clearance.graph.model import Graph, Node, Value
+from clearance.graph.predicate import sources, text
 
 # state → (edge and word, fill); pairs that differ in lightness too
 COLOURS: dict[str, tuple[str, str]] = {
@@ -82,6 +83,10 @@ def _lines(node: Node, course: Course) -> tuple[str, str]:
         parts.append(f"{taken * 1000:.0f} ms" if taken < 1 else duration(taken))
     if not parts and node.returns:
         parts.append("→ " + _short(node.returns.replace("clearance.types.references.", "")))
+    if node.on and not node.of:
+        parts.append(f"on {node.on} of the run")
+    if node.setup:
+        parts.append(f"takes down {_short(node.setup)}")
     if node.gang > 1:
         parts.append(f"gang of {node.gang}")
     return title, " · ".join(parts)
@@ -97,12 +102,25 @@ def _place(graph: Graph, course: Course) -> Layout:
 
 def layers(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Returns what stands left of each node: its upstreams, and the mapped group of which it is a first task."""
-    return {
-        node.id: (*node.upstream, node.group)
-        if node.group and not any(name.startswith(f"{node.group}.") for name in node.upstream)
-        else node.upstream
-        for node in graph.nodes
-    }
+    found = {}
+    for node in graph.nodes:
+        before = dict.fromkeys((*node.upstream, *aside(node)))
+        if node.group and not any(name.startswith(f"{node.group}.") for name in before):
+            before[node.group] = None
+        found[node.id] = tuple(before)
+    return found
+
+
+def aside(node: Node) -> dict[str, str]:
+    """Returns what a node waits for without counting it, and what the arrow says: a condition, or what it handles."""
+    found = dict.fromkeys(node.waits, "")
+    if node.of:
+        found[node.of] = f"on {node.on}"
+    for condition in node.conditions:
+        for name in sources((condition,)):
+            said = _short(text(condition))
+            found[name] = f"{found[name]}, {said}" if found.get(name) else said
+    return found
 
 
 def svg(graph: Graph, course: Course | None = None) -> str:
@@ -127,10 +145,14 @@ def svg(graph: Graph, course: Course | None = None) -> str:
     if course.caption:
         out.append(f'<text x="{MARGIN:.0f}" y="24" font-size="12" fill="#475569">{escape(course.caption)}</text>')
         out.append(f'<g transform="translate(0 {top:.0f})">')
-    out += [
-        f'<path d="{_curve(points)}" fill="none" stroke="#94a3b8" stroke-width="1.4" marker-end="url(#arrow)"/>'
-        for points in layout.arrows.values()
-    ]
+    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node).items()}
+    for ends, points in layout.arrows.items():
+        dashed = ' stroke-dasharray="5 4"' if ends in said else ""
+        out.append(
+            f'<path d="{_curve(points)}" fill="none" stroke="#94a3b8" stroke-width="1.4"{dashed} '
+            'marker-end="url(#arrow)"/>'
+        )
+    out += [_label_svg(label, layout.boxes[end]) for (_, end), label in said.items() if label]
     for node in graph.nodes:
         out += _box_svg(node, layout.boxes[node.id], course)
     out += ["</g>"] if course.caption else []
@@ -159,6 +181,14 @@ def _box_svg(node: Node, box: Box, course: Course) -> list[str]:
         out.append(f'<text x="{x:.1f}" y="{box.y + 36:.1f}" font-size="11" fill="{dark}">{escape(below)}</text>')
     out.append("</g>")
     return out
+
+
+def _label_svg(label: str, box: Box) -> str:
+    """Returns the words of an arrow, above the box where it ends."""
+    return (
+        f'<text x="{box.x:.1f}" y="{box.y - 4:.1f}" font-size="9.5" font-style="italic" fill="#475569">'
+        f"{escape(label)}</text>"
+    )
 
 
 def _curve(points: tuple[tuple[float, float], ...]) -> str:
@@ -200,7 +230,8 @@ def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: i
     axes.set_ylim(layout.height, -top)
     axes.axis("off")
     axes.text(MARGIN, 20 - top, course.caption, fontsize=8.5, color="#475569", va="center")
-    for points in layout.arrows.values():
+    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node).items()}
+    for ends, points in layout.arrows.items():
         corners, codes = [points[0]], [Curve.MOVETO]
         for (x, y), (end_x, end_y) in itertools.pairwise(points):
             half = (x + end_x) / 2
@@ -208,9 +239,16 @@ def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: i
             codes += [Curve.CURVE4] * 3
         axes.add_patch(
             FancyArrowPatch(
-                path=Curve(corners, codes), arrowstyle="-|>", mutation_scale=9, color="#94a3b8", linewidth=1.2
+                path=Curve(corners, codes),
+                arrowstyle="-|>",
+                mutation_scale=9,
+                color="#94a3b8",
+                linewidth=1.2,
+                linestyle="--" if ends in said else "-",
             )
         )
+    for (_, end), label in said.items():
+        axes.text(layout.boxes[end].x, layout.boxes[end].y - 7, label, fontsize=6.8, style="italic", color="#475569")
     for node in graph.nodes:
         box = layout.boxes[node.id]
         dark, light = COLOURS.get(course.states.get(node.id, ""), COLOURS[""])

@@ -82,7 +82,7 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
         click.echo(f"started by {_cause(found['cause'])}")
     rows = []
     for task in found["tasks"]:
-        failure = _because(task["failure"]) if task["failure"] else ""
+        failure = _because(task["failure"]) if task["failure"] else task["reason"]
         if not failure and task.get("instances"):
             failure = _counts(task["instances"])
         rows.append(

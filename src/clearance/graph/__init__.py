@@ -7,6 +7,10 @@ from clearance.graph.group import Group, group
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import cron, every
 from clearance.graph.task import Task, task
+from clearance.graph.when import branch, otherwise, when
 from clearance.graph.wiring import chain
 
-__all__ = ["Dag", "Flow", "Group", "Retry", "Task", "asset", "chain", "cron", "dag", "every", "flow", "group", "task"]
+__all__ = [
+    "Dag", "Flow", "Group", "Retry", "Task", "asset", "branch", "chain", "cron", "dag", "every", "flow", "group",
+    "otherwise", "task", "when",
+]  # fmt: skip

@@ -18,13 +18,17 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import accepts, anything, element, iterated, show
+from clearance.graph.binding import steps
 from clearance.graph.firing import Firing
+from clearance.graph.frame import Frame
 from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
 from clearance.graph.nesting import Nesting
 from clearance.graph.options import Options, check_id
 from clearance.graph.origin import Site
+from clearance.graph.predicate import Predicate, sources
 from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import Signature
+from clearance.graph.trigger import DEFAULT
 
 _SHOWN = 12
 
@@ -47,6 +51,11 @@ class Declaration:
         product: whether its mapped lists are multiplied and not zipped.
         copies: how many of its instances may run at the same time; 0 means all.
         is_group: whether it is a mapped group, which has no function that a run calls.
+        frames: the blocks under a condition in which it stands, outermost first, within its mapped group.
+        setup: of a teardown, the id of what it takes down.
+        waits: of a teardown, ids of what must have ended before it, in order.
+        fails_run: of a teardown, whether its failure makes the run a failure.
+        on: of a handler, `failure` or `success`; `of` is the id of what it handles, empty for the run.
     """
 
     id: str
@@ -62,6 +71,24 @@ class Declaration:
     product: bool = False
     copies: int = 0
     is_group: bool = False
+    frames: tuple[Frame, ...] = ()
+    setup: str = ""
+    waits: dict[str, None] = field(default_factory=dict)
+    fails_run: bool = False
+    on: str = ""
+    of: str = ""
+
+    @property
+    def conditions(self) -> tuple[Predicate, ...]:
+        """What must hold for it to run."""
+        return tuple(frame.predicate for frame in self.frames) if self.frames else ()
+
+    @property
+    def before(self) -> dict[str, None]:
+        """The ids of all that it waits for: its upstreams, what its conditions read, what it takes down or handles."""
+        if not (self.frames or self.waits or self.of):
+            return self.upstream
+        return {**self.upstream, **sources(self.conditions), **self.waits, **({self.of: None} if self.of else {})}
 
     @property
     def where(self) -> str:
@@ -100,6 +127,7 @@ def build(
     max_active_tasks: int = 0,
     max_active_runs: int = 0,
     priority: int = 0,
+    deadline: float = 0.0,
 ) -> Graph:
     """Checks the declarations together and returns the graph.
 
@@ -115,6 +143,7 @@ def build(
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; 0 means all.
         priority: added to that of each task.
+        deadline: seconds since a run was made, after which it is late; 0 means none.
 
     Raises:
         GraphError: the first thing that is wrong; see the rules of this module.
@@ -131,7 +160,7 @@ def build(
     return Graph(
         dag=dag,
         parameters=parameters or {},
-        nodes=tuple(_node(known[name], inputs[name], isolation) for name in order),
+        nodes=tuple(_node(known[name], inputs[name], isolation, rule_of(known[name], known)) for name in order),
         doc=doc,
         schedule=schedule,
         catchup=catchup,
@@ -139,7 +168,24 @@ def build(
         max_active_tasks=max_active_tasks,
         max_active_runs=max_active_runs,
         priority=priority,
+        deadline=deadline,
     )
+
+
+def rule_of(declaration: Declaration, known: dict[str, Declaration]) -> str:
+    """Returns its trigger rule; where none is said, that of a join if it depends on two arms of one branch."""
+    if declaration.options.trigger_rule:
+        return declaration.options.trigger_rule
+    framed = [name for name in declaration.upstream if known[name].frames]
+    if len(framed) < 2:
+        return DEFAULT
+    mine = {frame.fork for frame in declaration.frames}
+    arms: dict[object, Frame] = {}
+    for name in framed:
+        for frame in known[name].frames:
+            if frame.fork not in mine and arms.setdefault(frame.fork, frame) is not frame:
+                return "none_failed_min_one_success"
+    return DEFAULT
 
 
 def _by_id(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
@@ -149,7 +195,7 @@ def _by_id(declarations: Sequence[Declaration]) -> dict[str, Declaration]:
         if (first := known.setdefault(declaration.id, declaration)) is not declaration:
             raise duplicate(first, declaration)
     for declaration in declarations:
-        for name in declaration.upstream:
+        for name in declaration.before:
             if name not in known:
                 raise GraphError(f"{declaration.where}: upstream {name!r} is unknown{nearest(name, known)}")
     return known
@@ -175,21 +221,27 @@ def topological(known: dict[str, Declaration]) -> list[str]:
     for name, before in edges.items():
         for upstream in before:
             downstream[upstream].append(name)
-    order = [name for name, count in waits.items() if not count]
+    order = [name for name, count in waits.items() if not count and not _final(known[name])]
     for name in order:  # grows while it is walked
         for follower in downstream[name]:
             waits[follower] -= 1
             if not waits[follower]:
                 order.append(follower)
+    order += [name for name, declaration in known.items() if _final(declaration)]
     if len(order) < len(known):
         raise _cycle(known, edges, set(known).difference(order))
     return order
 
 
+def _final(declaration: Declaration) -> bool:
+    """True for a handler of the run, which comes after everything."""
+    return bool(declaration.on) and not declaration.of
+
+
 def _edges(known: dict[str, Declaration]) -> dict[str, dict[str, None]]:
     """Returns what each node stands behind: its upstreams, its group, and all that is in a group it waits for."""
     if not any(declaration.group for declaration in known.values()):
-        return {name: declaration.upstream for name, declaration in known.items()}
+        return {name: declaration.before for name, declaration in known.items()}
     inside: dict[str, list[str]] = {}
     for name, declaration in known.items():
         group = declaration.group
@@ -198,8 +250,8 @@ def _edges(known: dict[str, Declaration]) -> dict[str, dict[str, None]]:
             group = known[group].group
     edges: dict[str, dict[str, None]] = {}
     for name, declaration in known.items():
-        edges[name] = before = dict(declaration.upstream)
-        for upstream in declaration.upstream:
+        edges[name] = before = dict(declaration.before)
+        for upstream in declaration.before:
             before.update(dict.fromkeys(inside.get(upstream, ())))
         if declaration.group:
             before[declaration.group] = None
@@ -326,19 +378,21 @@ def _check_binding(declaration: Declaration, name: str, annotation: Any, binding
 
 def _offered(declaration: Declaration, binding: Result | Element, nesting: Nesting) -> tuple[Any, str]:
     """Returns the annotation of what a binding brings, and who brings it, for an error."""
-    if isinstance(binding, Result):
-        upstream = nesting.known[binding.task]
-        return nesting.seen(upstream, declaration), f"{upstream.where} returns"
-    return nesting.element(binding), f"{_noun(binding, nesting)} is"
+    kind = nesting.offered(binding, declaration.group)
+    if isinstance(binding, Result) and not binding.path:
+        return kind, f"{nesting.known[binding.task].where} returns"
+    return kind, f"{_noun(binding, nesting)} is"
 
 
 def _noun(binding: Result | Element, nesting: Nesting) -> str:
     if isinstance(binding, Result):
-        return f"the result of {nesting.known[binding.task].where}"
-    return f"{binding.name!r} of {nesting.known[binding.group].where}"
+        whole = f"the result of {nesting.known[binding.task].where}"
+    else:
+        whole = f"{binding.name!r} of {nesting.known[binding.group].where}"
+    return f"{steps(binding.path)} of {whole}" if binding.path else whole
 
 
-def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) -> Node:
+def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str, rule: str) -> Node:
     how = declaration.options
     return Node(
         id=declaration.id,
@@ -356,7 +410,7 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         isolation=how.isolation or isolation,
         preload=how.preload,
         priority=how.priority,
-        trigger_rule=how.trigger_rule,
+        trigger_rule=rule,
         expect=how.expect,
         outlets=how.outlets,
         product=declaration.product,
@@ -365,4 +419,11 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str) 
         concurrency=how.concurrency,
         pool=how.pool,
         pool_slots=how.pool_slots,
+        conditions=declaration.conditions,
+        setup=declaration.setup,
+        waits=tuple(declaration.waits),
+        fails_run=declaration.fails_run,
+        on=declaration.on,
+        of=declaration.of,
+        deadline=how.deadline,
     )

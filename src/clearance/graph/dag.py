@@ -18,17 +18,21 @@ from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
+from clearance.graph.duration import seconds
+from clearance.graph.handlers import check_handler, with_handlers
 from clearance.graph.model import Binding, Graph, Value
 from clearance.graph.options import MOST, check_id, check_isolation, whole
 from clearance.graph.origin import Site, call_site, origin_of
 from clearance.graph.parameters import Parameter, check_names, json_of
 from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import MISSING, signature_of
+from clearance.graph.task import Task
 from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
 _OPTIONS = (
-    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority", *firing.NAMES,
+    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority",
+    "on_failure", "on_success", "deadline", *firing.NAMES,
 )  # fmt: skip
 
 
@@ -46,6 +50,9 @@ class Said(NamedTuple):
     max_active_tasks: int | None = None
     max_active_runs: int | None = None
     priority: int = 0
+    on_failure: Any = None
+    on_success: Any = None
+    deadline: float | str | None = None
 
 
 class Dag(ABC):
@@ -61,6 +68,9 @@ class Dag(ABC):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time, the others are queued; 0 means all.
         priority: added to that of each task.
+        on_failure: the task that runs when a run has failed; None for none.
+        on_success: the task that runs when a run has succeeded; None for none.
+        deadline: seconds since a run was made, after which it is late; 0 means none.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
@@ -79,6 +89,12 @@ class Dag(ABC):
         given = {option: getattr(said, option) for option in firing.NAMES}
         self.firing = firing.check_firing(self.schedule, given, where, self.max_active_runs or None)
         self.priority = whole("priority", said.priority, -MOST, MOST)
+        try:
+            self.on_failure = check_handler(said.on_failure, "on_failure")
+            self.on_success = check_handler(said.on_success, "on_success")
+            self.deadline = 0.0 if said.deadline is None else seconds(said.deadline, "deadline")
+        except GraphError as error:
+            raise GraphError(f"{where}: {error}") from None
         self.site = site
         self.path = path
 
@@ -101,7 +117,7 @@ class Dag(ABC):
     def _build(self, declarations: Sequence[Declaration], parameters: dict[str, Any]) -> Graph:
         return build(
             self.id,
-            declarations,
+            with_handlers(self.id, declarations, self.on_failure, self.on_success),
             parameters=parameters,
             doc=self.doc,
             isolation=self.isolation,
@@ -111,6 +127,7 @@ class Dag(ABC):
             max_active_tasks=self.max_active_tasks,
             max_active_runs=self.max_active_runs,
             priority=self.priority,
+            deadline=self.deadline,
         )
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
@@ -260,6 +277,9 @@ def dag(
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
+    on_failure: Task[..., Any] | None = None,
+    on_success: Task[..., Any] | None = None,
+    deadline: float | str | None = None,
 ) -> Dag: ...
 @overload
 def dag(
@@ -276,6 +296,9 @@ def dag(
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
+    on_failure: Task[..., Any] | None = None,
+    on_success: Task[..., Any] | None = None,
+    deadline: float | str | None = None,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -290,8 +313,9 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
-            (added to that of each task), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
-            `clearance.graph.firing`.
+            (added to that of each task), `on_failure` and `on_success` (a task that runs when a run has failed or
+            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), and beside a schedule
+            `mode`, `expect`, `debounce`, `start`: see `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.

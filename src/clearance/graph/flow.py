@@ -119,8 +119,9 @@ class Flow(Dag):
             own.inputs[name] = Value(plain(value, known[name].annotation))
         said = {name: json_of(value, known[name].annotation) for name, value in values.items()}
         graph = self._build([own], said)
-        (node,) = graph.nodes
-        return msgspec.structs.replace(graph, nodes=(msgspec.structs.replace(node, flow=True), *self._callable()))
+        node, *handlers = graph.nodes
+        nodes = (msgspec.structs.replace(node, flow=True), *self._callable(), *handlers)
+        return msgspec.structs.replace(graph, nodes=nodes)
 
     def tasks(self) -> dict[tuple[str, str], Task[..., Any]]:
         """Returns what the flow may call, by entry and id: the tasks at the top level of the pipeline's modules."""
@@ -142,15 +143,20 @@ class Flow(Dag):
             if task.id == self.id or task.id in nodes:
                 raise GraphError(f"{task.where} has the id of another task or flow of this pipeline: give it name=…")
             site, nothing = task.origin.site, Signature(task.where, {}, task.signature.returns)
-            declared = Declaration(task.id, nothing, task.origin.entry, site, site, task.options)
+            declared = Declaration(task.id, nothing, task.origin.entry, site, site, _of_step(task.options))
             (node,) = build(self.id, [declared], isolation=self.isolation).nodes
             nodes[task.id] = msgspec.structs.replace(node, step=True)
         return list(nodes.values())
 
 
+def _of_step(how: Options) -> Options:
+    """Returns the options of a step: what it does when it fails, the flow says in Python, and it has no deadline."""
+    return replace(how, on_failure=None, on_success=None, deadline=0.0)
+
+
 def needs_own_process(task: Task[..., Any]) -> bool:
     """True for a task that says how it runs: its steps are task instances of their own."""
-    how = replace(task.options, retries=_DEFAULT.retries, priority=0, expect=0.0, trigger_rule=_DEFAULT.trigger_rule)
+    how = replace(_of_step(task.options), retries=_DEFAULT.retries, priority=0, expect=0.0, trigger_rule="")
     return how != _DEFAULT and how.isolation != "inline"
 
 

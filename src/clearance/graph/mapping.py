@@ -15,11 +15,12 @@ from typing import Any
 
 from clearance.errors import GraphError
 from clearance.graph.build import Declaration
+from clearance.graph.clause import Operand
 from clearance.graph.constants import NoConstant
 from clearance.graph.definition import Definition
 from clearance.graph.model import Items, Value
 from clearance.graph.options import MOST, whole
-from clearance.graph.step import Item, Step, bind
+from clearance.graph.step import bind
 
 MOST_ELEMENTS = 1_000_000
 
@@ -69,7 +70,7 @@ def map_over(declaration: Declaration, over: Mapping[str, Any], definition: Defi
 def _bind_list(declaration: Declaration, name: str, value: Any, definition: Definition) -> int | None:
     """Binds a mapped parameter and returns the number of elements, or None where only the run will know."""
     annotation = declaration.signature.annotations[name]
-    if isinstance(value, (Step, Item)):
+    if isinstance(value, Operand):
         declaration.mapped[name] = bind(value, Any, definition, declaration.upstream)
         return None
     if not isinstance(value, (list, tuple, range)):

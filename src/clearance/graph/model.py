@@ -12,38 +12,17 @@ from typing import Any
 import msgspec
 
 from clearance.errors import GraphError
+from clearance.graph.binding import Binding as Binding
+from clearance.graph.binding import Element as Element
+from clearance.graph.binding import Ended as Ended
+from clearance.graph.binding import Items as Items
+from clearance.graph.binding import Result as Result
+from clearance.graph.binding import Value as Value
 from clearance.graph.firing import Firing
+from clearance.graph.predicate import Predicate
 from clearance.graph.schedule import Condition
 from clearance.graph.trigger import DEFAULT
 from clearance.types.digest import Digest, digest_of
-
-
-class Value(msgspec.Struct, frozen=True, tag="value"):
-    """A constant, as JSON-compatible data; `graph.constants.value_of` makes the argument of it, by annotation."""
-
-    value: Any
-
-
-class Result(msgspec.Struct, frozen=True, tag="result"):
-    """The result of the node with this id; a list of results, in order, where that node is mapped."""
-
-    task: str
-
-
-class Items(msgspec.Struct, frozen=True, tag="items"):
-    """A Python list of bindings."""
-
-    items: tuple[Binding, ...]
-
-
-class Element(msgspec.Struct, frozen=True, tag="element"):
-    """What a parameter of a mapped group is in one copy of it: the element that the copy was made for."""
-
-    group: str
-    name: str
-
-
-Binding = Value | Result | Items | Element
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -88,6 +67,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         outlets: URIs of the assets that its success writes.
         concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
         pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
+        conditions: it runs only if all of them hold: see `graph.predicate`.
+        setup: of a teardown, the id of what it takes down. It runs when that succeeded and `waits` have ended.
+        waits: of a teardown, ids that must have ended before it, in whatever state.
+        fails_run: of a teardown, whether its failure makes the run a failure.
+        on: of a handler, `failure` or `success`: it runs when `of`, a node or for the empty id the run, ended so.
+        of: of a handler, the id of what it handles.
+        deadline: seconds since the run was made, after which it is late when it has not ended; 0 means none.
         flow: its function is a flow, whose calls of tasks are steps.
         step: a task that the flow may call; it has an instance for each call.
     """
@@ -116,8 +102,20 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    conditions: tuple[Predicate, ...] = ()
+    setup: str = ""
+    waits: tuple[str, ...] = ()
+    fails_run: bool = False
+    on: str = ""
+    of: str = ""
+    deadline: float = 0.0
     flow: bool = False
     step: bool = False
+
+    @property
+    def aside(self) -> bool:
+        """True for what never makes a run or a group a failure: a handler, a teardown that does not say so."""
+        return bool(self.on) or (bool(self.setup) and not self.fails_run)
 
     @property
     def is_group(self) -> bool:
@@ -139,6 +137,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
         priority: added to that of each task.
+        deadline: seconds since it was made, after which a run is late that has not ended; 0 means none.
     """
 
     dag: str
@@ -151,6 +150,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_active_tasks: int = 0
     max_active_runs: int = 0
     priority: int = 0
+    deadline: float = 0.0
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

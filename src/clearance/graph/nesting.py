@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from clearance.graph.annotations import anything, iterated
-from clearance.graph.model import Element, Items, Result
+from clearance.graph.binding import Element, Items, Result
+from clearance.graph.projection import project_stored
 
 if TYPE_CHECKING:
     from clearance.graph.build import Declaration
@@ -33,15 +34,30 @@ class Nesting:
 
     def seen(self, upstream: Declaration, consumer: Declaration) -> Any:
         """Returns the annotation of what the consumer receives of a result."""
+        return self.seen_in(upstream, consumer.group)
+
+    def seen_in(self, upstream: Declaration, group: str) -> Any:
+        """Returns the annotation of a result as it is seen in a mapped group, or for the empty id outside of them."""
         result = upstream.result
-        if not upstream.group or upstream.group == consumer.group:
+        if not upstream.group or upstream.group == group:
             return result
-        around, mine = self.chain(upstream), self.chain(consumer)
-        for group in reversed(around):
-            if group in mine:
+        around = self.chain(upstream)
+        mine = (*self.chain(self.known[group]), group) if group else ()
+        for one in reversed(around):
+            if one in mine:
                 break
             result = list[result]  # type: ignore[valid-type]
         return result
+
+    def offered(self, binding: Result | Element, group: str) -> Any:
+        """Returns the annotation of what a binding brings to what stands in a mapped group, or outside of them."""
+        if isinstance(binding, Result):
+            whole = self.seen_in(self.known[binding.task], group)
+        else:
+            whole = self.element(binding)
+        for step in binding.path:
+            whole = project_stored(whole, step)
+        return whole
 
     def element(self, binding: Element) -> Any:
         """Returns the annotation of a mapped parameter of a group: its own, else that of the list's elements."""
@@ -50,10 +66,7 @@ class Nesting:
         over = group.mapped[binding.name]
         if not anything(annotation) or isinstance(over, Items):
             return annotation
-        if isinstance(over, Result):
-            part = iterated(self.seen(self.known[over.task], group))
-        elif isinstance(over, Element):
-            part = iterated(self.element(over))
-        else:
+        if not isinstance(over, Result | Element):
             return Any
+        part = iterated(self.offered(over, group.group))
         return Any if part is None else part

@@ -12,13 +12,13 @@ from clearance.graph.duration import seconds
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import Asset
-from clearance.graph.trigger import DEFAULT, check_rule
+from clearance.graph.trigger import check_rule
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "outlets", "concurrency", "pool", "pool_slots",
+    "outlets", "concurrency", "pool", "pool_slots", "on_failure", "on_success", "deadline",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -29,7 +29,10 @@ MOST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a task runs; the fields are those of `graph.model.Node`, `isolation` empty where the DAG decides."""
+    """How a task runs; the fields are those of `graph.model.Node`.
+
+    `isolation` is empty where the DAG decides, `trigger_rule` where none is said; handlers are `graph.task.Task`s.
+    """
 
     retries: RetryPolicy = RetryPolicy()
     timeout: float = 0.0
@@ -39,11 +42,14 @@ class Options:
     isolation: str = ""
     priority: int = 0
     expect: float = 0.0
-    trigger_rule: str = DEFAULT
+    trigger_rule: str = ""
     outlets: tuple[str, ...] = ()
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    on_failure: Any = None
+    on_success: Any = None
+    deadline: float = 0.0
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -138,11 +144,14 @@ def options(
     isolation: str | None = None,
     priority: int = 0,
     expect: float | str | None = None,
-    trigger_rule: str = DEFAULT,
+    trigger_rule: str | None = None,
     outlets: Asset | Iterable[Asset] = (),
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    on_failure: Any = None,
+    on_success: Any = None,
+    deadline: float | str | None = None,
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -152,6 +161,11 @@ def options(
     """
     for name in unknown:
         raise GraphError(f"unknown option {name!r}{nearest(name, NAMES)}")
+    if on_failure is not None or on_success is not None:
+        from clearance.graph.handlers import check_handler
+
+        check_handler(on_failure, "on_failure")
+        check_handler(on_success, "on_success")
     return Options(
         retries=_policy(retries),
         timeout=0.0 if timeout is None else seconds(timeout),
@@ -161,9 +175,12 @@ def options(
         isolation="" if isolation is None else check_isolation(isolation),
         priority=whole("priority", priority, -MOST, MOST),
         expect=0.0 if expect is None else seconds(expect, "expect"),
-        trigger_rule=check_rule(trigger_rule),
+        trigger_rule="" if trigger_rule is None else check_rule(trigger_rule),
         outlets=_outlets(outlets),
         concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
         pool=check_pool(pool) if pool else "",
         pool_slots=whole("pool_slots", pool_slots, 1, MOST),
+        on_failure=on_failure,
+        on_success=on_success,
+        deadline=0.0 if deadline is None else seconds(deadline, "deadline"),
     )

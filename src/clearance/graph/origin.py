@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -17,9 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_ROOMS = tuple(
-    os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), room) + os.sep
-    for room in ("graph", "operators")
+_ROOMS = (
+    *(
+        os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), room) + os.sep
+        for room in ("graph", "operators")
+    ),
+    contextlib.__file__,
 )
 
 
@@ -106,7 +110,7 @@ def origin_of(function: Callable[..., Any]) -> Origin:
 def call_site() -> tuple[Site, str]:
     """Returns the nearest line of a pipeline on the call stack, and its file as this process sees it.
 
-    This room and that of the operators, which make tasks, are none.
+    This room and that of the operators, which make tasks, are none, nor is `contextlib`, through which blocks open.
     """
     frame = sys._getframe(1)
     while frame.f_code.co_filename.startswith(_ROOMS) and frame.f_back is not None:

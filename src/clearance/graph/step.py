@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
+
+import msgspec
 
 from clearance.errors import GraphError
 from clearance.graph.annotations import element, show
+from clearance.graph.binding import Binding, Element, Items, Path, Result, Value, steps
 from clearance.graph.build import Declaration
+from clearance.graph.clause import Clause, Operand
 from clearance.graph.constants import NoConstant, plain
 from clearance.graph.definition import Definition
-from clearance.graph.model import Binding, Element, Items, Result, Value
+from clearance.graph.nesting import Nesting
 from clearance.graph.origin import call_site
 from clearance.graph.wiring import Joinable
 
 _DEPTH = 64
 
 
-class Step(Joinable):
-    """One task instance of the DAG that is being defined; pass it to tasks, map over it, join it with `>>`."""
+class Step(Joinable, Operand):
+    """One task instance of the DAG that is being defined; pass it to tasks, map over it, join it with `>>`.
+
+    A part of its result is `step.field`, `step["key"]` or `step[0]`; compared, it is a condition for `when`.
+    """
 
     __slots__ = ("_declaration", "_definition")
 
@@ -33,26 +41,36 @@ class Step(Joinable):
             )
         return self._declaration
 
+    def teardown(self, stop: Any, *, fails_run: bool = False) -> AbstractContextManager[Step]:
+        """Takes down what this task set up, when all that is called in the block has ended, however it ended.
+
+        Args:
+            stop: a task, which receives the result where it has room for it, or a step.
+            fails_run: whether its failure makes the run a failure.
+
+        Raises:
+            GraphError: no task, one that is mapped, or a block that calls none.
+        """
+        from clearance.graph.teardown import block
+
+        return block(self._definition, self, stop, fails_run)
+
     def __repr__(self) -> str:
-        return f"<result of {self._declaration.where}>"
+        return f"<{self.known_as()}>"
 
-    def _unknown(self, *_: object) -> NoReturn:
-        raise GraphError(
-            f"{call_site()[0]}: the result of {self._declaration.where} is known only when the run gets there: "
-            "map over it, or pass it to a task"
-        )
+    def known_as(self) -> str:
+        return f"the result of {self._declaration.where}"
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith(("__", "_repr_", "_ipython")):
-            raise AttributeError(name)
-        self._unknown()
+    def binding(self, definition: Definition) -> Result:
+        return Result(self.declare(definition).id)
 
-    __bool__ = __len__ = __iter__ = __int__ = __float__ = __index__ = __str__ = __hash__ = _unknown
-    __getitem__ = __contains__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __format__ = _unknown
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __call__ = _unknown
+    def annotation(self, definition: Definition) -> Any:
+        return Nesting(definition.known).seen_in(self._declaration, definition.group)
+
+    __hash__ = Operand._unknown
 
 
-class Item:
+class Item(Operand):
     """A mapped parameter of a group, in the group's function: each copy has an element of its own; pass it to tasks."""
 
     __slots__ = ("_group", "_name")
@@ -62,23 +80,22 @@ class Item:
         self._name = name
 
     def __repr__(self) -> str:
-        return f"<{self._name} of {self._group.where}>"
+        return f"<{self.known_as()}>"
+
+    def known_as(self) -> str:
+        return f"{self._name!r} of {self._group.where}"
 
     def _unknown(self, *_: object) -> NoReturn:
         raise GraphError(
-            f"{call_site()[0]}: {self._name!r} of {self._group.where} is another value in each copy: "
-            "map over it, or pass it to a task"
+            f"{call_site()[0]}: {self.known_as()} is another value in each copy: map over it, or pass it to a task"
         )
 
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith(("__", "_repr_", "_ipython")):
-            raise AttributeError(name)
-        self._unknown()
+    def annotation(self, definition: Definition) -> Any:
+        return Nesting(definition.known).element(Element(self._group.id, self._name))
 
-    __bool__ = __len__ = __iter__ = __int__ = __float__ = __index__ = __str__ = __hash__ = _unknown
-    __getitem__ = __contains__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __format__ = _unknown
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __call__ = _unknown
-    __rshift__ = __rrshift__ = _unknown
+    __len__ = __iter__ = __int__ = __float__ = __index__ = __str__ = __hash__ = _unknown
+    __contains__ = __format__ = __call__ = __rshift__ = __rrshift__ = _unknown
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _unknown
 
     def binding(self, definition: Definition) -> Element:
         """Returns the binding of a parameter that it fills.
@@ -92,6 +109,42 @@ class Item:
                 "return what is made of it"
             )
         return Element(self._group.id, self._name)
+
+
+class Part(Operand):
+    """A part of a result, or of an element of a mapped group: pass it to tasks, map over it, compare it."""
+
+    __slots__ = ("_annotation", "_group", "_of", "_path")
+
+    def __init__(self, of: Operand, path: Path, annotation: Any, definition: Definition) -> None:
+        self._of: Operand = of.source if isinstance(of, Part) else of
+        self._path = path
+        self._annotation = annotation
+        self._group = definition.group
+
+    def __repr__(self) -> str:
+        return f"<{self.known_as()}>"
+
+    def known_as(self) -> str:
+        return f"{steps(self._path)} of {self._of.known_as()}"
+
+    def binding(self, definition: Definition) -> Result | Element:
+        if not f"{definition.group}.".startswith(f"{self._group}.") and self._group:
+            raise GraphError(
+                f"{call_site()[0]}: {self.known_as()} is used outside of group {self._group!r}, where it was named: "
+                "return the step, and name its part outside"
+            )
+        whole = self._of.binding(definition)
+        assert isinstance(whole, Result | Element)
+        return msgspec.structs.replace(whole, path=self._path)
+
+    def annotation(self, definition: Definition) -> Any:
+        return self._annotation
+
+    @property
+    def source(self) -> Operand:
+        """The step, or the element, of which it is a part."""
+        return self._of
 
 
 def bind(value: Any, annotation: Any, definition: Definition, upstream: dict[str, None], depth: int = 0) -> Binding:
@@ -112,8 +165,14 @@ def bind(value: Any, annotation: Any, definition: Definition, upstream: dict[str
         name = value.declare(definition).id
         upstream[name] = None
         return Result(name)
+    if isinstance(value, Part):
+        if isinstance(value.source, Step):
+            upstream[value.source.declare(definition).id] = None
+        return value.binding(definition)
     if isinstance(value, Item):
         return value.binding(definition)
+    if isinstance(value, Clause):
+        raise NoConstant(f"{value!r} is no value: return it from a task, or write `with when(…):`")
     if isinstance(value, Joinable):
         value_id = getattr(value, "id", "?")
         raise NoConstant(f"the task {value_id!r} itself is no value: call it, {value_id}(…), and pass its result")
@@ -139,7 +198,7 @@ def _holds_steps(items: Any, depth: int) -> bool:
         raise NoConstant(f"lists are nested deeper than {_DEPTH} levels")
     for item in items:
         kind = type(item)
-        if issubclass(kind, (Joinable, Item)):
+        if issubclass(kind, (Joinable, Operand)):
             return True
         if kind in (list, tuple) and _holds_steps(item, depth + 1):
             return True

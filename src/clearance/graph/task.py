@@ -27,7 +27,6 @@ from clearance.graph.origin import Origin, Site, call_site, origin_of
 from clearance.graph.retry import Retry
 from clearance.graph.signature import Signature, signature_of
 from clearance.graph.step import Step, bind
-from clearance.graph.trigger import DEFAULT
 from clearance.graph.wiring import Joinable
 from clearance.types.resources import Resources
 
@@ -92,6 +91,15 @@ class Task(Joinable, Generic[P, R]):
         if caller() is not None:
             return cast(R, self.submit(*args, **kwargs).result())
         return self.function(*args, **{**self._fixed, **kwargs})
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it is mapped."""
+        return bool(self._mapped)
+
+    def declaration(self, definition: Definition) -> Declaration:
+        """Returns a declaration that the definition does not hold."""
+        return self._declaration(definition, (), {}, self.origin.site)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Future:
         """Begins a step in a running flow and returns at once, if the task runs in a process of its own.
@@ -296,10 +304,13 @@ def task(
     isolation: str | None = None,
     priority: int = 0,
     expect: float | str | None = None,
-    trigger_rule: str = DEFAULT,
+    trigger_rule: str | None = None,
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    on_failure: Task[..., Any] | None = None,
+    on_success: Task[..., Any] | None = None,
+    deadline: float | str | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -315,7 +326,9 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
             (higher goes first), `expect` (about how long it takes), `trigger_rule` (whether it runs, by how the
             tasks before it ended: see `clearance.graph.trigger`), `concurrency` (how many of it may run at the same
             time, in all runs together), `pool` (a limit that tasks share by name: `clearance pool`), `pool_slots`
-            (how much of it each instance takes).
+            (how much of it each instance takes), `on_failure` and `on_success` (a task that runs when it has failed
+            or succeeded: see `clearance.graph.handlers`), `deadline` (seconds since the run was made, "10m", after
+            which it is late: an event, which ends nothing).
 
     Returns:
         A `Task`, or a decorator that makes one.

@@ -111,7 +111,12 @@ class Admission:
         for expansion in list(run.filling):
             if not self._limits_copies(run, expansion):
                 self._machine.fill(run, expansion)
-            elif expansion not in self._asked and expansion.more and self._machine.wants(expansion):
+            elif (
+                expansion not in self._asked
+                and expansion.more
+                and self._machine.wants(expansion)
+                and not self._machine.held_up(run, expansion)
+            ):
                 ask = self._desks.copy_ask(run, expansion, expansion.next)
                 self._asked[expansion] = ask.id
                 self._copies[ask.id] = (run, expansion)

@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from clearance.errors import GraphError
-from clearance.graph.model import Binding, Element, Items, Value
-from clearance.run.instance import LATER, ActiveRun, Instance
+from clearance.graph.binding import Path as Way
+from clearance.graph.model import Binding, Element, Ended, Items, Result, Value
+from clearance.graph.predicate import part
+from clearance.run.conditions import plain_value
+from clearance.run.instance import BAD, LATER, ActiveRun, Instance, counts_as_failure
 from clearance.run.shape import Path
 from clearance.run.stored import Stored
-from clearance.types.artifact import Argument, Artifact, Listed, Literal
+from clearance.types.artifact import Argument, Artifact, Listed, Literal, Projected
 from clearance.types.artifact import Stored as Kept
 
 Read = Callable[[Artifact], bytes]
@@ -28,6 +32,7 @@ MAPPABLE = ("json", "msgpack")
 BYTES_AN_ELEMENT = 256
 _CHUNK = 512
 _GATHERED = 4
+_NAMED = 5  # failures in the message of a run's outcome
 
 
 class Steps(Sequence[dict[str, Argument]]):
@@ -128,7 +133,10 @@ class Arguments:
         if isinstance(binding, Element):
             where += f"{binding.name!r} of group {binding.group!r}, which is"
             return self._listed(self._resolve(row, binding), where, again)
+        assert isinstance(binding, Result)
         where += f"the result of {binding.task!r}, which is"
+        if binding.path:
+            return self._listed(self._resolve(row, binding), where, again)
         source = run.shape.index[binding.task]
         path = row.path[: run.shape.common(source, row.node)]
         if run.shape.levels(source) == len(path) + 1:
@@ -143,6 +151,8 @@ class Arguments:
                 raise GraphError(f"{where} {_kind(argument.value)}: return a list")
             return _Literals(argument.value)
         artifact = argument.artifact
+        if isinstance(argument, Projected):
+            return _Literals(self._projected(argument, where))
         if artifact.serializer not in MAPPABLE:
             raise GraphError(f"{where} a {artifact.type} ({artifact.serializer}): return a list of plain values")
         if artifact.size > self._limit * BYTES_AN_ELEMENT and not again:
@@ -156,8 +166,31 @@ class Arguments:
             raise GraphError(f"{where} a {artifact.type}: return a list")
         return _Literals(value)
 
+    def _projected(self, argument: Projected, where: str) -> list[Any]:
+        binding = Result("it", argument.path)
+        value = plain_value(Kept(argument.artifact), binding, self._read)
+        if not isinstance(value, list):
+            raise GraphError(f"{where} {_kind(value)}: return a list")
+        return value
+
+    def plain(self, instance: Instance, binding: Binding) -> Any:
+        """Returns the plain value of a binding, for a condition.
+
+        Raises:
+            GraphError: there is none: see `run.conditions`.
+        """
+        if isinstance(binding, Value):
+            return binding.value
+        assert isinstance(binding, Result | Element)
+        whole = self._resolve(instance, msgspec.structs.replace(binding, path=()))
+        return plain_value(whole, binding, self._read)
+
     def _resolve(self, instance: Instance, binding: Binding) -> Argument:
         run = instance.run
+        if isinstance(binding, Result | Element) and binding.path:
+            return _part(self._resolve(instance, msgspec.structs.replace(binding, path=())), binding.path)
+        if isinstance(binding, Ended):
+            return Literal(self._outcome(instance, binding.task))
         if isinstance(binding, Value):
             return Literal(binding.value)
         if isinstance(binding, Items):
@@ -168,6 +201,25 @@ class Arguments:
             return run.expansions[group, instance.path[:depth]].elements[instance.path[depth]][binding.name]
         source = run.shape.index[binding.task]
         return self._result(run, source, instance.path[: run.shape.common(source, instance.node)])
+
+    def _outcome(self, instance: Instance, task: str) -> dict[str, str]:
+        """Returns how what a handler handles ended, as `types.outcome.Outcome` in plain data."""
+        run = instance.run
+        told = {"dag": run.graph.dag, "run": run.id, "task": "", "message": "",
+                "link": f"/api/v1/run?id={quote(run.id, safe='')}"}  # fmt: skip
+        if task:
+            row = run.get(run.shape.index[task], instance.path)
+            assert row is not None
+            return told | {"task": row.label, "state": str(row.state), "message": self._reason(row)}
+        failed = [row for row in run.nodes if counts_as_failure(row)]
+        told["state"] = "failed" if failed else "success"
+        told["message"] = "; ".join(f"{row.label}: {self._reason(row) or row.state}" for row in failed[:_NAMED])
+        return told
+
+    def _reason(self, row: Instance) -> str:
+        if not row.reason and row.state in BAD and self._stored is not None:
+            row.reason = self._stored.reason(row.run.number, row.number)
+        return row.reason
 
     def _result(self, run: ActiveRun, node: int, path: Path) -> Argument:
         """Returns the result of a row: an artifact, or the list of those of its copies."""
@@ -294,6 +346,22 @@ def nested(
     for at in sorted(copies, key=len, reverse=True):
         lists[at] = branch([lists[one] if one in copies else leaf(found[one]) for one in copies[at]])
     return lists[path]
+
+
+def _part(argument: Argument, path: Way) -> Argument:
+    """Returns a part of an argument; of a result the attempt takes it, so that its provenance names all of it."""
+    while isinstance(argument, Listed) and path:
+        step = path[0]
+        if not isinstance(step, int) or not -len(argument.items) <= step < len(argument.items):
+            raise GraphError(f"a list of {len(argument.items)} results has no part {step!r}")
+        argument, path = argument.items[step], path[1:]
+    if not path:
+        return argument
+    if isinstance(argument, Kept):
+        return Projected(argument.artifact, path)
+    if isinstance(argument, Literal):
+        return Literal(part(argument.value, path, "the value"))
+    raise GraphError(f"a list of results has no part {path[0]!r}")
 
 
 def _kept(artifact: Artifact | None) -> Argument:

@@ -40,12 +40,14 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
         at: seconds since 1970.
         capacity: what the capacity desk says; None while it has not been asked.
         trust: what the trust desk says.
+        reason: why neither desk was asked, where a condition decided.
     """
 
     verdict: str
     at: float
     capacity: Verdict | None = None
     trust: Verdict | None = None
+    reason: str = ""
 
 
 _encoder = msgspec.json.Encoder()
@@ -199,6 +201,11 @@ def denial(stored: str, reason: str, now: float) -> str:
     capacity = record.capacity if record else None
     rule, _, why = reason.partition(": ")
     return _stored(Record("denied", now, capacity, Verdict("denied", why or reason, rule if why else "")))
+
+
+def noted(state: str, reason: str, now: float) -> str:
+    """Returns the record of an instance of which a condition decided, so that no desk was asked."""
+    return _stored(Record(state, now, reason=reason))
 
 
 def _verdict(decision: Decision) -> Verdict:

@@ -4,7 +4,9 @@ Rules:
 
 1. A row is cleared when it ended without success, it is a chosen one or depends on one, and what stands for it is not
    done with. Rows depend on each other only within the copy of every mapped group that lies around both.
-2. Rows that are not in memory are set back in the database. Their copies are opened again like new ones, some at a
+2. Whoever has a task done again that stands between a setup and a teardown which has ended, has these done again too;
+   handlers handle again.
+3. Rows that are not in memory are set back in the database. Their copies are opened again like new ones, some at a
    time; a crash in between loses nothing, since a copy in which rows are scheduled and none is active is to be opened.
 """
 
@@ -15,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from clearance.errors import ClearanceError
+from clearance.run import follow
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import BAD, LATER, ActiveRun, Instance, counts_as_failure
 from clearance.run.rows import InstanceRow
@@ -59,7 +62,10 @@ def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) ->
     cleared = _set_back(machine, run, chosen)
     _open_steps_again(machine, run, cleared)
     changed: Counts = defaultdict(Counter)
-    again = _set_back_stored(machine, run, chosen, cleared, changed)
+    found: list[tuple[int, Path]] = []
+    again = _set_back_stored(machine, run, chosen, found, changed)
+    if cleared or found:
+        follow.set_back_followers(machine, run, found, cleared, again, changed)
     counts: Counts = defaultdict(Counter)
     if (stored := machine.arguments.stored) is not None:
         for key, some in stored.all_counts(run.number).items():
@@ -111,6 +117,7 @@ def set_back(machine: Machine, row: Instance) -> None:
     run.cancelled -= row.state is TaskState.CANCELLED
     row.attempts = 0
     row.result = None
+    row.reason = ""
     if row.path:
         copy = row.within[-1].live.setdefault(row.path[-1], Copy(started=True))
         copy.unfinished += 1
@@ -118,7 +125,7 @@ def set_back(machine: Machine, row: Instance) -> None:
 
 
 def _set_back_stored(
-    machine: Machine, run: ActiveRun, chosen: Chosen, cleared: dict[Instance, None], changed: Counts
+    machine: Machine, run: ActiveRun, chosen: Chosen, cleared: list[tuple[int, Path]], changed: Counts
 ) -> dict[tuple[int, Path], set[int]]:
     """Clears the rows that are not in memory; returns the copies that are opened again, by node and path above."""
     again: dict[tuple[int, Path], set[int]] = defaultdict(set)
@@ -133,6 +140,7 @@ def _set_back_stored(
         if any(key not in open_above for key in _above(run, node, path)):
             continue
         open_above.add((node, path))
+        cleared.append((node, path))
         changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})
         again[run.shape.around(node, len(path) - 1), path[:-1]].add(path[-1])
         machine.changes.marked.append((run, number, TaskState(state), TaskState.SCHEDULED))
@@ -154,13 +162,17 @@ def _go_on(
             expansion.again = deque(sorted({*expansion.again, *positions} - expansion.live.keys()))
             run.filling[expansion] = None
     for expansion in run.expansions.values():
-        settle(run, machine.standing(run, expansion), expansion, counts)
+        standing = machine.standing(run, expansion)
+        for each in standing:
+            if each.state is TaskState.SCHEDULED:
+                machine.move(each, TaskState.DEFERRED)
+        settle(run, standing, expansion, counts)
     for row in cleared:
-        if row.state is TaskState.SCHEDULED:
-            if len(row.path) > run.shape.depth(row.node):
-                machine.ready(row)
-            elif not row.collects:
-                machine.recount(row)
+        if row.state is TaskState.SCHEDULED and len(row.path) > run.shape.depth(row.node):
+            machine.start(row)
+    for row in run.instances():
+        if row.state is TaskState.SCHEDULED and not row.collects and len(row.path) <= run.shape.depth(row.node):
+            machine.recount(row)
     machine.consider(
         [*cleared, *(row for each in list(run.expansions.values()) for row in machine.standing(run, each))]
     )
@@ -263,7 +275,7 @@ def _go_on_in(
     for row in scheduled:
         if row.state is TaskState.SCHEDULED:
             if len(row.path) > run.shape.depth(row.node):
-                machine.ready(row)
+                machine.start(row)
             elif not row.collects:
                 machine.recount(row)
     machine.consider(made)

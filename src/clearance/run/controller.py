@@ -41,13 +41,14 @@ from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.deliveries import Deliveries
 from clearance.run.evidence import Evidence
 from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
-from clearance.run.machine import Changes, Machine, outcome
+from clearance.run.machine import Changes, Machine, outcome, stopping
 from clearance.run.metrics import Metrics
 from clearance.run.services import Services
 from clearance.run.stored import Stored
@@ -133,6 +134,7 @@ class Controller:
         self.deliveries = Deliveries(self)
         self.tracing = Tracing(database, settings.notify)
         self.metrics = Metrics(self)
+        self.deadlines = Deadlines(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -187,7 +189,7 @@ class Controller:
         self._numbers += 1
         run = ActiveRun(
             number=self._numbers, key=secrets.token_hex(8), id=id, version=version, bundle=bundle,
-            graph=graph, principal=principal, environment=lock.digest, cause=cause,
+            graph=graph, principal=principal, environment=lock.digest, cause=cause, created_at=now,
         )  # fmt: skip
         self.admission.ask(run)
         ledger = self.ledger
@@ -209,6 +211,7 @@ class Controller:
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
         self.triggers.prepare(run)
+        self.deadlines.begin(run)
         self.machine.begin(run)
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
@@ -234,6 +237,7 @@ class Controller:
             self.runs[id] = run
             old = recovery.state_of(self.database, run.number)
             self.admission.ask(run)
+            self.deadlines.begin(run, known=True)
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
         cleared = self.machine.clear(run, None if tasks is None else choices)
@@ -322,6 +326,7 @@ class Controller:
         for run in recovery.unfinished_runs(self.database, self.evidence.arguments):
             self.runs[run.id] = run
             self.admission.restore(run)
+            self.deadlines.begin(run, known=True)
             attempts = {(row.number, row.epoch): row for row in rows.attempts_begun(self.database, run.number)}
             for instance in run.instances():
                 if row := attempts.get((instance.number, instance.epoch)):
@@ -362,6 +367,7 @@ class Controller:
             if instance.state is TaskState.UP_FOR_RETRY and instance.due_at <= now:
                 self.machine.wake(instance)
         self.deferrals.fire(now)
+        self.deadlines.fire(now)
         self.services.reconcile(now)
         self.triggers.turn(now)
         self.deliveries.turn(now)
@@ -370,6 +376,7 @@ class Controller:
             return 0.0
         due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         due.append(self.deliveries.due)
+        due.append(self.deadlines.due)
         if self._retries:
             due.append(self._retries[0][0])
         return max(0.0, min(due) - self.clock())
@@ -422,7 +429,7 @@ class Controller:
         started = row.started_at or now
         if event.outcome == "success":
             self._succeed(instance, event.result, started, now)
-        elif event.outcome == "cancelled" or (instance.run.cancelling and event.outcome == "evicted"):
+        elif event.outcome == "cancelled" or (stopping(instance) and event.outcome == "evicted"):
             self.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
         elif event.outcome in ("evicted", "lost"):
             self.machine.again(instance)
@@ -521,7 +528,12 @@ class Controller:
                 if instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
                 else:
-                    judging = self.evidence.judge(instance, self.evidence.arguments.of(instance))
+                    try:
+                        given = self.evidence.arguments.of(instance)
+                    except ClearanceError as error:  # a part of a result that is not there
+                        self.machine.finish(instance, TaskState.FAILED, reason=str(error))
+                        continue
+                    judging = self.evidence.judge(instance, given)
                     waiting += self._judge([(instance, judging)], now)
         return waiting
 

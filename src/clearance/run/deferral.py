@@ -23,6 +23,7 @@ from clearance.engine.base import Defined, Failure
 from clearance.errors import GraphError, Refused, UsageError, nearest
 from clearance.run import rows
 from clearance.run.instance import Instance
+from clearance.run.machine import stopping
 from clearance.types.deferral import Resumed, asked, checked
 from clearance.types.states import RunState, TaskState
 
@@ -83,7 +84,7 @@ class Deferrals:
         row.state, row.details, row.payload = rows.json_text(wait.state), rows.json_text(wait.details), ""
         row.due_at = wait.until if wait.seconds is None else now + wait.seconds
         row.deadline = None if wait.timeout is None else row.since + wait.timeout
-        if instance.run.cancelling:
+        if stopping(instance):
             machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
             return
         machine.move(instance, TaskState.DEFERRED)

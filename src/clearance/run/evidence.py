@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import Refused, UsageError
+from clearance.graph.binding import steps
 from clearance.run.arguments import Arguments
 from clearance.run.clearance import Verdict
 from clearance.run.instance import Instance
 from clearance.run.stored import Stored as Rows
 from clearance.settings import Settings
 from clearance.trust.environment import EnvironmentLock, environment_lock
-from clearance.types.artifact import Argument, Artifact, Listed, Stored
+from clearance.types.artifact import Argument, Artifact, Listed, Projected, Stored
 from clearance.types.digest import Digest, digest_of
 from clearance.types.references import Endpoint
 
@@ -192,13 +193,15 @@ class Evidence:
 
 
 def named_inputs(given: dict[str, Argument]) -> dict[str, Artifact]:
-    """Returns every artifact among the arguments, as `name` or `name[3]` for a member of a list."""
+    """Returns every artifact among the arguments: `name`, `name[3]` in a list, `name.score` for a part of it."""
     found: dict[str, Artifact] = {}
     waiting = list(given.items())
     while waiting:
         name, argument = waiting.pop()
         if isinstance(argument, Stored):
             found[name] = argument.artifact
+        elif isinstance(argument, Projected):
+            found[name + steps(argument.path)] = argument.artifact
         elif isinstance(argument, Listed):
             waiting.extend((f"{name}[{position}]", item) for position, item in enumerate(argument.items))
     return found

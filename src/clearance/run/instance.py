@@ -35,6 +35,8 @@ class Instance:
         state: where it stands.
         pending: upstream rows that have not finished; of a row that stands for others, those of them.
         failed: how many of those failed; `skipped`: how many were skipped.
+        held: how many rows have not finished that must end before it, and that its trigger rule does not count.
+        reason: why it ended as it did, where that is known.
         epoch: counts launches; fences late writes.
         attempts: counts the launches that use up a retry.
         due_at: when a retry may start, seconds since 1970.
@@ -47,8 +49,8 @@ class Instance:
     """
 
     __slots__ = (
-        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "mapped", "node", "number", "path", "pending",
-        "result", "run", "skipped", "state", "stored", "within",
+        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number", "path",
+        "pending", "reason", "result", "run", "skipped", "state", "stored", "within",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +71,8 @@ class Instance:
         self.pending = pending
         self.failed = 0
         self.skipped = 0
+        self.held = len(run.shape.holds[node])
+        self.reason = ""
         self.epoch = 0
         self.attempts = 0
         self.due_at = 0.0
@@ -127,6 +131,7 @@ class ActiveRun:
         unfinished: rows in memory that have not finished.
         gathered: lists of results that were put together lately.
         parked: what is ready in a queued run.
+        created_at: when it was made, seconds since 1970.
         arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
     """
 
@@ -151,6 +156,7 @@ class ActiveRun:
     failures: int = 0
     cancelled: int = 0
     cancelling: bool = False
+    created_at: float = 0.0
     arrival: int = 0
 
     def __post_init__(self) -> None:
@@ -158,6 +164,12 @@ class ActiveRun:
         for number, parents in enumerate(self.shape.parents):
             self.nodes.append(Instance(self, number, number, pending=len(parents)))
         self.total = self.unfinished = len(self.nodes)
+
+    @property
+    def working(self) -> bool:
+        """True until everything has finished but the handlers of the run."""
+        left = sum(not self.nodes[final].state.finished for final in self.shape.finals)
+        return self.unfinished > left
 
     def get(self, node: int, path: Path) -> Instance | None:
         """Returns a row that is in memory."""

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from clearance.run import rows
+from clearance.run.clearance import noted
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.lease import SECONDS
 from clearance.run.machine import Changes
@@ -154,6 +155,8 @@ class Ledger:
     def _gather(self, now: float, changes: Changes) -> None:
         """Turns what the machine changed into rows and events."""
         batch = self._batch
+        for instance, note in changes.notes.items():
+            instance.clearance = noted(instance.state, note, now)
         for instance in changes.added:
             self.add_instance(instance, now)
         added = {*changes.added}

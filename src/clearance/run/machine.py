@@ -5,30 +5,31 @@ Rules:
 1. Every change of state is in `TRANSITIONS`, else it is an error of this program.
 2. A node is decided by its trigger rule when all its upstream nodes have finished, or as soon as nothing that is
    still to come can change the answer. It never depends on who finished first: a failure wins over a skip.
-3. A finish decrements the counters of its children; nobody looks at all tasks.
-4. A row of a mapped task or group, and of a node in such a group, stands for its copies: it waits as `deferred` until
+3. Conditions are judged first, when what they read has ended; a teardown and a handler wait without counting.
+4. A finish decrements the counters of its children; nobody looks at all tasks.
+5. A row of a mapped task or group, and of a node in such a group, stands for its copies: it waits as `deferred` until
    every one has finished. Copies are opened as the work goes on, about `WINDOW` ahead of it.
-5. In a copy of a group a node waits for those of the same copy, and for what is outside of the group.
-6. Nothing here recurses over the graph: a chain of 20,000 skipped tasks is a loop.
+6. In a copy of a group a node waits for those of the same copy, and for what is outside of the group.
+7. Nothing here recurses over the graph: a chain of 20,000 skipped tasks is a loop.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph import trigger
 from clearance.graph.retry import is_retried, wait_of
-from clearance.run import clearing
+from clearance.run import clearing, conditions
 from clearance.run.arguments import Arguments
 from clearance.run.clearing import Choice
 from clearance.run.expansion import Expansion
 from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
-from clearance.run.shape import path_of, text
+from clearance.run.shape import Path, path_of, text
 from clearance.types.artifact import Artifact
 from clearance.types.states import TRANSITIONS, RunState, TaskState
 
@@ -48,6 +49,7 @@ class Changes:
         ready: instances that may now ask for clearance.
         ended: runs that have finished, with their state.
         reasons: why an instance failed without having been launched.
+        notes: the same where no desk was asked: a condition that does not hold, or cannot be judged.
     """
 
     dirty: dict[Instance, TaskState] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Changes:
     ready: list[Instance] = field(default_factory=list)
     ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
     reasons: dict[Instance, str] = field(default_factory=dict)
+    notes: dict[Instance, str] = field(default_factory=dict)
 
 
 class Machine:
@@ -96,7 +99,7 @@ class Machine:
     def finish(self, instance: Instance, state: TaskState, result: Artifact | None = None, reason: str = "") -> None:
         """Ends an instance and decides whatever waited for it."""
         if reason:
-            self.changes.reasons[instance] = reason
+            self._because(instance, reason)
         instance.result = result
         self.move(instance, state)
         waiting: deque[Instance] = deque()
@@ -114,7 +117,7 @@ class Machine:
         """
         policy = instance.spec.retries
         retried = instance.attempts <= policy.times and is_retried(policy, failure.kind, failure.bases)
-        if retried and not instance.run.cancelling:
+        if retried and not stopping(instance):
             instance.due_at = now + wait_of(policy, instance.attempts, rng)
             self.move(instance, TaskState.UP_FOR_RETRY)
         else:
@@ -125,7 +128,7 @@ class Machine:
         instance.attempts -= 1
         self.changes.reasons[instance] = "its last attempt was evicted or lost"
         self.move(instance, TaskState.PREEMPTED)
-        if instance.run.cancelling:
+        if stopping(instance):
             self.finish(instance, TaskState.CANCELLED)
         elif instance.epoch - instance.attempts - deferrals(instance) > LOST_LIMIT:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
@@ -151,10 +154,16 @@ class Machine:
         return clearing.clear(self, run, choices)
 
     def cancel(self, run: ActiveRun) -> list[Instance]:
-        """Cancels a run; returns the instances that must be stopped, whose end then comes as an event."""
+        """Cancels a run; returns the instances that must be stopped, whose end then comes as an event.
+
+        Teardowns and handlers go on, unless it is cancelled again.
+        """
+        again_asked = run.cancelling
         run.cancelling = True
         live = []
         for instance in run.instances():
+            if not again_asked and (instance.spec.setup or instance.spec.on):
+                continue
             if instance.state in (TaskState.QUEUED, TaskState.RUNNING):
                 live.append(instance)
             elif not instance.state.finished and not self._stands_for_others(instance) and not instance.collects:
@@ -185,20 +194,97 @@ class Machine:
                 continue
             if instance.state is not TaskState.SCHEDULED:
                 continue
-            succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
-            verdict = trigger.decide(instance.spec.trigger_rule, succeeded, instance.failed, instance.skipped)
-            if instance.run.cancelling:
-                self._close(instance, TaskState.CANCELLED, waiting)
-            elif verdict == trigger.UPSTREAM_FAILED:
-                self._close(instance, TaskState.UPSTREAM_FAILED, waiting)
-            elif verdict == trigger.SKIPPED:
-                self._close(instance, TaskState.SKIPPED, waiting)
+            verdict = self._verdict(instance)
+            if verdict is not None:
+                self._close(instance, verdict, waiting)
             elif instance.spec.step:
                 self._stand_for_steps(instance)
             elif instance.spec.mapped:
                 self._expand(instance, waiting)
             else:
                 self.ready(instance)
+
+    def _verdict(self, instance: Instance) -> TaskState | None:
+        """Returns the state of an instance that is not to run; None for one that is."""
+        run, spec = instance.run, instance.spec
+        if spec.on:
+            return None if self._handles(instance) else TaskState.SKIPPED
+        if run.cancelling and not (spec.setup and self._setup(instance).state is TaskState.SUCCESS):
+            return TaskState.CANCELLED
+        if run.shape.setups[instance.node] and (state := self._stands(instance)) is not None:
+            return state
+        if spec.conditions and (state := self._judge(instance)) is not None:
+            return state
+        succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
+        verdict = trigger.decide(spec.trigger_rule, succeeded, instance.failed, instance.skipped)
+        return None if verdict == trigger.RUN else TaskState(verdict)
+
+    @staticmethod
+    def _stands(instance: Instance) -> TaskState | None:
+        """Returns what becomes of an instance whose setup did not succeed; None where it did, or there is none."""
+        run = instance.run
+        rows = [run.get(node, instance.path[: run.shape.common(node, instance.node)])
+                for node in run.shape.setups[instance.node]]  # fmt: skip
+        states = {row.state for row in rows if row is not None}
+        return TaskState.UPSTREAM_FAILED if states & BAD else TaskState.SKIPPED if TaskState.SKIPPED in states else None
+
+    def start(self, instance: Instance) -> None:
+        """An instance of a mapped task that is done again asks for clearance, if its setup has succeeded."""
+        state = self._stands(instance)
+        if state is None:
+            self.ready(instance)
+        else:
+            waiting: deque[Instance] = deque()
+            self._close(instance, state, waiting)
+            self._decide(waiting)
+
+    def held_up(self, run: ActiveRun, expansion: Expansion) -> bool:
+        """True while copies are not opened again, since their setup is done again first."""
+        holds = run.shape.holds[expansion.node]
+        rows = [run.get(node, expansion.path[:common]) for node, common in holds]
+        return any(row is not None and not row.state.finished for row in rows)
+
+    def _judge(self, instance: Instance) -> TaskState | None:
+        """Judges the conditions of an instance; None where all of them hold."""
+        run = instance.run
+        rows = [run.get(node, instance.path[: run.shape.common(node, instance.node)])
+                for node in run.shape.reads[instance.node]]  # fmt: skip
+        states = {row.state for row in rows if row is not None}
+        if states & BAD:
+            return TaskState.UPSTREAM_FAILED
+        if TaskState.SKIPPED in states:
+            skipped = next(row.label for row in rows if row is not None and row.state is TaskState.SKIPPED)
+            self._because(instance, f"{skipped}, which its condition reads, was skipped", note=True)
+            return TaskState.SKIPPED
+        try:
+            reason = conditions.refuted(instance, self.arguments)
+        except ClearanceError as error:
+            self._because(instance, str(error), note=True)
+            return TaskState.FAILED
+        if reason:
+            self._because(instance, reason, note=True)
+            return TaskState.SKIPPED
+        return None
+
+    @staticmethod
+    def _handles(instance: Instance) -> bool:
+        """True for a handler of something that ended as it says."""
+        run, spec = instance.run, instance.spec
+        if not spec.of:
+            return outcome(run) == (RunState.FAILED if spec.on == "failure" else RunState.SUCCESS)
+        row = run.get(run.shape.index[spec.of], instance.path)
+        return row is not None and row.state is (TaskState.FAILED if spec.on == "failure" else TaskState.SUCCESS)
+
+    @staticmethod
+    def _setup(instance: Instance) -> Instance:
+        row = instance.run.get(instance.run.shape.index[instance.spec.setup], instance.path)
+        assert row is not None
+        return row
+
+    def _because(self, instance: Instance, reason: str, note: bool = False) -> None:
+        self.changes.reasons[instance] = instance.reason = reason
+        if note:
+            self.changes.notes[instance] = reason
 
     def _stand_for_steps(self, row: Instance) -> None:
         """The row of a task that a flow may call stands for its steps as long as the flow has not ended."""
@@ -236,7 +322,7 @@ class Machine:
         elif instance.failed or (run.cancelling and expansion.opened < expansion.total):
             state = TaskState.CANCELLED if run.cancelling else TaskState.FAILED
             what = "tasks" if instance.spec.is_group else "instances"
-            self.changes.reasons[instance] = f"{instance.failed} of its {what} did not succeed"
+            self._because(instance, f"{instance.failed} of its {what} did not succeed")
         elif instance.skipped and instance.skipped == expansion.total:
             state = TaskState.SKIPPED
         if not instance.collects:
@@ -264,7 +350,7 @@ class Machine:
             elements = self.arguments.elements(instance)
         except ClearanceError as error:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
-            self.changes.reasons[instance] = str(error)
+            self._because(instance, str(error))
             self._close(instance, TaskState.FAILED, waiting)
             return
         expansion = Expansion(node, path, elements, len(elements))
@@ -296,6 +382,8 @@ class Machine:
         """Opens copies until enough of them wait, or many were opened."""
         spec = run.graph.nodes[expansion.node]
         if spec.is_group and spec.copies and self._admits:
+            return
+        if self.held_up(run, expansion):
             return
         for _ in range(WINDOW):
             if not expansion.more or not self.wants(expansion):
@@ -352,6 +440,8 @@ class Machine:
         instance.pending = sum(not state.finished for state in states)
         instance.failed = sum(state in BAD for state in states)
         instance.skipped = states.count(TaskState.SKIPPED)
+        held = [run.get(parent, instance.path[:common]) for parent, common in run.shape.holds[instance.node]]
+        instance.held = sum(row is not None and not row.state.finished for row in held)
 
     def consider(self, instances: Iterable[Instance]) -> None:
         """Decides those of which nothing is pending."""
@@ -363,9 +453,15 @@ class Machine:
 
     def _consider(self, instance: Instance) -> None:
         """Decides an instance if nothing of what comes before it is pending."""
-        waits = instance.pending and not self._may_run_early(instance)
-        if instance.state is TaskState.SCHEDULED and not instance.collects and not waits:
+        if instance.state is TaskState.SCHEDULED and not instance.collects and self._free(instance):
             self._decide(deque([instance]))
+
+    def _free(self, instance: Instance) -> bool:
+        """True when nothing that is still to come can change what becomes of it."""
+        if instance.held or (instance.pending and not self._may_run_early(instance)):
+            return False
+        spec = instance.spec
+        return not (spec.on and not spec.of and instance.run.working)
 
     def _stop_filling(self, run: ActiveRun, expansion: Expansion, again: Counter[tuple[int, str]]) -> None:
         """No more copies are opened, since the run is being cancelled; `again` counts those that were open before."""
@@ -401,21 +497,33 @@ class Machine:
         chain = shape.chain[node]
         if chain and len(path) == len(chain) - 1:
             self._count_up(instance, run.get(chain[-1], path), bad and shape.last(node), False, free)
-        for child, common in shape.children[node]:
-            if common != len(path):
-                continue
-            depth = shape.depth(child)
-            for follower in (run.get(child, path),) if depth == common else run.below(child, path):
-                if follower is None or follower.state is not TaskState.SCHEDULED:
-                    continue
-                follower.pending -= 1
-                follower.failed += bad
-                follower.skipped += skipped
-                if not follower.pending or self._may_run_early(follower):
+        for follower in self._behind(run, shape.children[node], path):
+            follower.pending -= 1
+            follower.failed += bad
+            follower.skipped += skipped
+            if self._free(follower):
+                free.append(follower)
+        if shape.held[node]:
+            for follower in self._behind(run, shape.held[node], path):
+                follower.held -= 1
+                if self._free(follower):
                     free.append(follower)
         if not run.unfinished:
             self._end(run)
+        elif shape.finals and not run.working:
+            free += [run.nodes[final] for final in shape.finals]
         return free
+
+    @staticmethod
+    def _behind(run: ActiveRun, edges: list[tuple[int, int]], path: Path) -> Iterator[Instance]:
+        """Yields the rows that wait for a row at this path."""
+        for child, common in edges:
+            if common != len(path):
+                continue
+            depth = run.shape.depth(child)
+            for follower in (run.get(child, path),) if depth == common else run.below(child, path):
+                if follower is not None and follower.state is TaskState.SCHEDULED:
+                    yield follower
 
     @staticmethod
     def _count_up(instance: Instance, above: Instance | None, bad: bool, skipped: bool, free: list[Instance]) -> None:
@@ -450,6 +558,11 @@ class Machine:
     @staticmethod
     def _stands_for_others(instance: Instance) -> bool:
         return (instance.node, instance.path) in instance.run.expansions
+
+
+def stopping(instance: Instance) -> bool:
+    """True for what is not tried again, since its run is being cancelled."""
+    return instance.run.cancelling and not (instance.spec.setup or instance.spec.on)
 
 
 def deferrals(instance: Instance) -> int:

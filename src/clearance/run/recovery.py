@@ -81,7 +81,7 @@ def load(database: Database, row: rows.RunRow, arguments: Arguments) -> ActiveRu
     run = ActiveRun(
         number=row.number, key=row.key, id=row.id, version=row.version, bundle=bundle,
         graph=model.decode(bytes(graph)), principal=row.principal, environment=row.environment,
-        state=RunState(row.state), cause=cause_of(database, row.number),
+        state=RunState(row.state), cause=cause_of(database, row.number), created_at=row.created_at,
     )  # fmt: skip
     _Loading(database, run, arguments).load()
     return run

@@ -6,7 +6,8 @@ A row whose path is shorter than that stands for all the rows below it.
 
 from __future__ import annotations
 
-from clearance.graph.model import Graph
+from clearance.graph.model import Graph, Node
+from clearance.graph.predicate import sources
 
 Path = tuple[int, ...]
 
@@ -18,6 +19,14 @@ class Shape:
         index: index of each node, by id.
         parents: by node, each node directly before it and how many mapped groups lie around both.
         children: by node, the same for those directly behind it.
+        holds: by node, what must end before it and is not counted by its trigger rule: what its conditions read, what
+            it takes down or handles.
+        held: by node, the same for those that it holds.
+        reads: by node, those among `holds` that its conditions read.
+        finals: the handlers of the run, which come after everything.
+        teardowns: by node, the teardowns that wait for it.
+        handlers: the handlers of nodes.
+        setups: by node, the setups without which it does not run: those between which and a teardown it stands.
         chain: by node, the mapped groups around it, outermost first.
         members: by group, the nodes directly in it.
         inside: by group, every node in it, at any depth, in topological order.
@@ -33,6 +42,14 @@ class Shape:
         self.chain: list[Path] = []
         self.members: dict[int, list[int]] = {}
         self.inside: dict[int, list[int]] = {}
+        self.holds: list[list[tuple[int, int]]] = []
+        self.held: list[list[tuple[int, int]]] = [[] for _ in nodes]
+        self.reads: list[tuple[int, ...]] = []
+        self.finals = [number for number, node in enumerate(nodes) if node.on and not node.of]
+        self.handlers = {number for number, node in enumerate(nodes) if node.of}
+        self.teardowns: dict[int, list[int]] = {}
+        self._aside = [node.aside for node in nodes]
+        self._read = [False] * len(nodes)
         self._mapped = [bool(node.mapped) and not node.is_group for node in nodes]
         for number, node in enumerate(nodes):
             around: Path = ()
@@ -50,11 +67,53 @@ class Shape:
                 before.append((parent, common))
                 self.children[parent].append((number, common))
             self.parents.append(before)
+            self.reads.append(())
+            self.holds.append([])
+            if node.conditions or node.waits or node.of:
+                self._hold(number, node)
         self.ways: list[int] = []
         if any(node.expect for node in nodes):
             self.ways = [round(node.expect * 1e6) for node in nodes]
             for number in reversed(range(len(nodes))):
                 self.ways[number] += max((self.ways[child] for child, _ in self.children[number]), default=0)
+        self.setups: list[tuple[int, ...]] = [()] * len(nodes)
+        for node in nodes:
+            if node.setup:
+                self._stand_between(self.index[node.setup], [self.index[name] for name in node.waits])
+
+    def _hold(self, number: int, node: Node) -> None:
+        """Takes what a node waits for without counting it."""
+        reads = tuple(self.index[name] for name in sources(node.conditions))
+        waits = [self.index[name] for name in node.waits]
+        of = [self.index[node.of]] if node.of else []
+        for parent in dict.fromkeys((*reads, *waits, *of)):
+            common = self.common(parent, number)
+            self.holds[number].append((parent, common))
+            self.held[parent].append((number, common))
+        for parent in reads:
+            self._read[parent] = True
+        for parent in waits:
+            self.teardowns.setdefault(parent, []).append(number)
+        self.reads[number] = reads
+
+    def _stand_between(self, setup: int, waits: list[int]) -> None:
+        """What a teardown waits for, and depends on the setup, waits for the setup."""
+        after: set[int] = set()
+        waiting = [setup]
+        while waiting:
+            for child in [*(child for child, _ in self.children[waiting[-1]]), *self.inside.get(waiting.pop(), ())]:
+                if child not in after:
+                    after.add(child)
+                    waiting.append(child)
+        for wait in waits:
+            if wait not in after:
+                continue
+            for one in (wait, *self.inside.get(wait, ())):
+                self.setups[one] = (*self.setups[one], setup)
+                edge = (setup, self.common(setup, one))
+                if edge not in self.holds[one]:
+                    self.holds[one].append(edge)
+                    self.held[setup].append((one, edge[1]))
 
     def depth(self, node: int) -> int:
         """How many mapped groups lie around a node: the length of the path at which its trigger rule is asked."""
@@ -78,12 +137,17 @@ class Shape:
         return chain[level] if level < len(chain) else node
 
     def leaf(self, node: int) -> bool:
-        """True for a node that nothing depends on, nor on a group around it."""
-        return not any(self.children[one] for one in (node, *self.chain[node]))
+        """True for a node that nothing depends on, nor on a group around it, and whose end counts for the run."""
+        return not self._aside[node] and not any(self._used(one) for one in (node, *self.chain[node]))
+
+    def _used(self, node: int) -> bool:
+        return self._read[node] or any(not self._aside[child] for child, _ in self.children[node])
 
     def last(self, node: int) -> bool:
         """True for a node of a group that nothing in the group depends on: its end is the end of the group."""
-        return not any(common == len(self.chain[node]) for _, common in self.children[node])
+        depth = len(self.chain[node])
+        inner = any(common == depth and not self._aside[child] for child, common in self.children[node])
+        return not self._aside[node] and not inner
 
     def behind(self, node: int) -> frozenset[int]:
         """Returns the node and every node that depends on it, with what stands for them and what lies in them."""
@@ -94,8 +158,9 @@ class Shape:
             if one in found:
                 continue
             found[one] = None
-            for child, _ in self.children[one]:
+            for child, _ in (*self.children[one], *self.held[one]):
                 waiting += [child, *self.inside.get(child, ())]
+            waiting += self.finals
             waiting += self.chain[one]
         return frozenset(found)
 

@@ -30,6 +30,12 @@ class Stored:
         """Returns what an instance returned."""
         return rows.artifact_of(self._database, run, number)
 
+    def reason(self, run: int, number: int) -> str:
+        """Returns why an instance ended as it did, as its newest event says; empty where that says nothing."""
+        for (payload,) in self._database.rows("event_newest_of", run, number):
+            return str(msgspec.json.decode(payload).get("reason", ""))
+        return ""
+
     def counts(self, run: int, node: int, path: Path) -> Counts:
         """Returns how many copies of the row of a node are in each state."""
         return dict(self._database.rows("instance_counts_of", run, node, text(path)))

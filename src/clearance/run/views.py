@@ -174,10 +174,16 @@ def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Ar
     return {
         "task": row.label, "state": row.state, "attempts": row.attempts,
         "started_at": last.started_at if last else None, "finished_at": last.finished_at if last else None,
-        "failure": failure, "result": result.digest if result else None,
+        "failure": failure, "reason": _reason(row), "result": result.digest if result else None,
         "cpu_seconds": sum(attempt.cpu_seconds for attempt in attempts),
         "peak_memory": max((attempt.peak_memory for attempt in attempts), default=0),
     }  # fmt: skip
+
+
+def _reason(row: rows.InstanceRow) -> str:
+    """Returns why an instance did not run, where a condition decided; else nothing."""
+    record = decode(row.clearance)
+    return record.reason if record is not None and record.verdict == row.state else ""
 
 
 def _decision(
@@ -197,6 +203,8 @@ def _decision(
         )
         return told | {"verdict": "not asked", "reason": waits}
     told |= {"verdict": record.verdict, "at": record.at}
+    if record.reason and instance.state == record.verdict:
+        return told | {"verdict": "not asked", "reason": record.reason}
     for name, verdict in (("capacity", record.capacity), ("trust", record.trust)):
         if verdict is not None:
             told[name] = msgspec.to_builtins(verdict)
@@ -206,7 +214,11 @@ def _decision(
 def _waits(database: Database, run: int, instance: rows.InstanceRow, shape: Shape) -> str:
     """Says for how many tasks an instance waits."""
     path = instance.path
-    before = shape.parents[instance.node] if len(path) == shape.depth(instance.node) else []
+    before = (
+        list(dict.fromkeys([*shape.parents[instance.node], *shape.holds[instance.node]]))
+        if len(path) == shape.depth(instance.node)
+        else []
+    )
     above = [rows.instance_at(database, run, node, path[:common]) for node, common in before]
     count = sum(each is not None and not TaskState(each.state).finished for each in above)
     return f"waits for {count} tasks before it" if count else "has not asked"

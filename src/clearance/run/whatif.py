@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from clearance.errors import UsageError, nearest
+from clearance.graph.binding import Binding, Element, Path, Result, written
 from clearance.graph.model import Graph, Items, Node, Value
+from clearance.graph.predicate import part, values_in
 from clearance.graph.trigger import check_rule
 from clearance.run.arguments import Arguments
 from clearance.run.instance import ActiveRun, Instance
@@ -19,7 +21,44 @@ from clearance.types.states import TaskState
 OUTCOMES = {"success": TaskState.SUCCESS, "fail": TaskState.FAILED, "skip": TaskState.SKIPPED}
 
 
-def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) -> dict[str, Any]:
+class Given(Arguments):
+    """Values for conditions, as a person gives them.
+
+    Args:
+        values: by name, `best.score` or `best`.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(lambda artifact: artifact.inline or b"")
+        self._values = values
+        self.used: set[str] = set()
+
+    def plain(self, instance: Instance, binding: Binding) -> Any:
+        if isinstance(binding, Value):
+            return binding.value
+        name = written(binding)
+        for whole, value in self._values.items():
+            rest = _rest(binding, whole)
+            if rest is not None:
+                self.used.add(whole)
+                return part(value, rest, whole)
+        if isinstance(binding, Element):
+            return super().plain(instance, binding)
+        raise UsageError(f"a condition of {instance.label} reads {name}: say which value it has, --when {name}=VALUE")
+
+
+def _rest(binding: Binding, whole: str) -> Path | None:
+    """Returns the path from a named value to a binding; None where the name is not that of something around it."""
+    assert isinstance(binding, Result | Element)
+    for length in range(len(binding.path), -1, -1):
+        if written(msgspec.structs.replace(binding, path=binding.path[:length])) == whole:
+            return binding.path[length:]
+    return None
+
+
+def what_if(
+    graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = (), values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Returns the state of every task and of the run, when these tasks fail or are skipped and the others succeed.
 
     A task that is mapped over a result, whose length is not known here, stands for all its instances; of a group that
@@ -29,15 +68,17 @@ def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) ->
         graph: of the DAG.
         fail: tasks (`train`, or `train[2]` of a map over constants) that fail, if they run.
         skip: tasks that skip themselves, if they run.
+        values: what conditions read, by the name that stands in them: `best.score`, or `best` for all of it.
 
     Raises:
-        UsageError: no such task, or one that both fails and skips.
+        UsageError: no such task, one that both fails and skips, or a value that a condition reads and nobody gives.
     """
     run = ActiveRun(
         number=0, key="whatif", id="whatif", version="", bundle="",
         graph=msgspec.structs.replace(graph, nodes=tuple(_known_length(node) for node in graph.nodes)),
     )  # fmt: skip
-    machine = Machine(Arguments(lambda artifact: artifact.inline or b""))
+    given = Given(values or {})
+    machine = Machine(given)
     fates = dict.fromkeys(fail, TaskState.FAILED)
     for label in skip:
         if fates.setdefault(label, TaskState.SKIPPED) is not TaskState.SKIPPED:
@@ -65,7 +106,17 @@ def what_if(graph: Graph, fail: Iterable[str] = (), skip: Iterable[str] = ()) ->
         if run.find(label) is None:
             near = nearest(label, [instance.label for instance in run.instances()])
             raise UsageError(f"dag {graph.dag!r} has no task {label!r}{near}")
+    for name in values or {}:
+        if name not in given.used and not _read(graph, name):
+            names = {written(one) for node in graph.nodes for each in node.conditions for one in values_in(each)}
+            raise UsageError(f"no condition of dag {graph.dag!r} reads {name}{nearest(name, names)}")
     return {"states": {each.label: each.state.value for each in run.instances()}, "run": str(final)}
+
+
+def _read(graph: Graph, name: str) -> bool:
+    """True where some condition reads a value of this name, or a part of it."""
+    values = [one for node in graph.nodes for each in node.conditions for one in values_in(each)]
+    return any(_rest(one, name) is not None for one in values)
 
 
 def replay(dag: dict[str, Any]) -> dict[str, Any]:

@@ -50,4 +50,16 @@ class Listed(msgspec.Struct, frozen=True, tag="listed"):
     items: tuple[Argument, ...]
 
 
-Argument = Literal | Stored | Listed
+class Projected(msgspec.Struct, frozen=True, tag="projected"):
+    """An argument that is a part of an upstream result, which the attempt takes out of it.
+
+    Attributes:
+        artifact: all of the result.
+        path: names and positions that lead to the part, in the data as it is stored.
+    """
+
+    artifact: Artifact
+    path: tuple[str | int, ...]
+
+
+Argument = Literal | Stored | Listed | Projected

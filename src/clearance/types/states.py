@@ -75,9 +75,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
         {_S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.DEFERRED, _S.PREEMPTED, _S.CANCELLED, _S.SKIPPED}
     ),
     _S.UP_FOR_RETRY: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
-    _S.DEFERRED: frozenset(
-        {_S.AWAITING_CLEARANCE, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.SKIPPED, _S.CANCELLED}
-    ),
+    _S.DEFERRED: frozenset({_S.AWAITING_CLEARANCE, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.SKIPPED, _S.CANCELLED}),
     _S.PREEMPTED: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
     # A finished instance moves only when a person clears it: retry, resume.
     _S.SUCCESS: frozenset({_S.SCHEDULED}),

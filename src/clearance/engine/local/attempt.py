@@ -27,11 +27,12 @@ from clearance.engine.base import Defined, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import failures, ipc, processes, spool
 from clearance.errors import EngineError, GraphError, UsageError
+from clearance.graph import predicate
 from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types import masking
-from clearance.types.artifact import Argument, Artifact, Literal, Stored
+from clearance.types.artifact import Argument, Artifact, Literal, Projected, Stored
 
 THREADS = "OMP_NUM_THREADS"
 ANSWER = 30.0  # seconds in which the supervisor must have said that it masks
@@ -109,11 +110,27 @@ def _argument(argument: Argument, annotation: Any, name: str, blobs: Blobs, dire
         return _literal(argument.value, annotation, name)
     if isinstance(argument, Stored):
         return serializers.load(argument.artifact, annotation, blobs, directory)
+    if isinstance(argument, Projected):
+        return _projected(argument, annotation, name, blobs, directory)
     inner: Any = Any
     if typing.get_origin(annotation) in (list, tuple, set, frozenset) or _is_iterable(annotation):
         inner = next((part for part in typing.get_args(annotation) if part is not Ellipsis), Any)
     values = [_argument(item, inner, name, blobs, directory) for item in argument.items]
     return tuple(values) if typing.get_origin(annotation) is tuple else values
+
+
+def _projected(argument: Projected, annotation: Any, name: str, blobs: Blobs, directory: Path) -> Any:
+    """Takes a part out of a result, and makes the argument of it by annotation."""
+    artifact = argument.artifact
+    if argument.path[0] == "metadata" and artifact.serializer in ("tree", "dataset", "model"):
+        whole: Any = {"metadata": artifact.metadata}
+    elif artifact.serializer == "json":
+        whole = msgspec.json.decode(serializers.read_bytes(artifact, blobs))
+    elif artifact.serializer == "msgpack":
+        whole = msgspec.msgpack.decode(serializers.read_bytes(artifact, blobs))
+    else:
+        whole = serializers.load(artifact, Any, blobs, directory)
+    return _literal(predicate.part(whole, argument.path, name), annotation, name)
 
 
 def _is_iterable(annotation: Any) -> bool:

@@ -285,6 +285,9 @@ class _Body(ast.NodeTransformer):
             node.func = ast.Name("chain")
         elif name == "cross_downstream":
             self._source.note(node, f"{name} is not carried", "write the arrows")
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("as_setup", "as_teardown"):
+            self._source.note(node, f"{node.func.attr} is not carried here", "write `with SETUP.teardown(TEARDOWN):`")
+            return node.func.value
         if isinstance(node.func, ast.Attribute) and node.func.attr == "expand":
             node.func.attr = "map"
         elif isinstance(node.func, ast.Attribute) and node.func.attr == "override":
@@ -323,9 +326,19 @@ class _Body(ast.NodeTransformer):
         return node
 
     def visit_With(self, node: ast.With) -> ast.AST | list[ast.stmt]:
-        """Turns a TaskGroup into a group."""
+        """Turns a TaskGroup into a group, `with b.as_teardown(setups=a):` into `with a.teardown(b):`."""
         for item in node.items:
             call = item.context_expr
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "as_teardown":
+                given = {each.arg: each.value for each in call.keywords if each.arg}
+                setup = given.get("setups")
+                if setup is not None and not isinstance(setup, ast.List | ast.Tuple):
+                    fails = given.get("on_failure_fail_dagrun")
+                    more = [ast.keyword("fails_run", fails)] if fails is not None else []
+                    start = ast.Attribute(self.visit(setup), "teardown")
+                    item.context_expr = ast.Call(start, [self.visit(call.func.value)], more)
+                    continue
+                item.context_expr = self.visit(call)
             if isinstance(call, ast.Call) and self._source.called(call) == "TaskGroup":
                 given = {each.arg: each.value for each in call.keywords if each.arg}
                 id = call.args[0] if call.args else given.get("group_id", ast.Constant("group"))

@@ -43,9 +43,9 @@ _MENDS = {
     "email": "add a notification",
     "email_on_failure": "add a notification",
     "email_on_retry": "add a notification",
-    "on_failure_callback": "make it a task with a trigger rule, or add a notification",
-    "on_success_callback": "make it a task after this one, or add a notification",
-    "sla": "give the DAG or the task a deadline",
+    "on_failure_callback": "make it a task that takes an Outcome: on_failure=…",
+    "on_success_callback": "make it a task that takes an Outcome: on_success=…",
+    "deadline": "give the DAG a deadline, in seconds since the run was made",
     "queue": "use resources= or pool=",
     "executor": "use isolation=",
     "executor_config": "use resources=",
@@ -84,10 +84,12 @@ def task_options(source: Source, node: ast.Call, defaults: Defaults, own: set[st
     for name, (value, where) in given.items():
         if name in _RETRY or name in own or name in _SILENT or value in (None, False, [], {}):
             continue
-        if value is UNKNOWN and name in ("execution_timeout", "priority_weight", "trigger_rule", "pool"):
+        if value is UNKNOWN and name in ("execution_timeout", "priority_weight", "trigger_rule", "pool", "sla"):
             source.note(where, f"{name} is not written out", "write its value")
         elif name == "execution_timeout":
             kept["timeout"] = ast.Constant(value)
+        elif name == "sla":
+            kept["deadline"] = ast.Constant(value)
         elif name == "priority_weight":
             kept["priority"] = ast.Constant(value)
         elif name == "trigger_rule":

@@ -152,6 +152,8 @@ STATEMENTS: dict[str, str] = {
     # The outbox.
     "event_add": "INSERT INTO event (run, seq, at, instance, kind, payload) VALUES (?, ?, ?, ?, ?, ?)",
     "event_highest": "SELECT coalesce(max(seq), 0) FROM event WHERE run = ?",
+    "event_newest_of": "SELECT payload FROM event WHERE run = ? AND instance = ? ORDER BY seq DESC LIMIT 1",
+    "events_of_kind": "SELECT instance FROM event WHERE run = ? AND kind = ?",
     "events_after": "SELECT seq, at, run, instance, kind, payload FROM event WHERE run = ? AND seq > ? ORDER BY seq",
     # Assets: what was written, who waits for it, what was started of it.
     "asset_event_add": "INSERT INTO asset_event (number, asset, key, at, source) VALUES (?, ?, ?, ?, ?)",

@@ -22,7 +22,7 @@ from clearance.graph.firing import Firing
 from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
 from clearance.graph.nesting import Nesting
 from clearance.graph.options import Options, check_id
-from clearance.graph.origin import Site
+from clearance.graph.origin import Origin, Site
 from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import Signature
 
@@ -47,6 +47,7 @@ class Declaration:
         product: whether its mapped lists are multiplied and not zipped.
         copies: how many of its instances may run at the same time; 0 means all.
         is_group: whether it is a mapped group, which has no function that a run calls.
+        origin: where its function was defined; None for a group.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Declaration:
     product: bool = False
     copies: int = 0
     is_group: bool = False
+    origin: Origin | None = None
 
     @property
     def where(self) -> str:

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple, overload
 from clearance.errors import GraphError, nearest
 from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
+from clearance.graph.caching import with_code
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
+from clearance.graph.maxage import check_cache
 from clearance.graph.model import Binding, Graph, Value
 from clearance.graph.options import MOST, check_id, check_isolation, whole
 from clearance.graph.origin import Site, call_site, origin_of
@@ -28,7 +30,8 @@ from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import runner
 
 _OPTIONS = (
-    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority", *firing.NAMES,
+    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority", "cache",
+    *firing.NAMES,
 )  # fmt: skip
 
 
@@ -46,6 +49,7 @@ class Said(NamedTuple):
     max_active_tasks: int | None = None
     max_active_runs: int | None = None
     priority: int = 0
+    cache: bool | float | str | None = None
 
 
 class Dag(ABC):
@@ -61,6 +65,7 @@ class Dag(ABC):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time, the others are queued; 0 means all.
         priority: added to that of each task.
+        cache: of each task that does not say its own: how old a result of before may be, in seconds.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
@@ -79,6 +84,7 @@ class Dag(ABC):
         given = {option: getattr(said, option) for option in firing.NAMES}
         self.firing = firing.check_firing(self.schedule, given, where, self.max_active_runs or None)
         self.priority = whole("priority", said.priority, -MOST, MOST)
+        self.cache = check_cache(said.cache)
         self.site = site
         self.path = path
 
@@ -99,7 +105,7 @@ class Dag(ABC):
         """
 
     def _build(self, declarations: Sequence[Declaration], parameters: dict[str, Any]) -> Graph:
-        return build(
+        graph = build(
             self.id,
             declarations,
             parameters=parameters,
@@ -112,6 +118,7 @@ class Dag(ABC):
             max_active_runs=self.max_active_runs,
             priority=self.priority,
         )
+        return with_code(graph, declarations, self.cache)
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
         """Runs the DAG in processes of its own and waits for its end.
@@ -260,6 +267,7 @@ def dag(
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
+    cache: bool | float | str | None = None,
 ) -> Dag: ...
 @overload
 def dag(
@@ -276,6 +284,7 @@ def dag(
     max_active_tasks: int | None = None,
     max_active_runs: int | None = None,
     priority: int = 0,
+    cache: bool | float | str | None = None,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -290,7 +299,7 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
-            (added to that of each task), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
+            (added to that of each task), `cache` (of each task that does not say its own), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
             `clearance.graph.firing`.
 
     Returns:

@@ -61,6 +61,24 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     on: tuple[str, ...] = ()
 
 
+class Caching(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a node takes results of before.
+
+    Attributes:
+        code: digest of its code, see `graph.code`.
+        max_age: how old such a result may be, in seconds; negative for any age.
+        version: the declared version of its code.
+        files: whether its code reads other files of its bundle.
+        asks: what its code asks the context for that differs between runs.
+    """
+
+    code: str
+    max_age: float = -1.0
+    version: str = ""
+    files: bool = False
+    asks: tuple[str, ...] = ()
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task in the graph, or a mapped group, which has no function and of which a run makes copies.
 
@@ -88,6 +106,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         outlets: URIs of the assets that its success writes.
         concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
         pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
+        cache: how it takes results of before; None where it does not.
     """
 
     id: str
@@ -114,6 +133,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    cache: Caching | None = None
 
     @property
     def is_group(self) -> bool:
@@ -135,6 +155,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
         priority: added to that of each task.
+        code: of each code digest that a node's cache names, the digest of each part, shortened.
     """
 
     dag: str
@@ -147,6 +168,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_active_tasks: int = 0
     max_active_runs: int = 0
     priority: int = 0
+    code: dict[str, dict[str, str]] = {}
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -9,6 +9,7 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.duration import seconds
+from clearance.graph.maxage import check_cache, check_version
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import Asset
@@ -18,7 +19,7 @@ from clearance.types.resources import Resources
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "outlets", "concurrency", "pool", "pool_slots",
+    "outlets", "concurrency", "pool", "pool_slots", "cache", "version",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -29,7 +30,10 @@ MOST = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a task runs; the fields are those of `graph.model.Node`, `isolation` empty where the DAG decides."""
+    """How a task runs; the fields are those of `graph.model.Node`.
+
+    `isolation` is empty where the DAG decides; `cache` is as `graph.maxage.check_cache` returns it.
+    """
 
     retries: RetryPolicy = RetryPolicy()
     timeout: float = 0.0
@@ -44,6 +48,8 @@ class Options:
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    cache: float | None = None
+    version: str = ""
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -143,6 +149,8 @@ def options(
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    cache: bool | float | str | None = None,
+    version: str | int = "",
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -166,4 +174,6 @@ def options(
         concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
         pool=check_pool(pool) if pool else "",
         pool_slots=whole("pool_slots", pool_slots, 1, MOST),
+        cache=check_cache(cache),
+        version=check_version(version),
     )

@@ -195,7 +195,7 @@ class Task(Joinable, Generic[P, R]):
         check_importable(self.origin, self.function, self.where)
         declaration = Declaration(
             definition.prefix + self.id, self.signature, self.origin.entry, site, self.origin.site, self.options,
-            group=definition.group, product=self._product, copies=self._copies,
+            group=definition.group, product=self._product, copies=self._copies, origin=self.origin,
         )  # fmt: skip
         annotations = self.signature.annotations
         name = ""
@@ -257,6 +257,8 @@ def task(
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    cache: bool | float | str | None = None,
+    version: str | int = "",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -272,7 +274,8 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
             (higher goes first), `expect` (about how long it takes), `trigger_rule` (whether it runs, by how the
             tasks before it ended: see `clearance.graph.trigger`), `concurrency` (how many of it may run at the same
             time, in all runs together), `pool` (a limit that tasks share by name: `clearance pool`), `pool_slots`
-            (how much of it each instance takes).
+            (how much of it each instance takes), `cache` (whether a result of before is taken where nothing that
+            counts has changed; "7d" where it is not older), `version` (of its code, for what the code does not show).
 
     Returns:
         A `Task`, or a decorator that makes one.

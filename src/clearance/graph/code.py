@@ -37,9 +37,7 @@ _ASKED = {
     "data_interval": "interval", "events": "events", "key": "events", "run": "run", "attempt": "attempt",
     "number": "attempt", "resumed": "attempt",
 }  # fmt: skip
-_QUIET = frozenset(
-    {"task", "instance", "rank", "size", "rendezvous", "directory", "checkpoint_dir", "grace", "ready"}
-)
+_QUIET = frozenset({"task", "instance", "rank", "size", "rendezvous", "directory", "checkpoint_dir", "grace", "ready"})
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -304,4 +302,3 @@ def _parsed(path: str, _: int) -> ast.Module:
         raise GraphError(f"the source {path} cannot be read: {error.strerror}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise GraphError(f"the source {path} cannot be read as Python: {error}") from None
-

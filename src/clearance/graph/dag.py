@@ -299,7 +299,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
-            (added to that of each task), `cache` (of each task that does not say its own), and beside a schedule `mode`, `expect`, `debounce`, `start`: see
+            (added to that of each task), `cache` (of each task that does not say its own), and beside a schedule
+            `mode`, `expect`, `debounce`, `start`: see
             `clearance.graph.firing`.
 
     Returns:

@@ -26,6 +26,7 @@ from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
+from clearance.run.cache import Cache
 from clearance.run.clearance import Desks, Verdict
 from clearance.run.clearing import Choice
 from clearance.run.deferral import DEFER, Deferrals
@@ -110,6 +111,7 @@ class Controller:
         self.deferrals = Deferrals(self)
         self.approvals = Approvals(self)
         self.triggers = Triggers(self)
+        self.cache = Cache(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -336,7 +338,7 @@ class Controller:
         self.services.reconcile(now)
         self.triggers.turn(now)
         self._commit(now, self._clear(now))
-        if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
+        if self.machine.changes.dirty or self.machine.changes.ready:  # woken by what this turn committed
             return 0.0
         due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         if self._retries:
@@ -409,8 +411,13 @@ class Controller:
             return
         self.complete(instance, result, started, now)
 
-    def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
-        """Ends an instance with success: result, attestation and events of assets are in the same transaction."""
+    def complete(
+        self, instance: Instance, result: Artifact | None, started: float, now: float, cached: bool = False
+    ) -> None:
+        """Ends an instance with success: result, attestation and events of assets are in the same transaction.
+
+        A result that was `cached` is not attested anew: the attempt that made it was.
+        """
         try:
             written = self.triggers.written(instance, result)
         except (ClearanceError, msgspec.MsgspecError) as error:
@@ -421,8 +428,11 @@ class Controller:
                 "artifact_add", instance.run.number, instance.number, result.digest,
                 rows.artifact_encoder.encode(result), now,
             )  # fmt: skip
-            for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
+            signed = [] if cached else self.evidence.attest(instance, result, started, now)
+            for subject, kind, envelope in signed:
                 self.ledger.add("attestation_add", subject, kind, instance.run.number, instance.number, envelope, now)
+        if not cached:
+            self.cache.keep(instance, result, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
         if written:
             self.triggers.wrote(instance, written, now)
@@ -446,7 +456,8 @@ class Controller:
 
     def _clear(self, now: float) -> Changes:
         """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
-        held = self._judge(list(self._judging.items()), now)
+        held = [instance for instance, trust in self.cache.compared(now) if self._request(instance, trust, now)]
+        held += self._judge(list(self._judging.items()), now)
         left = GRANTS
         while True:
             for run in self.runs.values():
@@ -497,14 +508,21 @@ class Controller:
             trust = next(verdicts)
             if trust is None:
                 self._judging[instance] = verdicts
-            elif self.desks.request(instance, trust, now):
-                self._asking[self.desks.id_of(instance)] = instance
+            elif trust.verdict != "denied" and self.cache.take(instance, trust, now):
+                continue
+            elif self._request(instance, trust, now):
                 waiting.append(instance)
-            else:
-                record = msgspec.json.decode(instance.clearance)
-                desk = record["capacity"] if record.get("capacity") else record["trust"]
-                self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
         return waiting
+
+    def _request(self, instance: Instance, trust: Verdict, now: float) -> bool:
+        """Asks the capacity desk, after the trust desk; True when the instance waits for it now."""
+        if self.desks.request(instance, trust, now):
+            self._asking[self.desks.id_of(instance)] = instance
+            return True
+        record = msgspec.json.decode(instance.clearance)
+        desk = record["capacity"] if record.get("capacity") else record["trust"]
+        self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        return False
 
     def _granted(self, decision: Decision, now: float) -> None:
         if decision.id.startswith("service:"):
@@ -596,6 +614,7 @@ class Controller:
     def _commit(self, now: float, changes: Changes) -> None:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
+        self.cache.committed(changes)
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
         for run, state in changes.ended:

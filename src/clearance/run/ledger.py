@@ -27,8 +27,9 @@ from clearance.types.states import RunState, TaskState
 
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
-    "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
-    "attestation_add", "service_put", "event_add",
+    "instance_change", "instance_mark", "instance_drop", "run_change", "attempt_put", "deferral_put", "approval_add",
+    "artifact_drop", "artifact_add", "attestation_add", "cache_forget", "cache_entry_drop", "cache_code_add",
+    "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add", "mark_apply", "service_put", "event_add",
 )  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class Loop:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._epoll.register(self._wake_read, select.EPOLLIN)
         self._prober = Prober(self._wake_write)
+        controller.cache.wake_with(self._wake_write)
         self._engine_fd = -1
         self._listener = self._listen()
 
@@ -104,6 +105,7 @@ class Loop:
         if send:
             self._flush()
         self._prober.close()
+        self.controller.cache.close()
         for client in list(self._clients.values()):
             if not send:
                 self._drop(client)

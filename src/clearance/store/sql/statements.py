@@ -6,7 +6,7 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
-from clearance.store.sql import statements_triggers
+from clearance.store.sql import statements_cache, statements_triggers
 
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
@@ -174,4 +174,4 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-STATEMENTS |= statements_triggers.STATEMENTS
+STATEMENTS |= statements_triggers.STATEMENTS | statements_cache.STATEMENTS

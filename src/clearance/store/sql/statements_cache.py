@@ -1,0 +1,43 @@
+"""Statements of the cache, of clearing and marking, and of taking away what is no longer wanted."""
+
+from __future__ import annotations
+
+_ENTRY = "digest, function, fields, result, artifact, evidence, builder, run, task, created_at, used_at"
+_LOOKUP = "run, number, digest, fields, outcome, reason, from_run, from_task, at"
+
+STATEMENTS: dict[str, str] = {
+    # The cache.
+    "cache_entry_get": f"SELECT {_ENTRY} FROM cache_entry WHERE digest = ?",  # noqa: S608
+    "cache_entries": f"SELECT {_ENTRY} FROM cache_entry ORDER BY used_at DESC, digest LIMIT ?",  # noqa: S608
+    "cache_entries_of": f"SELECT {_ENTRY} FROM cache_entry WHERE function = ? AND created_at < ?"  # noqa: S608
+    " ORDER BY created_at DESC, digest LIMIT ?",
+    "cache_entry_put": f"INSERT INTO cache_entry ({_ENTRY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (digest) DO UPDATE SET result = excluded.result, artifact = excluded.artifact,"
+    " evidence = excluded.evidence, builder = excluded.builder, run = excluded.run, task = excluded.task,"
+    " created_at = excluded.created_at, used_at = excluded.used_at",
+    "cache_entry_use": "UPDATE cache_entry SET used_at = ? WHERE digest = ?",
+    "cache_entry_drop": "DELETE FROM cache_entry WHERE digest = ?",
+    "cache_forget": "DELETE FROM cache_entry WHERE digest IN (SELECT digest FROM cache_lookup WHERE run = ?"
+    " AND number = ?)",
+    "cache_entries_unused": "SELECT digest FROM cache_entry WHERE used_at < ? ORDER BY digest",
+    "cache_code_add": "INSERT INTO cache_code (digest, parts) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
+    "cache_code_get": "SELECT parts FROM cache_code WHERE digest = ?",
+    "cache_lookup_put": f"INSERT INTO cache_lookup ({_LOOKUP}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (run, number) DO UPDATE SET digest = excluded.digest, fields = excluded.fields,"
+    " outcome = excluded.outcome, reason = excluded.reason, from_run = excluded.from_run,"
+    " from_task = excluded.from_task, at = excluded.at",
+    "cache_lookup_get": f"SELECT {_LOOKUP} FROM cache_lookup WHERE run = ? AND number = ?",  # noqa: S608
+    "environment_get": "SELECT lock FROM environment WHERE digest = ?",
+    # Clearing and marking.
+    "artifact_drop": "DELETE FROM artifact WHERE run = ? AND number = ?",
+    "instance_drop": "DELETE FROM instance WHERE run = ? AND number = ? AND position >= 0",
+    "instances_finished": "SELECT node, scope, position, number, state FROM instance WHERE run = ? AND position >= 0"
+    " AND state IN ('success', 'failed', 'upstream_failed', 'skipped', 'cancelled')",
+    "instance_numbers": "SELECT max(number) FROM (SELECT max(number) AS number FROM instance WHERE run = ?"
+    " UNION ALL SELECT max(number) FROM attempt WHERE run = ? UNION ALL SELECT max(number) FROM cache_lookup"
+    " WHERE run = ?) AS numbers",
+    "mark_add": "INSERT INTO mark (run, number, at, state, reason, principal, applied) VALUES (?, ?, ?, ?, ?, ?, 0)",
+    "mark_apply": "UPDATE mark SET applied = 1 WHERE run = ? AND number = ?",
+    "marks_open": "SELECT number, state, reason FROM mark WHERE run = ? AND applied = 0 ORDER BY at",
+    "marks_of": "SELECT at, state, reason, principal FROM mark WHERE run = ? AND number = ? ORDER BY at",
+}

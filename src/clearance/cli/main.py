@@ -27,6 +27,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("up", "Lead in the foreground: run what is submitted, answer the API."),
         "retry": ("control", "Run the failed tasks of a run again, and follow it."),
         "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
+        "clear": ("clear", "Do tasks of a run again that have ended, and what depends on them."),
+        "mark": ("clear", "Let a task count as success or failed."),
         "cancel": ("control", "Cancel a run that goes on."),
         "backfill": ("backfill", "Run the intervals of a DAG in the past."),
         "approve": ("decide", "Say yes to a task that asks for a decision."),

@@ -28,12 +28,13 @@ from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.cache import Cache
 from clearance.run.clearance import Desks, Verdict
-from clearance.run.clearing import Choice
+from clearance.run.clearing import Choice, Reach
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
+from clearance.run.marking import Marking
 from clearance.run.services import Services
 from clearance.run.stored import Stored
 from clearance.run.triggers import Triggers
@@ -112,6 +113,7 @@ class Controller:
         self.approvals = Approvals(self)
         self.triggers = Triggers(self)
         self.cache = Cache(self)
+        self.marking = Marking(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -197,23 +199,44 @@ class Controller:
         Raises:
             UsageError: no such run or task, or a named task has succeeded.
         """
-        self._settle()
-        active = id in self.runs
-        run = self.runs.get(id) or self._load(id)
+        run = self.looked_at(id)
         choices = [self._choice(run, label) for label in tasks or ()]
-        if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
+        if tasks is None and (id in self.runs or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
-        if not active:
-            self.runs[id] = run
+        return self.set_back(run, None if tasks is None else choices, Reach.UNSUCCESSFUL) > 0
+
+    def looked_at(self, id: str) -> ActiveRun:
+        """Returns a run of which everything that happened is committed; one that has ended is not among `runs`.
+
+        Raises:
+            UsageError: no such run.
+        """
+        self._settle()
+        return self.runs.get(id) or self._load(id)
+
+    def set_back(self, run: ActiveRun, choices: list[Choice] | None, reach: Reach) -> int:
+        """Sets rows of a run back that have ended, and goes on with it; returns how many."""
+        if run.id not in self.runs:
+            self.runs[run.id] = run
             old = recovery.state_of(self.database, run.number)
             self.admission.ask(run)
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
-        cleared = self.machine.clear(run, None if tasks is None else choices)
+        cleared = self.machine.clear(run, choices, reach)
         changes = self.machine.take()
         self.machine.changes.ready, changes.ready = changes.ready, []
         self._commit(self.clock(), changes)  # what is opened again is read from the database
-        return cleared > 0
+        return cleared
+
+    def stop(self, instance: Instance) -> None:
+        """Ends the attempt of an instance; its end comes as an event."""
+        self._cancels.append(instance.attempt)
+
+    def withdraw(self, instance: Instance) -> None:
+        """Takes back whatever an instance that does not run asks or waits for."""
+        self.desks.release(instance)
+        self._asking.pop(self.desks.id_of(instance), None)
+        self.deferrals.forget(instance)
 
     def set_pool(self, name: str, slots: int | None) -> bool:
         """Sets how many slots a pool has, or takes it away; False when there is nothing to change."""
@@ -241,9 +264,7 @@ class Controller:
             self._cancels.append(instance.attempt)
         for instance in run.instances():
             if instance.state is TaskState.CANCELLED:
-                self.desks.release(instance)
-                self._asking.pop(self.desks.id_of(instance), None)
-                self.deferrals.forget(instance)
+                self.withdraw(instance)
         return True
 
     def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
@@ -386,6 +407,8 @@ class Controller:
         row.failure = _failures.encode(failure).decode() if failure else ""
         row.cpu_seconds, row.peak_memory = event.usage.cpu_seconds, event.usage.peak_memory
         started = row.started_at or now
+        if instance.run.marks and self.machine.mark(instance):
+            return
         if event.outcome == "success":
             self._succeed(instance, event.result, started, now)
         elif event.outcome == "cancelled" or (instance.run.cancelling and event.outcome == "evicted"):
@@ -491,6 +514,8 @@ class Controller:
             for instance in ready:
                 if instance.state is not TaskState.AWAITING_CLEARANCE:
                     continue
+                if instance.run.marks and self.machine.mark(instance):
+                    continue
                 if instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
                 else:
@@ -573,8 +598,7 @@ class Controller:
         else:
             state = row.state if row is not None and found is not None else None
         if found is None or state is None:
-            near = nearest(label, [each.label for each in run.instances()])
-            raise UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
+            raise self.unknown(run, label)
         wholes = [run.nodes[each] for each in (*run.shape.chain[node], node)]
         whole = next((each.spec.id for each in wholes if each.state is TaskState.SUCCESS), "")
         if not state.finished or whole:
@@ -583,6 +607,12 @@ class Controller:
                 f"{run.id} {label} is {state}{as_a_whole}: only failed, skipped or cancelled tasks are retried"
             )
         return found
+
+    @staticmethod
+    def unknown(run: ActiveRun, label: str) -> UsageError:
+        """Returns the error for a task that a run does not have."""
+        near = nearest(label, [each.label for each in run.instances()])
+        return UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
 
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
@@ -665,6 +695,8 @@ class Controller:
                 self.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
+                if key in running and (instance.node, instance.path) in instance.run.marks:
+                    self.stop(instance)
             else:
                 row = self.ledger.attempt(instance)
                 row.outcome, row.finished_at = "lost", now

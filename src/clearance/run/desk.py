@@ -31,7 +31,7 @@ from clearance.run.messages import (
     Told,
     Why,
 )
-from clearance.run.orders import Register
+from clearance.run.orders import Clear, MarkTask, Register
 from clearance.store import outbox
 from clearance.store.database import Stale
 from clearance.types.principal import local_principal
@@ -101,6 +101,13 @@ class FrontDesk:
                 after = controller.newest_event(request.run)
                 changed = controller.resume(request.run, request.tasks)
                 return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
+            case Clear():
+                after = controller.newest_event(request.run)
+                cleared = controller.marking.clear(request.run, request.tasks, request.only, request.dry)
+                return Answer(cleared) if request.dry else Accepted(request.run, created=False, after=after)
+            case MarkTask():
+                word, why = request.state, request.reason
+                return Answer(controller.marking.mark(request.run, request.task, word, why, self._principal))
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case Decide():

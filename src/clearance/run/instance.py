@@ -127,6 +127,7 @@ class ActiveRun:
         unfinished: rows in memory that have not finished.
         gathered: lists of results that were put together lately.
         parked: what is ready in a queued run.
+        marks: how rows are to end and why, as people said, by node index and path.
     """
 
     number: int
@@ -145,6 +146,7 @@ class ActiveRun:
     filling: dict[Expansion, None] = field(default_factory=dict)
     gathered: dict[tuple[int, Path], Listed] = field(default_factory=dict)
     parked: list[Instance] = field(default_factory=list)
+    marks: dict[tuple[int, Path], tuple[TaskState, str]] = field(default_factory=dict)
     total: int = 0
     unfinished: int = 0
     failures: int = 0

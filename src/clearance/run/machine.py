@@ -25,7 +25,7 @@ from clearance.graph import trigger
 from clearance.graph.model import RetryPolicy
 from clearance.run import clearing
 from clearance.run.arguments import Arguments
-from clearance.run.clearing import Choice
+from clearance.run.clearing import Choice, Reach
 from clearance.run.expansion import Expansion
 from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
 from clearance.run.shape import path_of, text
@@ -49,6 +49,10 @@ class Changes:
         ready: instances that may now ask for clearance.
         ended: runs that have finished, with their state.
         reasons: why an instance failed without having been launched.
+        forgotten: rows whose result is dropped, since they are done again: run, number.
+        dropped: rows that are taken away, since what they were mapped over is made anew.
+        uncached: rows that a person has cleared: the cache forgets what they made.
+        applied: rows that ended as a person said.
     """
 
     dirty: dict[Instance, TaskState] = field(default_factory=dict)
@@ -58,6 +62,10 @@ class Changes:
     ready: list[Instance] = field(default_factory=list)
     ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
     reasons: dict[Instance, str] = field(default_factory=dict)
+    forgotten: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    dropped: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    uncached: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    applied: list[tuple[ActiveRun, int]] = field(default_factory=list)
 
 
 class Machine:
@@ -138,17 +146,36 @@ class Machine:
         """A retry that is due, or a preempted instance, asks for clearance."""
         self.ready(instance)
 
-    def clear(self, run: ActiveRun, choices: Sequence[Choice] | None) -> int:
-        """Sets what did not succeed, and whatever depended on it without success, back to scheduled.
+    def clear(self, run: ActiveRun, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> int:
+        """Sets rows that have ended back to scheduled.
 
         Args:
             run: of which everything that happened is committed.
             choices: node and path of each row that was named; None for all.
+            reach: what is set back beside them, and whether what succeeded is.
 
         Returns:
             How many rows were set back.
         """
-        return clearing.clear(self, run, choices)
+        return clearing.clear(self, run, choices, reach)
+
+    def mark(self, instance: Instance) -> bool:
+        """Ends an instance as a person said, if one did; False where nobody has."""
+        said = self._said(instance)
+        if said is None:
+            return False
+        self.finish(instance, said)
+        return True
+
+    def _said(self, instance: Instance) -> TaskState | None:
+        """Takes what a person said of an instance that is about to end so."""
+        said = instance.run.marks.pop((instance.node, instance.path), None)
+        if said is None:
+            return None
+        self.changes.reasons[instance] = said[1]
+        self.changes.applied.append((instance.run, instance.number))
+        instance.result = None
+        return said[0]
 
     def cancel(self, run: ActiveRun) -> list[Instance]:
         """Cancels a run; returns the instances that must be stopped, whose end then comes as an event."""
@@ -184,6 +211,9 @@ class Machine:
                     self._close_expanded(instance, waiting)
                 continue
             if instance.state is not TaskState.SCHEDULED:
+                continue
+            if instance.run.marks and (said := self._said(instance)) is not None:
+                self._close(instance, said, waiting)
                 continue
             succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
             verdict = trigger.decide(instance.spec.trigger_rule, succeeded, instance.failed, instance.skipped)
@@ -332,6 +362,8 @@ class Machine:
     def _consider(self, instance: Instance) -> None:
         """Decides an instance if nothing of what comes before it is pending."""
         waits = instance.pending and not self._may_run_early(instance)
+        if instance.run.marks and (instance.node, instance.path) in instance.run.marks:
+            waits = False
         if instance.state is TaskState.SCHEDULED and not instance.collects and not waits:
             self._decide(deque([instance]))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from clearance.run.orders import Order, Register
+from clearance.run.orders import Clear, MarkTask, Order, Register
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -80,7 +80,9 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+Request = (
+    Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Clear | MarkTask | Register | Order
+)
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

@@ -68,4 +68,33 @@ class ChangeBackfill(msgspec.Struct, frozen=True, tag="change_backfill"):
     to: str
 
 
+class Clear(msgspec.Struct, frozen=True, tag="clear"):
+    """Do these tasks of a run again, whatever they ended with, and what depends on them.
+
+    Answered by `Accepted`; where it is `dry`, by `{"tasks": {TASK: how many}}`.
+
+    Attributes:
+        run: its id.
+        tasks: `task`, `task[3]`, or a group.
+        only: leave what depends on them as it is.
+        newest: on the newest version of the DAG.
+        dry: only say what would be cleared.
+    """
+
+    run: str
+    tasks: list[str]
+    only: bool = False
+    newest: bool = False
+    dry: bool = False
+
+
+class MarkTask(msgspec.Struct, frozen=True, tag="mark"):
+    """A task is to count as `success` or `failed`. Answered with whether that changed anything."""
+
+    run: str
+    task: str
+    state: str
+    reason: str
+
+
 Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill

@@ -53,13 +53,13 @@ class Chosen:
     def __init__(self, shape: Shape, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> None:
         self._shape = shape
         self._reach = reach
-        self._choices = None if choices is None else [(node, path, self._behind(node)) for node, path in choices]
+        self._choices = None if choices is None else [(node, path, self._behind(node, len(path))) for node, path in choices]
 
-    def _behind(self, node: int) -> frozenset[int]:
+    def _behind(self, node: int, level: int) -> dict[int, int]:
         shape = self._shape
         if self._reach is Reach.ONLY:
-            return frozenset({node, *shape.chain[node], *shape.inside.get(node, ())})
-        return shape.behind(node)
+            return dict.fromkeys((node, *shape.chain[node], *shape.inside.get(node, ())), level)
+        return shape.behind(node, level)
 
     @property
     def forces(self) -> bool:
@@ -93,9 +93,9 @@ class Chosen:
     def __call__(self, node: int, path: Path) -> bool:
         if self._choices is None:
             return True
-        for chosen, at, behind in self._choices:
+        for _, at, behind in self._choices:
             if node in behind:
-                shared = min(self._shape.apart(node, chosen), len(path), len(at))
+                shared = min(behind[node], len(path), len(at))
                 if path[:shared] == at[:shared]:
                     return True
         return False
@@ -151,10 +151,15 @@ def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen, dropped: list[Ch
 
 def _mapped_anew(run: ActiveRun, row: Instance) -> bool:
     """True for a map or mapped group that waits for a result again."""
-    if row.collects or not row.spec.mapped or len(row.path) > run.shape.depth(row.node):
+    if not _is_map(run, row.node, row.path):
         return False
     before = [run.get(parent, row.path[:common]) for parent, common in run.shape.parents[row.node]]
     return any(each is not None and not each.state.finished for each in before)
+
+
+def _is_map(run: ActiveRun, node: int, path: Path) -> bool:
+    """True for the row of a mapped task or group at which its trigger rule is asked."""
+    return bool(run.graph.nodes[node].mapped) and len(path) == run.shape.depth(node)
 
 
 def _is_dropped(run: ActiveRun, node: int, path: Path, dropped: list[Choice]) -> bool:
@@ -240,6 +245,10 @@ def _set_back_stored(
         if any(key not in open_above for key in _above(run, node, path)):
             continue
         open_above.add((node, path))
+        if chosen.forces and _is_map(run, node, path):
+            before = [(parent, path[:common]) for parent, common in run.shape.parents[node]]
+            if any(key in open_above for key in before):
+                dropped.append((node, path))
         changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})
         again[run.shape.around(node, len(path) - 1), path[:-1]].add(path[-1])
         machine.changes.marked.append((run, number, TaskState(state), TaskState.SCHEDULED))

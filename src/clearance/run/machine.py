@@ -279,6 +279,7 @@ class Machine:
             if row.node == expansion.node and row.spec.is_group:
                 row.pending = len(run.shape.members[row.node])
             if row.state.finished:
+                self._uncount(row)
                 clearing.set_back(self, row)
             self.move(row, TaskState.DEFERRED)
         if expansion.more:
@@ -416,6 +417,23 @@ class Machine:
         if not run.unfinished:
             self._end(run)
         return free
+
+    def _uncount(self, instance: Instance) -> None:
+        """A finished row is about to be set back: whoever waits for it waits again."""
+        run, path = instance.run, instance.path
+        bad, skipped = instance.state in BAD, instance.state is TaskState.SKIPPED
+        waiting = [run.get(instance.node, path[:-1])] if path else []
+        waiting = [row for row in waiting if row is not None and row.state is TaskState.DEFERRED]
+        for child, common in run.shape.children[instance.node]:
+            if common == len(path):
+                depth = run.shape.depth(child)
+                found = (run.get(child, path),) if depth == common else run.below(child, path)
+                waiting += [row for row in found if row is not None and row.state is TaskState.SCHEDULED]
+        for row in waiting:
+            if row is not None:
+                row.pending += 1
+                row.failed -= bad
+                row.skipped -= skipped
 
     @staticmethod
     def _count_up(instance: Instance, above: Instance | None, bad: bool, skipped: bool, free: list[Instance]) -> None:

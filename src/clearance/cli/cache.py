@@ -55,3 +55,39 @@ def list_entries(limit: int, as_json: bool) -> None:
         for each in found
     ]
     print_records(rows, False, ["function", "made by", "size", "used"])
+
+
+@cache.command()
+@click.option("--older", default="30d", show_default=True, metavar="TIME", help="Entries not used for so long.")
+@click.option("--grace", default="1d", show_default=True, metavar="TIME", help="Leave files wanted within this time.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be taken away.")
+@json_option
+def gc(older: str, grace: str, dry_run: bool, as_json: bool) -> None:
+    """Take away old entries, and the blobs and bundles that nothing names any more.
+
+    Results of runs that are kept stay: `clearance runs prune` takes runs away.
+    """
+    from clearance.cli.output import count
+    from clearance.graph.duration import seconds
+    from clearance.run.embedded import ask
+    from clearance.run.forgetting import collect_files
+    from clearance.run.messages import Answer
+    from clearance.run.orders import Forget
+    from clearance.settings import load
+    from clearance.store.blobs import open_blobs
+
+    settings = load()
+    least, left = seconds(older, "--older"), seconds(grace, "--grace")
+    reply = ask(settings, Forget("cache", least, dry_run))
+    assert isinstance(reply, Answer)
+    with reading() as database:
+        found = collect_files(database, open_blobs(settings.blobs), settings.home, left, dry_run)
+    told = {"entries": reply.value["taken"], **found}
+    if as_json:
+        print_json(told)
+        return
+    word = "would be taken away" if dry_run else "taken away"
+    click.echo(
+        f"{count(told['entries'], 'entry').replace('entrys', 'entries')}, {count(told['blobs'], 'blob')} "
+        f"({size(told['bytes'])}), {count(told['bundles'], 'bundle')} {word}"
+    )

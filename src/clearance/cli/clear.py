@@ -13,12 +13,9 @@ from clearance.cli.output import count, print_json
 @click.argument("run")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
 @click.option("--downstream/--only", default=True, help="Also what depends on them (the default), or they alone.")
-@click.option("--newest-version", is_flag=True, help="On the newest version of the DAG.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be cleared.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run, or what would be cleared, as JSON.")
-def clear(
-    run: str, tasks: tuple[str, ...], downstream: bool, newest_version: bool, dry_run: bool, as_json: bool
-) -> None:
+def clear(run: str, tasks: tuple[str, ...], downstream: bool, dry_run: bool, as_json: bool) -> None:
     """Do TASKs of a RUN again whatever they ended with, and what depends on them, and wait for its end."""
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
@@ -28,7 +25,7 @@ def clear(
     from clearance.settings import load
 
     settings = load()
-    request = Clear(run, list(tasks), not downstream, newest_version, dry_run)
+    request = Clear(run, list(tasks), not downstream, dry_run)
     if dry_run:
         reply = ask(settings, request)
         assert isinstance(reply, Answer)

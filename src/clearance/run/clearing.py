@@ -53,7 +53,9 @@ class Chosen:
     def __init__(self, shape: Shape, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> None:
         self._shape = shape
         self._reach = reach
-        self._choices = None if choices is None else [(node, path, self._behind(node, len(path))) for node, path in choices]
+        self._choices = (
+            None if choices is None else [(node, path, self._behind(node, len(path))) for node, path in choices]
+        )
 
     def _behind(self, node: int, level: int) -> dict[int, int]:
         shape = self._shape
@@ -352,6 +354,8 @@ def reopen(
             run.unfinished += 1
             expansion.live[position].unfinished += 1
         made.append(row)
+    if any(row.state.finished for row in made):
+        expansion.start(position)  # it may wait for copies that are not open: it must not hold them up
     if expansion.node == made[0].node:
         made[0].mapped = expansion.elements[position]
     counts: Counts = defaultdict(Counter)

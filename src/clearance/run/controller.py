@@ -23,7 +23,7 @@ from clearance.cluster import Decision, Scheduler
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Failure, Finished, Launch, Ready, Started
 from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
-from clearance.run import recovery, rows
+from clearance.run import forgetting, recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.cache import Cache
@@ -266,6 +266,13 @@ class Controller:
             if instance.state is TaskState.CANCELLED:
                 self.withdraw(instance)
         return True
+
+    def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
+        """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
+        self._settle()
+        told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
+        self._settle()
+        return told
 
     def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
         """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""

@@ -31,7 +31,7 @@ from clearance.run.messages import (
     Told,
     Why,
 )
-from clearance.run.orders import Clear, MarkTask, Register
+from clearance.run.orders import Clear, Forget, MarkTask, Register
 from clearance.store import outbox
 from clearance.store.database import Stale
 from clearance.types.principal import local_principal
@@ -108,6 +108,8 @@ class FrontDesk:
             case MarkTask():
                 word, why = request.state, request.reason
                 return Answer(controller.marking.mark(request.run, request.task, word, why, self._principal))
+            case Forget():
+                return Answer(controller.forget(request.what, request.older, request.dry))
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case Decide():

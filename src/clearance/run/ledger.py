@@ -25,12 +25,16 @@ from clearance.store.outbox import Event, append
 from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
+PRUNING = (
+    "prune_events", "prune_artifacts", "prune_attestations", "prune_attempts", "prune_deferrals", "prune_approvals",
+    "prune_lookups", "prune_marks", "prune_instances", "prune_causes", "prune_runs",
+)  # fmt: skip
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
     "instance_change", "instance_mark", "instance_drop", "run_change", "attempt_put", "deferral_put", "approval_add",
     "artifact_drop", "artifact_add", "attestation_add", "cache_forget", "cache_entry_drop", "cache_code_add",
     "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add", "mark_apply",
-    "service_put", "event_add",
+    "service_put", "event_add", *PRUNING, "prune_versions",
 )  # fmt: skip
 
 

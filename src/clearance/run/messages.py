@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from clearance.run.orders import Clear, MarkTask, Order, Register
+from clearance.run.orders import Clear, Forget, MarkTask, Order, Register
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -81,7 +81,8 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 
 Request = (
-    Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Clear | MarkTask | Register | Order
+    Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Clear | MarkTask | Forget
+    | Register | Order
 )
 
 

@@ -77,14 +77,12 @@ class Clear(msgspec.Struct, frozen=True, tag="clear"):
         run: its id.
         tasks: `task`, `task[3]`, or a group.
         only: leave what depends on them as it is.
-        newest: on the newest version of the DAG.
         dry: only say what would be cleared.
     """
 
     run: str
     tasks: list[str]
     only: bool = False
-    newest: bool = False
     dry: bool = False
 
 
@@ -95,6 +93,22 @@ class MarkTask(msgspec.Struct, frozen=True, tag="mark"):
     task: str
     state: str
     reason: str
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Take away cache entries, or runs, that are older than so many seconds; some at a time.
+
+    Answered with `{"taken": how many, "more": bool}`.
+
+    Attributes:
+        what: `cache` or `runs`.
+        older: seconds since an entry was used last, or since a run ended.
+        dry: only count.
+    """
+
+    what: str
+    older: float
+    dry: bool = False
 
 
 Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill

@@ -44,3 +44,4 @@ CREATE TABLE mark (
     PRIMARY KEY (run, number, at)
 )$WITHOUT_ROWID;
 CREATE INDEX artifact_by_digest ON artifact (digest);
+CREATE INDEX attestation_by_run ON attestation (run);

@@ -28,6 +28,34 @@ STATEMENTS: dict[str, str] = {
     " from_task = excluded.from_task, at = excluded.at",
     "cache_lookup_get": f"SELECT {_LOOKUP} FROM cache_lookup WHERE run = ? AND number = ?",  # noqa: S608
     "environment_get": "SELECT lock FROM environment WHERE digest = ?",
+    # What is no longer wanted.
+    "runs_old": "SELECT number, id FROM run WHERE finished_at < ? AND state IN ('success', 'failed', 'cancelled')"
+    " AND NOT EXISTS (SELECT 1 FROM service WHERE service.run = run.number) ORDER BY number LIMIT ?",
+    "prune_events": "DELETE FROM event WHERE run = ?",
+    "prune_attestations": "DELETE FROM attestation WHERE run = ? AND NOT EXISTS (SELECT 1 FROM artifact"
+    " WHERE artifact.digest = attestation.subject AND artifact.run <> attestation.run) AND NOT EXISTS"
+    " (SELECT 1 FROM cache_entry WHERE cache_entry.artifact = attestation.subject)",
+    "prune_artifacts": "DELETE FROM artifact WHERE run = ?",
+    "prune_attempts": "DELETE FROM attempt WHERE run = ?",
+    "prune_deferrals": "DELETE FROM deferral WHERE run = ?",
+    "prune_approvals": "DELETE FROM approval WHERE run = ?",
+    "prune_lookups": "DELETE FROM cache_lookup WHERE run = ?",
+    "prune_marks": "DELETE FROM mark WHERE run = ?",
+    "prune_instances": "DELETE FROM instance WHERE run = ?",
+    "prune_causes": "DELETE FROM run_cause WHERE run = ?",
+    "prune_runs": "DELETE FROM run WHERE number = ?",
+    "prune_versions": "DELETE FROM dag_version WHERE created_at < ?"
+    " AND NOT EXISTS (SELECT 1 FROM run WHERE run.version = dag_version.digest)"
+    " AND NOT EXISTS (SELECT 1 FROM dag WHERE dag.version = dag_version.digest)"
+    " AND NOT EXISTS (SELECT 1 FROM backfill WHERE backfill.version = dag_version.digest)"
+    " AND created_at < (SELECT max(newer.created_at) FROM dag_version AS newer WHERE newer.dag = dag_version.dag)",
+    "artifacts_all": "SELECT run, number, data FROM artifact WHERE (run, number) > (?, ?) ORDER BY run, number LIMIT ?",
+    "cache_results": "SELECT digest, result FROM cache_entry WHERE digest > ? ORDER BY digest LIMIT ?",
+    "bundles_used": "SELECT bundle FROM dag_version UNION SELECT bundle FROM service",
+    # Versions.
+    "versions_of": "SELECT digest, bundle, module, created_at, (SELECT count(*) FROM run WHERE run.version ="
+    " dag_version.digest) FROM dag_version WHERE dag = ? ORDER BY created_at DESC, digest",
+    "version_environment": "SELECT environment FROM run WHERE version = ? ORDER BY number DESC LIMIT 1",
     # Clearing and marking.
     "artifact_drop": "DELETE FROM artifact WHERE run = ? AND number = ?",
     "instance_drop": "DELETE FROM instance WHERE run = ? AND number = ? AND position >= 0",

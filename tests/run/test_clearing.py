@@ -33,7 +33,7 @@ def told(fate: Callable, database: Database):
 
 
 @given(graph=graphs(), seed=st.integers(0, 2**32))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_cleared_the_run_ends_as_if_it_had_gone_so_from_the_start(
     graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ):

@@ -203,6 +203,9 @@ class _Walk:
         assert module is not None
         part = f"{module_name}:{name}"
         statements: list[ast.stmt] | list[ast.Module] = [module.tree] if name == "*" else module.bindings[name]
+        if name == "*":  # whatever is read of it by a name that is not written here
+            for imported in module.imports:
+                self._use(module, part, (imported,))
         for statement in statements:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 continue  # what is imported counts where it is used
@@ -212,8 +215,8 @@ class _Walk:
             found = names_of(bare, keep)
             for chain in sorted(found.chains):
                 self._use(module, part, chain)
-            for imported in sorted(found.modules):
-                self._use_module(part, module.absolute(imported[0]), imported[1:])
+            for within in sorted(found.modules):
+                self._use_module(part, module.absolute(within[0]), within[1:])
 
     def _bare(self, module: _Module, statement: ast.AST) -> ast.AST:
         """Returns a function without Clearance's own decorator."""

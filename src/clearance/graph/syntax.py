@@ -41,7 +41,8 @@ def canonical(node: ast.AST, keep: bool = False) -> bytes:
         if isinstance(value, ast.Constant):
             out.append(_constant(value.value))
         elif isinstance(value, ast.AST):
-            parts: list[Any] = [f"({type(value).__name__}"]
+            plain = isinstance(value, ast.AnnAssign) and value.value is not None and not in_class
+            parts: list[Any] = ["(Assign" if plain else f"({type(value).__name__}"]
             for name, part, inside, annotated in _fields(value, in_class, kept):
                 if part is not None and part != []:
                     parts += [f".{name}=", (part, inside, annotated)]

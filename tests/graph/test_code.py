@@ -45,7 +45,10 @@ def _count():
 
 _ticks = _count()
 
-BASE = HEAD + "LIMIT = 3\n\ndef helper(x, y=LIMIT):\n    return x * y\n\n@task\ndef f(x: int) -> int:\n    return helper(x) + 1\n"
+BASE = (
+    HEAD
+    + "LIMIT = 3\n\ndef helper(x, y=LIMIT):\n    return x * y\n\n@task\ndef f(x: int) -> int:\n    return helper(x) + 1\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,10 @@ def test_what_counts_and_how_it_is_named(tmp_path: Path, old: str, new: str, par
 
 
 def test_a_parameter_that_is_called_like_a_task_refers_to_nothing(tmp_path: Path):
-    text = HEAD + "@task\ndef images():\n    return {}\n\n@task\ndef f(images):\n    return [images for images in images]\n"
+    text = (
+        HEAD
+        + "@task\ndef images():\n    return {}\n\n@task\ndef f(images):\n    return [images for images in images]\n"
+    )
     one, two = code(tmp_path, text.format(1)), code(tmp_path, text.format(2))
     assert one == two
     assert set(one.parts) == {"pipe:f"}
@@ -112,7 +118,9 @@ def test_a_parameter_that_is_called_like_a_task_refers_to_nothing(tmp_path: Path
         ("import numpy as np\ndef f(x):\n    return np.sum(x)\n", {"pipe:f"}),
     ],
 )  # fmt: skip
-def test_imports_are_followed_through_the_files_of_the_pipeline_and_no_further(tmp_path: Path, use: str, parts: set[str]):
+def test_imports_are_followed_through_the_files_of_the_pipeline_and_no_further(
+    tmp_path: Path, use: str, parts: set[str]
+):
     files = {
         "lib": "K = 3\ndef scale(x):\n    return x * K\ndef other():\n    return 0\n",
         "pkg/__init__": "from lib import scale as up\n",

@@ -12,8 +12,8 @@ import pytest
 from clearance.engine.base import Finished
 from clearance.errors import LeaseLost, UsageError
 from clearance.graph.model import Caching, Graph, Node, Result, Value
-from clearance.run import cached, views
 from clearance.run import cache as cache_module
+from clearance.run import cached, views
 from clearance.store.blobs import open_blobs
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
@@ -254,7 +254,7 @@ def test_an_entry_that_is_taken_away_while_it_is_compared_is_a_miss(played: Play
     played.again()
     play(played, graph())
     told = played.controller.cache._verifier.outcomes
-    played.controller.cache._verifier.outcomes = lambda: []  # type: ignore[method-assign]
+    played.controller.cache._verifier.outcomes = list  # type: ignore[method-assign]
     run = submit(played.controller, graph())
     played.controller.turn()
     assert played.state(run, "a") == "awaiting_clearance"
@@ -356,7 +356,9 @@ def test_the_real_command_takes_results_of_the_run_before_until_the_code_changes
     assert "ok" in home.command("artifact", "verify", "small/2", "write")
     home.command("run", str(file), "-p", "n=4")  # three of four are there
     assert (tmp_path / "log").read_text().split() == ["0", "1", "2", "3"]
-    file.write_text(PIPELINE.replace("FACTOR = 2", "FACTOR = 3").replace("import os, time", "import os\n\n# why\nimport time"))
+    file.write_text(
+        PIPELINE.replace("FACTOR = 2", "FACTOR = 3").replace("import os, time", "import os\n\n# why\nimport time")
+    )
     home.command("run", str(file))
     explained = json.loads(home.command("cache", "explain", "small/4", "double[1]", "--json"))
     assert [(each["field"], each["what"]) for each in explained["differs"]] == [("code", "pipeline:FACTOR changed")]
@@ -405,6 +407,49 @@ def test_a_run_that_goes_on_keeps_its_version_when_the_file_changes(home: Home, 
     assert "no version and no run" in home.command("dag", "diff", "two", "two/1", "ffff0000", expect=2)
 
 
+FIXED = """
+import os
+from clearance import dag, task
+
+@task
+def load(n: int = 1) -> int:
+    open(os.environ["TEST_FOLDER"] + "/loads", "a").write("x")
+    return n
+
+@task
+def train(x: int) -> int:
+    {body}
+
+@task
+def report(x: int) -> int:
+    return x
+
+three = dag("three", load >> train >> report)
+"""
+
+
+def test_a_failed_run_goes_on_with_the_newest_version_in_a_run_of_its_own(home: Home, tmp_path: Path):
+    file = tmp_path / "pipeline.py"
+    file.write_text(FIXED.format(body="raise ValueError('wrong')"))
+    home.environment["TEST_FOLDER"] = str(tmp_path)
+    home.command("run", str(file), "-p", "n=7", expect=1)
+    text = FIXED.format(body="return x * 2").replace(
+        "three = dag", "@task\ndef other(x: int) -> int:\n    return -x\n\nthree = dag"
+    )
+    file.write_text(text.replace("load >> train >> report", "load >> train >> [report, other]"))
+    home.command("dag", "register", str(file))
+    home.command("retry", "three/1", expect=1)  # its own version by default
+    home.command("retry", "three/1", "--newest")
+    assert home.states("three/1")["train"] == "failed"
+    assert home.states("three/2") == dict.fromkeys(("load", "train", "report", "other"), "success")
+    assert (tmp_path / "loads").read_text() == "x"
+    assert json.loads(home.command("artifact", "get", "three/2", "other")) == -14
+    assert "ok" in home.command("artifact", "verify", "three/2", "load")
+    home.command("clear", "three/2", "load", "--newest")
+    assert (tmp_path / "loads").read_text() == "xx"
+    assert "no task 'x'" in home.command("clear", "three/2", "x", "--newest", expect=2)
+
+
 def test_what_nothing_names_is_taken_away_and_what_a_result_or_entry_names_stays(home: Home, tmp_path: Path):
     file = tmp_path / "pipeline.py"
     file.write_text(PIPELINE)
@@ -428,7 +473,9 @@ def test_what_nothing_names_is_taken_away_and_what_a_result_or_entry_names_stays
     assert json.loads(home.command("runs", "list", "--json")) == []
     assert json.loads(home.command("cache", "gc", "--grace", "1s", "--json"))["blobs"] == 0, "entries name them"
     home.command("run", str(file))
-    assert (tmp_path / "log").read_text().split() == ["0", "1", "2"], "the entries of pruned runs are taken, and trusted"
+    assert (tmp_path / "log").read_text().split() == ["0", "1", "2"], (
+        "the entries of pruned runs are taken, and trusted"
+    )
     time.sleep(1.1)
     home.command("runs", "prune", "--older", "1s")
     found = json.loads(home.command("cache", "gc", "--older", "1s", "--grace", "1s", "--json"))

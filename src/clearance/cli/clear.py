@@ -7,16 +7,19 @@ import time
 import click
 
 from clearance.cli.output import count, print_json
+from clearance.errors import UsageError
 
 
 @click.command()
 @click.argument("run")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
-@click.option("--downstream/--only", default=True, help="Also what depends on them (the default), or they alone.")
+@click.option("--only", is_flag=True, help="Leave what depends on them as it is.")
+@click.option("--newest", is_flag=True, help="With the newest version of the DAG, in a new run.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be cleared.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run, or what would be cleared, as JSON.")
-def clear(run: str, tasks: tuple[str, ...], downstream: bool, dry_run: bool, as_json: bool) -> None:
+def clear(run: str, tasks: tuple[str, ...], only: bool, newest: bool, dry_run: bool, as_json: bool) -> None:
     """Do TASKs of a RUN again whatever they ended with, and what depends on them, and wait for its end."""
+    from clearance.cli.control import on_newest
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
     from clearance.run.embedded import ask, run_to_end
@@ -24,8 +27,10 @@ def clear(run: str, tasks: tuple[str, ...], downstream: bool, dry_run: bool, as_
     from clearance.run.orders import Clear
     from clearance.settings import load
 
+    if newest and (only or dry_run):
+        raise UsageError("--newest makes a new run: it goes with neither --only nor --dry-run")
     settings = load()
-    request = Clear(run, list(tasks), not downstream, dry_run)
+    request = on_newest(run, tasks) if newest else Clear(run, list(tasks), only, dry_run)
     if dry_run:
         reply = ask(settings, request)
         assert isinstance(reply, Answer)

@@ -25,6 +25,7 @@ from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
 from clearance.run import forgetting, recovery, rows
 from clearance.run.admission import Admission
+from clearance.run.adopting import Adopt
 from clearance.run.approvals import Approvals
 from clearance.run.cache import Cache
 from clearance.run.clearance import Desks, Verdict
@@ -60,6 +61,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         module: name of the pipeline's module in the bundle.
         run_id: chosen id; empty for the next number of the DAG.
         principal: who submits.
+        adopt: id of a run of which results are taken over; `again` names tasks that are not.
     """
 
     graph: bytes
@@ -67,6 +69,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     run_id: str = ""
     principal: str = ""
+    adopt: str = ""
+    again: tuple[str, ...] = ()
 
 
 class Controller:
@@ -151,15 +155,28 @@ class Controller:
                 self.resume(found.id)
                 return found.id, False
         now = self.clock()
+        adopt = Adopt(self, submission.adopt, submission.again) if submission.adopt else None
+        if adopt is not None:
+            adopt.check(graph)
         id = submission.run_id or self._next_id(graph.dag)
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
-        self.begin(id, graph, version, submission.bundle, submission.principal)
+        self.begin(id, graph, version, submission.bundle, submission.principal, adopt=adopt)
         return id, True
 
     def begin(
-        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
+        self,
+        id: str,
+        graph: model.Graph,
+        version: str,
+        bundle: str,
+        principal: str,
+        cause: Cause | None = None,
+        adopt: Adopt | None = None,
     ) -> None:
-        """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
+        """Makes a run of this id, which must be new, of a stored version.
+
+        `cause` says what started it by itself, `adopt` what it takes from a run before.
+        """
         now = self.clock()
         lock = self.evidence.environment()
         self._numbers += 1
@@ -184,6 +201,8 @@ class Controller:
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         self.engine.prepare(run.bundle, list(preloads))
         self.triggers.prepare(run)
+        if adopt is not None:
+            adopt.into(run, now)
         self.machine.begin(run)
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:

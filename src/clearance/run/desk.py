@@ -145,7 +145,7 @@ class FrontDesk:
                 return
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
-                run_id=request.run_id, principal=self._principal,
+                run_id=request.run_id, principal=self._principal, adopt=request.adopt, again=request.again,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
         except (LeaseLost, StoreError):

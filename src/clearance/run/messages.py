@@ -19,12 +19,17 @@ _LENGTH = struct.Struct(">I")
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):
-    """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person."""
+    """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person.
+
+    With `adopt`, the id of a run, what succeeded there is taken over, but for the tasks of `again`.
+    """
 
     bundle: str
     target: str
     parameters: dict[str, Any]
     run_id: str = ""
+    adopt: str = ""
+    again: tuple[str, ...] = ()
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):

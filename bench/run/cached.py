@@ -1,4 +1,4 @@
-"""What a hit of the cache costs, beside the same task run: 500 mapped tasks that do nothing, through the real command."""
+"""What a hit of the cache costs beside the same task run: 500 mapped no-op tasks, through the real command."""
 
 from __future__ import annotations
 

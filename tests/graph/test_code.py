@@ -47,7 +47,8 @@ _ticks = _count()
 
 BASE = (
     HEAD
-    + "LIMIT = 3\n\ndef helper(x, y=LIMIT):\n    return x * y\n\n@task\ndef f(x: int) -> int:\n    return helper(x) + 1\n"
+    + "LIMIT = 3\n\ndef helper(x, y=LIMIT):\n    return x * y\n\n"
+    + "@task\ndef f(x: int) -> int:\n    return helper(x) + 1\n"
 )
 
 
@@ -189,7 +190,7 @@ def test_the_option_says_how_old_a_result_may_be(cache, age):
 
 @pytest.mark.parametrize("cache", [0, -1, "soon", [], float("nan")])
 def test_a_cache_that_is_no_age_is_refused(cache):
-    with pytest.raises(GraphError, match="cache is .*: write True, False, or the largest age"):
+    with pytest.raises(GraphError, match=r"cache is .*: write True, False, or the largest age"):
         options(cache=cache)
 
 
@@ -209,7 +210,7 @@ EXPRESSIONS = st.recursive(
         NAMES.map(lambda name: ast.Name(name, ast.Load())),
     ),
     lambda inner: st.one_of(
-        st.tuples(inner, st.sampled_from([ast.Add, ast.Mult, ast.Sub]), inner).map(lambda t: ast.BinOp(t[0], t[1](), t[2])),
+        st.tuples(inner, st.sampled_from([ast.Add, ast.Mult]), inner).map(lambda t: ast.BinOp(t[0], t[1](), t[2])),
         st.lists(inner, max_size=3).map(lambda items: ast.List(items, ast.Load())),
         st.tuples(NAMES, st.lists(inner, max_size=2)).map(
             lambda t: ast.Call(ast.Name(t[0], ast.Load()), t[1], [])
@@ -301,7 +302,6 @@ def f(a, b=OUT, *c, **d):
     return [x for x in a if x > M] + [e]
 """
     found = names_of(ast.parse(text).body[0])
-    chains = {chain for chain in found.chains}
     wanted = {"OUT", "K", "Base", "Kind", "Bad", "range", "open", "L", "M", "G"}
-    assert chains == {(name,) for name in wanted} | {("B", "inner")}
+    assert found.chains == {(name,) for name in wanted} | {("B", "inner")}
     assert found.binds == {"f"}

@@ -480,6 +480,7 @@ def test_what_nothing_names_is_taken_away_and_what_a_result_or_entry_names_stays
     home.command("runs", "prune", "--older", "1s")
     found = json.loads(home.command("cache", "gc", "--older", "1s", "--grace", "1s", "--json"))
     assert found["entries"] == 6
+    assert "run small/4" in home.command("run", str(file)), "no id is given again"
     assert found["blobs"] == 2
     assert found["bundles"] == 1
     assert "sound" in home.command("db", "check")

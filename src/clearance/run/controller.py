@@ -699,7 +699,7 @@ class Controller:
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _next_id(self, dag: str) -> str:
-        number = self._counts.get(dag) or int(self.database.rows("run_count", dag)[0][0])
+        number = self._counts.get(dag) or int(self.database.rows("run_count", dag, dag)[0][0])
         while True:
             number += 1
             id = f"{dag}/{number}"

@@ -6,7 +6,8 @@ Rules:
    that a crash leaves files too many, never one too few; the next time they are found again.
 2. A file is wanted while a result, a cache entry, a version or a service names it, or somebody wanted it lately: who
    stores bytes that are there already touches them, and that time is compared once more when the file has no name.
-3. Runs are taken away only when somebody says so; of what a kept result or cache entry needs, its signatures stay.
+3. Runs are taken away only when somebody says so; of what a kept result or cache entry needs, its signatures stay. No
+   number or id of such a run is given again.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def forget(database: Database, ledger: Ledger, what: str, before: float, dry: bo
     if what != "runs":
         raise UsageError(f"forget {what!r}: cache or runs")
     found = database.rows("runs_old", before, 1_000_000 if dry else RUNS_AT_ONCE)
-    for number, _ in [] if dry else found:
+    for number, dag in [] if dry else found:
         for statement in PRUNING:
             ledger.add(statement, number)
+        ledger.add("pruned_add", dag, number)
     return {"taken": len(found), "more": not dry and len(found) == RUNS_AT_ONCE}
 
 

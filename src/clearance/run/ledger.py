@@ -34,7 +34,7 @@ ORDER = (
     "instance_change", "instance_mark", "instance_drop", "run_change", "attempt_put", "deferral_put", "approval_add",
     "artifact_drop", "artifact_add", "attestation_add", "cache_forget", "cache_entry_drop", "cache_code_add",
     "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add", "mark_apply",
-    "service_put", "event_add", *PRUNING, "prune_versions",
+    "service_put", "event_add", *PRUNING, "prune_versions", "pruned_add",
 )  # fmt: skip
 
 

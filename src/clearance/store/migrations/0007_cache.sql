@@ -43,5 +43,10 @@ CREATE TABLE mark (
     applied BIGINT NOT NULL,
     PRIMARY KEY (run, number, at)
 )$WITHOUT_ROWID;
+CREATE TABLE pruned (
+    dag TEXT PRIMARY KEY,
+    runs BIGINT NOT NULL,
+    highest BIGINT NOT NULL
+);
 CREATE INDEX artifact_by_digest ON artifact (digest);
 CREATE INDEX attestation_by_run ON attestation (run);

@@ -29,8 +29,11 @@ STATEMENTS: dict[str, str] = {
     "cache_lookup_get": f"SELECT {_LOOKUP} FROM cache_lookup WHERE run = ? AND number = ?",  # noqa: S608
     "environment_get": "SELECT lock FROM environment WHERE digest = ?",
     # What is no longer wanted.
-    "runs_old": "SELECT number, id FROM run WHERE finished_at < ? AND state IN ('success', 'failed', 'cancelled')"
+    "runs_old": "SELECT number, dag FROM run WHERE finished_at < ? AND state IN ('success', 'failed', 'cancelled')"
     " AND NOT EXISTS (SELECT 1 FROM service WHERE service.run = run.number) ORDER BY number LIMIT ?",
+    "pruned_add": "INSERT INTO pruned (dag, runs, highest) VALUES (?, 1, ?) ON CONFLICT (dag) DO UPDATE SET"
+    " runs = pruned.runs + 1, highest = CASE WHEN excluded.highest > pruned.highest THEN excluded.highest"
+    " ELSE pruned.highest END",
     "prune_events": "DELETE FROM event WHERE run = ?",
     "prune_attestations": "DELETE FROM attestation WHERE run = ? AND NOT EXISTS (SELECT 1 FROM artifact"
     " WHERE artifact.digest = attestation.subject AND artifact.run <> attestation.run) AND NOT EXISTS"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clearance.errors import UsageError
 from clearance.graph.model import Graph, Node, Result, Value
 from clearance.run import machine as machine_module
+from clearance.run import views
 from clearance.run.clearing import Chosen, Reach
 from clearance.run.controller import Controller
 from clearance.run.shape import Shape, text
@@ -284,6 +285,8 @@ def test_a_failed_task_that_is_marked_success_lets_the_rest_go_on(played: Played
     number = played.database.rows("run_get", run)[0][0]
     assert [row[1:] for row in played.database.rows("marks_of", number, 1)] == [("success", "mended by hand", "me")]
     assert not played.database.rows("marks_open", number)
+    shown = {task["task"]: task.get("marked") for task in views.run(played.database, run)["tasks"]}
+    assert shown == {"a": None, "b": {"reason": "mended by hand", "by": "me"}, "c": None}
 
 
 def test_a_task_whose_upstream_failed_can_be_marked(played: Played):

@@ -83,6 +83,8 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
     rows = []
     for task in found["tasks"]:
         failure = _because(task["failure"]) if task["failure"] else ""
+        if "marked" in task:
+            failure = f"marked by {task['marked']['by']}: {task['marked']['reason']}"
         if not failure and task.get("instances"):
             failure = _counts(task["instances"])
         rows.append(

@@ -70,5 +70,6 @@ STATEMENTS: dict[str, str] = {
     "mark_add": "INSERT INTO mark (run, number, at, state, reason, principal, applied) VALUES (?, ?, ?, ?, ?, ?, 0)",
     "mark_apply": "UPDATE mark SET applied = 1 WHERE run = ? AND number = ?",
     "marks_open": "SELECT number, state, reason FROM mark WHERE run = ? AND applied = 0 ORDER BY at",
+    "marks_in": "SELECT number, state, reason, principal FROM mark WHERE run = ? ORDER BY at",
     "marks_of": "SELECT at, state, reason, principal FROM mark WHERE run = ? AND number = ? ORDER BY at",
 }

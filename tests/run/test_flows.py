@@ -312,8 +312,8 @@ def test_nothing_that_ended_is_lost_when_everything_is_killed(pipeline: Pipeline
     pipeline.home.command("resume", "long/1")
     assert pipeline.result("long/1", "long") == sum(range(300))
     assert len(set(pipeline.done)) == 300
-    # While one after the other dies, whoever is left may begin the flow anew; each attempt is cut off in one step.
-    assert len(pipeline.done) <= 303
+    # While they die one after the other, whoever is left may begin the flow anew; each attempt is cut off in one step.
+    assert len(pipeline.done) <= 300 + 10
 
 
 def test_a_fork_goes_on_from_a_step(pipeline: Pipeline) -> None:

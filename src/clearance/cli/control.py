@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from clearance.errors import UsageError
 
+if TYPE_CHECKING:
+    from clearance.run.messages import Submit
+
 
 @click.command()
 @click.argument("run")
 @click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@click.option("--newest", is_flag=True, help="With the newest version of the DAG, in a new run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
-def retry(run: str, tasks: tuple[str, ...], as_json: bool) -> None:
+def retry(run: str, tasks: tuple[str, ...], newest: bool, as_json: bool) -> None:
     """Do the failed tasks of a RUN again (or only these TASKs, and what depends on them), and wait for its end."""
-    _go_on(run, list(tasks) or None, as_json, missing="has nothing to retry: every task succeeded, or it is running")
+    if newest and tasks:
+        raise UsageError("--newest goes on with the whole run: leave the tasks out, or use `clearance clear --newest`")
+    _go_on(
+        run,
+        list(tasks) or None,
+        newest,
+        as_json,
+        missing="has nothing to retry: every task succeeded, or it is running",
+    )
 
 
 @click.command()
 @click.argument("run")
+@click.option("--newest", is_flag=True, help="With the newest version of the DAG, in a new run.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
-def resume(run: str, as_json: bool) -> None:
+def resume(run: str, newest: bool, as_json: bool) -> None:
     """Go on with a RUN that was interrupted, failed or cancelled, and wait for its end."""
-    _go_on(run, None, as_json, missing="")
+    _go_on(run, None, newest, as_json, missing="")
 
 
 @click.command()
@@ -40,7 +54,21 @@ def cancel(run: str) -> None:
     click.echo(f"run {run} is being cancelled")
 
 
-def _go_on(run: str, tasks: list[str] | None, as_json: bool, missing: str) -> None:
+def on_newest(run: str, again: tuple[str, ...] = ()) -> Submit:
+    """Returns the request for a run like this one with the newest version of its DAG; `again` is not taken over."""
+    import json
+
+    from clearance.cli.runs import reading
+    from clearance.run import recovery
+    from clearance.run.messages import Submit
+
+    with reading() as database:
+        row = recovery.known(database, run)
+        bundle, module = database.rows("version_newest", row.dag)[0]
+    return Submit(bundle, f"{module}:{row.dag}", json.loads(row.parameters), adopt=run, again=again)
+
+
+def _go_on(run: str, tasks: list[str] | None, newest: bool, as_json: bool, missing: str) -> None:
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
     from clearance.run.embedded import run_to_end
@@ -51,7 +79,8 @@ def _go_on(run: str, tasks: list[str] | None, as_json: bool, missing: str) -> No
     view = progress(as_json)
     began = time.time()
     try:
-        _, state, changed = run_to_end(settings, Resume(run, tasks), view.show)
+        request = on_newest(run) if newest else Resume(run, tasks)
+        run, state, changed = run_to_end(settings, request, view.show)
     finally:
         view.close()
     if not changed and missing and state == "success":

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from clearance.cli import known as known_dags
+from clearance.cli import versions as known_versions
 from clearance.cli.output import count, json_option, print_json, print_records, size
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 from clearance.errors import UsageError
@@ -25,7 +26,10 @@ def dag() -> None:
     """Check, list, draw and register DAGs."""
 
 
-for _command in (known_dags.register, known_dags.unregister, known_dags.pause, known_dags.unpause):
+for _command in (
+    known_dags.register, known_dags.unregister, known_dags.pause, known_dags.unpause, known_versions.versions,
+    known_versions.diff,
+):  # fmt: skip
     dag.add_command(_command)
 
 

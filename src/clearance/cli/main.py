@@ -28,6 +28,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "retry": ("control", "Run the failed tasks of a run again, and follow it."),
         "resume": ("control", "Go on with a run that was interrupted, cancelled or failed."),
         "flow": ("flow", "See the steps of a flow, or go on from one of them."),
+        "clear": ("clear", "Do tasks of a run again that have ended, and what depends on them."),
+        "mark": ("clear", "Let a task count as success or failed."),
         "cancel": ("control", "Cancel a run that goes on."),
         "backfill": ("backfill", "Run the intervals of a DAG in the past."),
         "approve": ("decide", "Say yes to a task that asks for a decision."),
@@ -48,6 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
     "Manage": {
+        "cache": ("cache", "See why a task was or was not taken from the cache, and clean up."),
         "pool": ("pool", "Make limits that tasks share by name, and list them."),
         "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),

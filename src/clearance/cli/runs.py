@@ -83,6 +83,8 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
     rows = []
     for task in found["tasks"]:
         failure = _because(task["failure"]) if task["failure"] else task["reason"]
+        if "marked" in task:
+            failure = f"marked by {task['marked']['by']}: {task['marked']['reason']}"
         if not failure and task.get("instances"):
             failure = _counts(task["instances"])
         rows.append(
@@ -178,3 +180,30 @@ def _span(task: dict[str, Any]) -> str:
 
 def _counts(tasks: dict[str, int]) -> str:
     return " ".join(f"{count} {state}" for state, count in sorted(tasks.items()))
+
+
+@runs.command()
+@click.option("--older", required=True, metavar="TIME", help="Runs that ended so long ago, such as 30d.")
+@click.option("--dry-run", is_flag=True, help="Only count them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def prune(older: str, dry_run: bool, as_json: bool) -> None:
+    """Take away finished runs with all that is remembered of them; what a service stands on stays.
+
+    Their files go with the next `clearance cache gc`.
+    """
+    from clearance.graph.duration import seconds
+    from clearance.run.embedded import ask
+    from clearance.run.messages import Answer
+    from clearance.run.orders import Forget
+    from clearance.settings import load
+
+    settings, least = load(), seconds(older, "--older")
+    taken, more = 0, True
+    while more:
+        reply = ask(settings, Forget("runs", least, dry_run))
+        assert isinstance(reply, Answer)
+        taken, more = taken + reply.value["taken"], reply.value["more"]
+    if as_json:
+        print_json({"runs": taken})
+    else:
+        click.echo(f"{count(taken, 'run')} {'would be taken away' if dry_run else 'taken away'}")

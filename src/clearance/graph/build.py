@@ -24,7 +24,7 @@ from clearance.graph.frame import Frame
 from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
 from clearance.graph.nesting import Nesting
 from clearance.graph.options import Options, check_id
-from clearance.graph.origin import Site
+from clearance.graph.origin import Origin, Site
 from clearance.graph.predicate import Predicate, sources
 from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import Signature
@@ -56,6 +56,7 @@ class Declaration:
         waits: of a teardown, ids of what must have ended before it, in order.
         fails_run: of a teardown, whether its failure makes the run a failure.
         on: of a handler, `failure` or `success`; `of` is the id of what it handles, empty for the run.
+        origin: where its function was defined; None for a group.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Declaration:
     product: bool = False
     copies: int = 0
     is_group: bool = False
+    origin: Origin | None = None
     frames: tuple[Frame, ...] = ()
     setup: str = ""
     waits: dict[str, None] = field(default_factory=dict)

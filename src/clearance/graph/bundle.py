@@ -100,6 +100,7 @@ def unpack(data: bytes, directory: Path, digest: Digest | None = None) -> None:
     if digest is not None and digest_of(data) != digest:
         raise Corrupt(f"the bundle's digest is {digest_of(data)}, not {digest}: fetch it again")
     if directory.is_dir():
+        os.utime(directory)  # it is wanted just now: whoever takes unused bundles away leaves it
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".bundle-", dir=directory.parent))

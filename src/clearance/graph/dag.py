@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, overload
 from clearance.errors import GraphError, nearest
 from clearance.graph import firing
 from clearance.graph.build import Declaration, build, filled
+from clearance.graph.caching import with_code
 from clearance.graph.constants import plain
 from clearance.graph.definition import Definition, current
 from clearance.graph.duration import seconds
 from clearance.graph.handlers import check_handler, with_handlers
+from clearance.graph.maxage import check_cache
 from clearance.graph.model import Binding, Graph, Value
 from clearance.graph.options import MOST, check_id, check_isolation, whole
 from clearance.graph.origin import Site, call_site, origin_of
@@ -32,7 +34,7 @@ from clearance.types.runner import runner
 
 _OPTIONS = (
     "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority",
-    "on_failure", "on_success", "deadline", *firing.NAMES,
+    "on_failure", "on_success", "deadline", "cache", *firing.NAMES,
 )  # fmt: skip
 
 
@@ -53,6 +55,7 @@ class Said(NamedTuple):
     on_failure: Any = None
     on_success: Any = None
     deadline: float | str | None = None
+    cache: bool | float | str | None = None
 
 
 class Dag(ABC):
@@ -71,6 +74,7 @@ class Dag(ABC):
         on_failure: the task that runs when a run has failed; None for none.
         on_success: the task that runs when a run has succeeded; None for none.
         deadline: seconds since a run was made, after which it is late; 0 means none.
+        cache: of each task that does not say its own: how old a result of before may be, in seconds.
         site: where it is written, relative to the bundle.
         path: the file in which it is written, as this process sees it.
     """
@@ -95,6 +99,7 @@ class Dag(ABC):
             self.deadline = 0.0 if said.deadline is None else seconds(said.deadline, "deadline")
         except GraphError as error:
             raise GraphError(f"{where}: {error}") from None
+        self.cache = check_cache(said.cache)
         self.site = site
         self.path = path
 
@@ -115,7 +120,7 @@ class Dag(ABC):
         """
 
     def _build(self, declarations: Sequence[Declaration], parameters: dict[str, Any]) -> Graph:
-        return build(
+        graph = build(
             self.id,
             with_handlers(self.id, declarations, self.on_failure, self.on_success),
             parameters=parameters,
@@ -129,6 +134,7 @@ class Dag(ABC):
             priority=self.priority,
             deadline=self.deadline,
         )
+        return with_code(graph, declarations, self.cache)
 
     def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
         """Runs the DAG in processes of its own and waits for its end.
@@ -280,6 +286,7 @@ def dag(
     on_failure: Task[..., Any] | None = None,
     on_success: Task[..., Any] | None = None,
     deadline: float | str | None = None,
+    cache: bool | float | str | None = None,
 ) -> Dag: ...
 @overload
 def dag(
@@ -299,6 +306,7 @@ def dag(
     on_failure: Task[..., Any] | None = None,
     on_success: Task[..., Any] | None = None,
     deadline: float | str | None = None,
+    cache: bool | float | str | None = None,
 ) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
@@ -314,7 +322,8 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
             (added to that of each task), `on_failure` and `on_success` (a task that runs when a run has failed or
-            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), and beside a schedule
+            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), `cache` (of
+            each task that does not say its own), and beside a schedule
             `mode`, `expect`, `debounce`, `start`: see `clearance.graph.firing`.
 
     Returns:

@@ -33,6 +33,7 @@ import msgspec
 
 from clearance.errors import GraphError
 from clearance.graph.build import Declaration, build
+from clearance.graph.caching import with_code
 from clearance.graph.constants import plain
 from clearance.graph.dag import Dag, Said
 from clearance.graph.definition import current
@@ -115,13 +116,15 @@ class Flow(Dag):
         where = f"flow {self.id!r} ({self.site})"
         check_importable(self.origin, self.function, where)
         own = Declaration(self.id, self.signature, self.origin.entry, self.site, self.site, self.options)
+        own.origin = self.origin
         for name, value in values.items():
             own.inputs[name] = Value(plain(value, known[name].annotation))
         said = {name: json_of(value, known[name].annotation) for name, value in values.items()}
         graph = self._build([own], said)
         node, *handlers = graph.nodes
-        nodes = (msgspec.structs.replace(node, flow=True), *self._callable(), *handlers)
-        return msgspec.structs.replace(graph, nodes=nodes)
+        steps = self._callable()
+        nodes = (msgspec.structs.replace(node, flow=True), *steps.nodes, *handlers)
+        return msgspec.structs.replace(graph, nodes=nodes, code={**graph.code, **steps.code})
 
     def tasks(self) -> dict[tuple[str, str], Task[..., Any]]:
         """Returns what the flow may call, by entry and id: the tasks at the top level of the pipeline's modules."""
@@ -136,17 +139,20 @@ class Flow(Dag):
                         found.setdefault((value.origin.entry, value.id), value)
         return found
 
-    def _callable(self) -> list[Node]:
-        """Returns a node for each task that the flow may call."""
+    def _callable(self) -> Graph:
+        """Returns a graph that holds a node for each task that the flow may call."""
         nodes: dict[str, Node] = {}
+        code: dict[str, dict[str, str]] = {}
         for task in self.tasks().values():
             if task.id == self.id or task.id in nodes:
                 raise GraphError(f"{task.where} has the id of another task or flow of this pipeline: give it name=…")
             site, nothing = task.origin.site, Signature(task.where, {}, task.signature.returns)
-            declared = Declaration(task.id, nothing, task.origin.entry, site, site, _of_step(task.options))
-            (node,) = build(self.id, [declared], isolation=self.isolation).nodes
-            nodes[task.id] = msgspec.structs.replace(node, step=True)
-        return list(nodes.values())
+            how = _of_step(task.options)
+            declared = Declaration(task.id, nothing, task.origin.entry, site, site, how, origin=task.origin)
+            made = with_code(build(self.id, [declared], isolation=self.isolation), [declared], None)
+            nodes[task.id] = msgspec.structs.replace(made.nodes[0], step=True)
+            code |= made.code
+        return Graph(dag=self.id, nodes=tuple(nodes.values()), code=code)
 
 
 def _of_step(how: Options) -> Options:

@@ -35,7 +35,7 @@ def own_modules(root: Path, module: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     installed = root in {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     top = module.partition(".")[0]
-    todo = list(_files(root, module))
+    todo = list(files_of(root, module))
     while todo:
         file = todo.pop()
         name = file.relative_to(root).as_posix()
@@ -46,11 +46,11 @@ def own_modules(root: Path, module: str) -> dict[str, Path]:
         package = parts[:-1]
         for wanted in _wanted(file, name, package):
             if not installed or wanted.partition(".")[0] == top:
-                todo.extend(_files(root, wanted))
+                todo.extend(files_of(root, wanted))
     return found
 
 
-def _files(root: Path, module: str) -> Iterator[Path]:
+def files_of(root: Path, module: str) -> Iterator[Path]:
     """Yields the files that importing the module reads: each package on the way, then the module."""
     parts = module.split(".")
     if not all(parts) or parts[0] == "clearance":

@@ -40,6 +40,24 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     on: tuple[str, ...] = ()
 
 
+class Caching(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a node takes results of before.
+
+    Attributes:
+        code: digest of its code, see `graph.code`.
+        max_age: how old such a result may be, in seconds; negative for any age.
+        version: the declared version of its code.
+        files: whether its code reads other files of its bundle.
+        asks: what its code asks the context for that differs between runs.
+    """
+
+    code: str
+    max_age: float = -1.0
+    version: str = ""
+    files: bool = False
+    asks: tuple[str, ...] = ()
+
+
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task in the graph, or a mapped group, which has no function and of which a run makes copies.
 
@@ -76,6 +94,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         deadline: seconds since the run was made, after which it is late when it has not ended; 0 means none.
         flow: its function is a flow, whose calls of tasks are steps.
         step: a task that the flow may call; it has an instance for each call.
+        cache: how it takes results of before; None where it does not.
     """
 
     id: str
@@ -111,6 +130,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: float = 0.0
     flow: bool = False
     step: bool = False
+    cache: Caching | None = None
 
     @property
     def aside(self) -> bool:
@@ -138,6 +158,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
         priority: added to that of each task.
         deadline: seconds since it was made, after which a run is late that has not ended; 0 means none.
+        code: of each code digest that a node's cache names, the digest of each part, shortened.
     """
 
     dag: str
@@ -151,6 +172,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_active_runs: int = 0
     priority: int = 0
     deadline: float = 0.0
+    code: dict[str, dict[str, str]] = {}
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")

@@ -9,6 +9,7 @@ from typing import Any
 
 from clearance.errors import GraphError, nearest
 from clearance.graph.duration import seconds
+from clearance.graph.maxage import check_cache, check_version
 from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import Asset
@@ -18,7 +19,7 @@ from clearance.types.resources import Resources
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "outlets", "concurrency", "pool", "pool_slots", "on_failure", "on_success", "deadline",
+    "outlets", "concurrency", "pool", "pool_slots", "on_failure", "on_success", "deadline", "cache", "version",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -31,7 +32,8 @@ MOST = 1_000_000
 class Options:
     """How a task runs; the fields are those of `graph.model.Node`.
 
-    `isolation` is empty where the DAG decides, `trigger_rule` where none is said; handlers are `graph.task.Task`s.
+    `isolation` is empty where the DAG decides, `trigger_rule` where none is said; handlers are `graph.task.Task`s,
+    `cache` is as `graph.maxage.check_cache` returns it.
     """
 
     retries: RetryPolicy = RetryPolicy()
@@ -50,6 +52,8 @@ class Options:
     on_failure: Any = None
     on_success: Any = None
     deadline: float = 0.0
+    cache: float | None = None
+    version: str = ""
 
 
 def check_id(value: Any, what: str = "task") -> str:
@@ -152,6 +156,8 @@ def options(
     on_failure: Any = None,
     on_success: Any = None,
     deadline: float | str | None = None,
+    cache: bool | float | str | None = None,
+    version: str | int = "",
     **unknown: Any,
 ) -> Options:
     """Checks and normalises the options of a task.
@@ -183,4 +189,6 @@ def options(
         on_failure=on_failure,
         on_success=on_success,
         deadline=0.0 if deadline is None else seconds(deadline, "deadline"),
+        cache=check_cache(cache),
+        version=check_version(version),
     )

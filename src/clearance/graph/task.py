@@ -246,7 +246,7 @@ class Task(Joinable, Generic[P, R]):
         check_importable(self.origin, self.function, self.where)
         declaration = Declaration(
             definition.prefix + self.id, self.signature, self.origin.entry, site, self.origin.site, self.options,
-            group=definition.group, product=self._product, copies=self._copies,
+            group=definition.group, product=self._product, copies=self._copies, origin=self.origin,
         )  # fmt: skip
         annotations = self.signature.annotations
         name = ""
@@ -311,6 +311,8 @@ def task(
     on_failure: Task[..., Any] | None = None,
     on_success: Task[..., Any] | None = None,
     deadline: float | str | None = None,
+    cache: bool | float | str | None = None,
+    version: str | int = "",
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -328,7 +330,9 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
             time, in all runs together), `pool` (a limit that tasks share by name: `clearance pool`), `pool_slots`
             (how much of it each instance takes), `on_failure` and `on_success` (a task that runs when it has failed
             or succeeded: see `clearance.graph.handlers`), `deadline` (seconds since the run was made, "10m", after
-            which it is late: an event, which ends nothing).
+            which it is late: an event, which ends nothing), `cache` (whether a result of before is taken where nothing
+            that counts has changed; "7d" where it is not older), `version` (of its code, for what the code does not
+            show).
 
     Returns:
         A `Task`, or a decorator that makes one.

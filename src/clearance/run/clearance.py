@@ -208,6 +208,11 @@ def noted(state: str, reason: str, now: float) -> str:
     return _stored(Record(state, now, reason=reason))
 
 
+def recorded(verdict: str, at: float, trust: Verdict, capacity: Verdict | None) -> str:
+    """Returns a record as it is stored, of an instance for which the capacity desk's scheduler was not asked."""
+    return _stored(Record(verdict, at, capacity, trust))
+
+
 def _verdict(decision: Decision) -> Verdict:
     nodes = decision.placement.nodes if decision.placement else ()
     return Verdict(decision.verdict, decision.reason, nodes=nodes, blockers=decision.blockers)

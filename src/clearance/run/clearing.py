@@ -1,11 +1,14 @@
-"""Clearing: what did not succeed is set back and done again, with whatever depended on it without success.
+"""Clearing: rows that have ended are set back and done again, with whatever depended on them.
 
 Rules:
 
-1. A row is cleared when it ended without success, it is a chosen one or depends on one, and what stands for it is not
-   done with. Rows depend on each other only within the copy of every mapped group that lies around both.
+1. A row is cleared when it has ended, is a chosen one or depends on one, and what stands for it is not done with. Rows
+   depend on each other only within the copy of every mapped group that lies around both. `Reach` says whether what
+   succeeded counts, and whether what depends on the chosen ones does.
 2. Whoever has a task done again that stands between a setup and a teardown which has ended, has these done again too;
    handlers handle again.
+3. What was mapped over a result that is made anew is mapped anew: its copies are dropped, and their numbers are never
+   used again. The result of a row that had succeeded is dropped with it.
 3. Rows that are not in memory are set back in the database. Their copies are opened again like new ones, some at a
    time; a crash in between loses nothing, since a copy in which rows are scheduled and none is active is to be opened.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clearance.errors import ClearanceError
@@ -31,39 +35,88 @@ Choice = tuple[int, Path]
 Counts = dict[tuple[int, str], Counter[str]]
 
 
+class Reach(StrEnum):
+    """What is cleared beside the rows that were named."""
+
+    UNSUCCESSFUL = "unsuccessful"  # of them and of what depends on them, whatever did not succeed: a retry
+    ALL = "all"  # and whatever depends on them
+    ONLY = "only"  # nothing
+    MARKED = "marked"  # and whatever depends on them and did not succeed
+
+
 class Chosen:
     """Says whether a row is cleared.
 
     Args:
         shape: of the graph.
         choices: node and path of each row that was named; None for all.
+        reach: what is cleared beside them.
     """
 
-    def __init__(self, shape: Shape, choices: Sequence[Choice] | None) -> None:
+    def __init__(self, shape: Shape, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> None:
         self._shape = shape
-        self._choices = None if choices is None else [(node, path, shape.behind(node)) for node, path in choices]
+        self._reach = reach
+        self._choices = (
+            None if choices is None else [(node, path, self._behind(node, len(path))) for node, path in choices]
+        )
+
+    def _behind(self, node: int, level: int) -> dict[int, int]:
+        shape = self._shape
+        if self._reach is Reach.ONLY:
+            return dict.fromkeys((node, *shape.chain[node], *shape.inside.get(node, ())), level)
+        return shape.behind(node, level)
+
+    @property
+    def forces(self) -> bool:
+        """True where rows that succeeded are cleared too."""
+        return self._reach is not Reach.UNSUCCESSFUL
+
+    def takes(self, node: int, path: Path, state: TaskState) -> bool:
+        """True for a row that is cleared if what stands for it is."""
+        if not state.finished or not self(node, path):
+            return False
+        if state is not TaskState.SUCCESS or self._reach in (Reach.ALL, Reach.ONLY):
+            return True
+        return self._reach is Reach.MARKED and (self.named(node, path) or self.stands(node, path))
+
+    def named(self, node: int, path: Path) -> bool:
+        """True for a row that was named, or lies in one that was."""
+        for chosen, at, _ in self._choices or ():
+            around = (*self._shape.chain[node], node)
+            if chosen in around and path[: len(at)] == at and len(path) >= len(at):
+                return True
+        return False
+
+    def stands(self, node: int, path: Path) -> bool:
+        """True for a row that stands for one that was named."""
+        for chosen, at, _ in self._choices or ():
+            around = (*self._shape.chain[chosen], chosen)
+            if node in around and len(path) < len(at) and at[: len(path)] == path:
+                return True
+        return False
 
     def __call__(self, node: int, path: Path) -> bool:
         if self._choices is None:
             return True
-        for chosen, at, behind in self._choices:
+        for _, at, behind in self._choices:
             if node in behind:
-                shared = min(self._shape.apart(node, chosen), len(path), len(at))
+                shared = min(behind[node], len(path), len(at))
                 if path[:shared] == at[:shared]:
                     return True
         return False
 
 
-def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) -> int:
+def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> int:
     """See `Machine.clear`."""
     run.cancelling = False
     run.gathered.clear()
-    chosen = Chosen(run.shape, choices)
-    cleared = _set_back(machine, run, chosen)
+    chosen = Chosen(run.shape, choices, reach)
+    dropped: list[Choice] = []
+    cleared = _set_back(machine, run, chosen, dropped)
     _open_steps_again(machine, run, cleared)
     changed: Counts = defaultdict(Counter)
-    found: list[tuple[int, Path]] = []
-    again = _set_back_stored(machine, run, chosen, found, changed)
+    found: list[Choice] = []
+    again = _set_back_stored(machine, run, chosen, found, changed, dropped)
     if cleared or found:
         follow.set_back_followers(machine, run, found, cleared, again, changed)
     counts: Counts = defaultdict(Counter)
@@ -76,19 +129,32 @@ def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None) ->
             counts[key].update(change)
     for (node, path), row in run.rows.items():
         counts[node, text(path[:-1])][row.state] += 1
+    if chosen.forces:
+        for row in run.instances():
+            if row.state is TaskState.SCHEDULED and not row.collects and row not in cleared:
+                machine.recount(row)
     _go_on(machine, run, list(cleared), counts, again)
     return len(cleared) + sum(map(len, again.values()))
 
 
-def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen) -> dict[Instance, None]:
-    """Clears the rows in memory, those that stand for others first."""
+def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen, dropped: list[Choice]) -> dict[Instance, None]:
+    """Clears the rows in memory, those that stand for others first; adds the maps whose copies are dropped."""
     cleared: dict[Instance, None] = {}
     for row in sorted(run.instances(), key=lambda each: (len(each.path), each.node)):
-        if not row.state.finished or row.state is TaskState.SUCCESS or not chosen(row.node, row.path):
+        if _is_dropped(run, row.node, row.path, dropped):
+            del run.rows[row.node, row.path]
+            run.expansions.pop((row.node, row.path), None)
+            continue
+        if not chosen.takes(row.node, row.path, row.state):
             continue
         if all((above := run.get(*key)) is None or not above.state.finished for key in _above(run, row.node, row.path)):
+            if chosen.forces and chosen.named(row.node, row.path):
+                machine.changes.uncached.append((run, row.number))
             set_back(machine, row)
             cleared[row] = None
+            if chosen.forces and _mapped_anew(run, row):
+                dropped.append((row.node, row.path))
+                run.expansions.pop((row.node, row.path), None)
     return cleared
 
 
@@ -102,6 +168,24 @@ def _open_steps_again(machine: Machine, run: ActiveRun, cleared: dict[Instance, 
                 cleared[row] = None
 
 
+def _mapped_anew(run: ActiveRun, row: Instance) -> bool:
+    """True for a map or mapped group that waits for a result again."""
+    if not _is_map(run, row.node, row.path):
+        return False
+    before = [run.get(parent, row.path[:common]) for parent, common in run.shape.parents[row.node]]
+    return any(each is not None and not each.state.finished for each in before)
+
+
+def _is_map(run: ActiveRun, node: int, path: Path) -> bool:
+    """True for the row of a mapped task or group at which its trigger rule is asked."""
+    return bool(run.graph.nodes[node].mapped) and len(path) == run.shape.depth(node)
+
+
+def _is_dropped(run: ActiveRun, node: int, path: Path, dropped: list[Choice]) -> bool:
+    around = (*run.shape.chain[node], node)
+    return any(len(path) > len(at) and one in around and path[: len(at)] == at for one, at in dropped)
+
+
 def _above(run: ActiveRun, node: int, path: Path) -> list[tuple[int, Path]]:
     """Returns node and path of the rows that stand for a row: of the same node, and of the group of whose copies."""
     found = [(node, path[:-1])] if path else []
@@ -109,10 +193,38 @@ def _above(run: ActiveRun, node: int, path: Path) -> list[tuple[int, Path]]:
     return found if group == node else [*found, (group, path)]
 
 
+def active(run: ActiveRun, chosen: Chosen) -> list[Instance]:
+    """Returns the rows that a clearing would reach and that are still on their way."""
+    return [
+        row
+        for row in run.instances()
+        if not row.state.finished
+        and row.state is not TaskState.SCHEDULED
+        and chosen(row.node, row.path)
+        and not chosen.stands(row.node, row.path)
+    ]
+
+
+def reached(machine: Machine, run: ActiveRun, chosen: Chosen) -> dict[str, int]:
+    """Returns how many rows of each task a clearing would set back, those that stand for others not counted."""
+    found: Counter[str] = Counter()
+    for row in run.nodes:
+        if chosen.takes(row.node, (), row.state) and not run.shape.levels(row.node) and not row.spec.is_group:
+            found[row.spec.id] += 1
+    if (stored := machine.arguments.stored) is not None:
+        for node, scope, position, _, state in stored.finished(run.number):
+            path = path_of(scope, position)
+            if len(path) == run.shape.levels(node) and chosen.takes(node, path, TaskState(state)):
+                found[run.graph.nodes[node].id] += 1
+    return dict(found)
+
+
 def set_back(machine: Machine, row: Instance) -> None:
     """Sets a finished row back to scheduled."""
     run = row.run
     run.unfinished += 1
+    if row.state is TaskState.SUCCESS:
+        machine.changes.forgotten.append((run, row.number))
     run.failures -= counts_as_failure(row)
     run.cancelled -= row.state is TaskState.CANCELLED
     row.attempts = 0
@@ -125,25 +237,48 @@ def set_back(machine: Machine, row: Instance) -> None:
 
 
 def _set_back_stored(
-    machine: Machine, run: ActiveRun, chosen: Chosen, cleared: list[tuple[int, Path]], changed: Counts
+    machine: Machine,
+    run: ActiveRun,
+    chosen: Chosen,
+    cleared: list[Choice],
+    changed: Counts,
+    dropped: list[Choice],
 ) -> dict[tuple[int, Path], set[int]]:
     """Clears the rows that are not in memory; returns the copies that are opened again, by node and path above."""
     again: dict[tuple[int, Path], set[int]] = defaultdict(set)
     if (stored := machine.arguments.stored) is None:
         return again
     open_above = {(row.node, row.path) for row in run.instances() if not row.state.finished}
-    found = [(node, path_of(scope, position), number, state) for node, scope, position, number, state in
-             stored.unsuccessful(run.number)]  # fmt: skip
+    listed = stored.finished(run.number) if chosen.forces else stored.unsuccessful(run.number)
+    found = [(node, path_of(scope, position), number, state) for node, scope, position, number, state in listed]
     for node, path, number, state in sorted(found, key=lambda each: (len(each[1]), each[0])):
-        if (node, path) in run.rows or not chosen(node, path) or run.graph.nodes[node].step:
+        if _is_dropped(run, node, path, dropped):
+            changed[node, text(path[:-1])].update({state: -1})
+            machine.changes.dropped.append((run, number))
+            machine.changes.forgotten.append((run, number))
+            run.cancelled -= state == TaskState.CANCELLED
+            if chosen.named(node, path):
+                machine.changes.uncached.append((run, number))
             continue
+        if (node, path) in run.rows or not chosen.takes(node, path, TaskState(state)):
+            continue
+        if run.graph.nodes[node].step:
+            continue  # it is done again with its flow
         if any(key not in open_above for key in _above(run, node, path)):
             continue
         open_above.add((node, path))
         cleared.append((node, path))
+        if chosen.forces and _is_map(run, node, path):
+            before = [(parent, path[:common]) for parent, common in run.shape.parents[node]]
+            if any(key in open_above for key in before):
+                dropped.append((node, path))
         changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})
         again[run.shape.around(node, len(path) - 1), path[:-1]].add(path[-1])
         machine.changes.marked.append((run, number, TaskState(state), TaskState.SCHEDULED))
+        if state == TaskState.SUCCESS:
+            machine.changes.forgotten.append((run, number))
+        if chosen.forces and chosen.named(node, path):
+            machine.changes.uncached.append((run, number))
         run.cancelled -= state == TaskState.CANCELLED
     return again
 
@@ -245,6 +380,8 @@ def reopen(
             run.unfinished += 1
             expansion.live[position].unfinished += 1
         made.append(row)
+    if any(row.state.finished for row in made):
+        expansion.start(position)  # it may wait for copies that are not open: it must not hold them up
     if expansion.node == made[0].node:
         made[0].mapped = expansion.elements[position]
     counts: Counts = defaultdict(Counter)

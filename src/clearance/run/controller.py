@@ -34,13 +34,16 @@ from clearance.engine.base import (
     Started,
     Stepped,
 )  # fmt: skip
-from clearance.errors import ClearanceError, UsageError
+from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
-from clearance.run import recovery, rows
+from clearance.run import forgetting, recovery, rows
 from clearance.run.admission import Admission
+from clearance.run.adopting import Adopt
 from clearance.run.approvals import Approvals
+from clearance.run.cache import Cache
 from clearance.run.choosing import choice
 from clearance.run.clearance import Desks, Verdict
+from clearance.run.clearing import Choice, Reach
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import DEFER, Deferrals
 from clearance.run.deliveries import Deliveries
@@ -49,6 +52,7 @@ from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome, stopping
+from clearance.run.marking import Marking
 from clearance.run.metrics import Metrics
 from clearance.run.services import Services
 from clearance.run.stored import Stored
@@ -77,6 +81,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         run_id: chosen id; empty for the next number of the DAG.
         principal: who submits.
         traceparent: the trace of the caller; empty for none.
+        adopt: id of a run of which results are taken over; `again` names tasks that are not.
     """
 
     graph: bytes
@@ -85,6 +90,8 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     principal: str = ""
     traceparent: str = ""
+    adopt: str = ""
+    again: tuple[str, ...] = ()
 
 
 class Controller:
@@ -135,6 +142,8 @@ class Controller:
         self.tracing = Tracing(database, settings.notify)
         self.metrics = Metrics(self)
         self.deadlines = Deadlines(self)
+        self.cache = Cache(self)
+        self.marking = Marking(self)
         self._attempts: dict[str, Instance] = {}
         self._asking: dict[str, Instance] = {}
         self._judging: dict[Instance, Iterator[Verdict | None]] = {}
@@ -172,18 +181,31 @@ class Controller:
                 self.resume(found.id)
                 return found.id, False
         now = self.clock()
+        adopt = Adopt(self, submission.adopt, submission.again) if submission.adopt else None
+        if adopt is not None:
+            adopt.check(graph)
         id = submission.run_id or self._next_id(graph.dag)
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         self.begin(
-            id, graph, version, submission.bundle, submission.principal, traceparent=submission.traceparent
+            id, graph, version, submission.bundle, submission.principal, traceparent=submission.traceparent, adopt=adopt
         )
         return id, True
 
     def begin(
-        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None,
+        self,
+        id: str,
+        graph: model.Graph,
+        version: str,
+        bundle: str,
+        principal: str,
+        cause: Cause | None = None,
         traceparent: str = "",
-    ) -> None:  # fmt: skip
-        """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
+        adopt: Adopt | None = None,
+    ) -> None:
+        """Makes a run of this id, which must be new, of a stored version.
+
+        `cause` says what started it by itself, `adopt` what it takes from a run before.
+        """
         now = self.clock()
         lock = self.evidence.environment()
         self._numbers += 1
@@ -212,6 +234,8 @@ class Controller:
         self.engine.prepare(run.bundle, list(preloads))
         self.triggers.prepare(run)
         self.deadlines.begin(run)
+        if adopt is not None:
+            adopt.into(run, now)
         self.machine.begin(run)
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
@@ -227,24 +251,45 @@ class Controller:
         Raises:
             UsageError: no such run or task, or a named task has succeeded.
         """
-        self._settle()
-        active = id in self.runs
-        run = self.runs.get(id) or self._load(id)
+        run = self.looked_at(id)
         choices = [choice(run, self.stored, label) for label in tasks or ()]
-        if tasks is None and (active or all(row.state is TaskState.SUCCESS for row in run.nodes)):
+        if tasks is None and (id in self.runs or all(row.state is TaskState.SUCCESS for row in run.nodes)):
             return False
-        if not active:
-            self.runs[id] = run
+        return self.set_back(run, None if tasks is None else choices, Reach.UNSUCCESSFUL) > 0
+
+    def looked_at(self, id: str) -> ActiveRun:
+        """Returns a run of which everything that happened is committed; one that has ended is not among `runs`.
+
+        Raises:
+            UsageError: no such run.
+        """
+        self._settle()
+        return self.runs.get(id) or self._load(id)
+
+    def set_back(self, run: ActiveRun, choices: list[Choice] | None, reach: Reach) -> int:
+        """Sets rows of a run back that have ended, and goes on with it; returns how many."""
+        if run.id not in self.runs:
+            self.runs[run.id] = run
             old = recovery.state_of(self.database, run.number)
             self.admission.ask(run)
             self.deadlines.begin(run, known=True)
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
-        cleared = self.machine.clear(run, None if tasks is None else choices)
+        cleared = self.machine.clear(run, choices, reach)
         changes = self.machine.take()
         self.machine.changes.ready, changes.ready = changes.ready, []
         self._commit(self.clock(), changes)  # what is opened again is read from the database
-        return cleared > 0
+        return cleared
+
+    def stop(self, instance: Instance) -> None:
+        """Ends the attempt of an instance; its end comes as an event."""
+        self._cancels.append(instance.attempt)
+
+    def withdraw(self, instance: Instance) -> None:
+        """Takes back whatever an instance that does not run asks or waits for."""
+        self.desks.release(instance)
+        self._asking.pop(self.desks.id_of(instance), None)
+        self.deferrals.forget(instance)
 
     def set_pool(self, name: str, slots: int | None) -> bool:
         """Sets how many slots a pool has, or takes it away; False when there is nothing to change."""
@@ -272,10 +317,15 @@ class Controller:
             self._cancels.append(instance.attempt)
         for instance in run.instances():
             if instance.state is TaskState.CANCELLED:
-                self.desks.release(instance)
-                self._asking.pop(self.desks.id_of(instance), None)
-                self.deferrals.forget(instance)
+                self.withdraw(instance)
         return True
+
+    def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
+        """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
+        self._settle()
+        told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
+        self._settle()
+        return told
 
     def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
         """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""
@@ -372,7 +422,7 @@ class Controller:
         self.triggers.turn(now)
         self.deliveries.turn(now)
         self._commit(now, self._clear(now))
-        if self.machine.changes.dirty:  # woken by the end of a run that this turn committed
+        if self.machine.changes.dirty or self.machine.changes.ready:  # woken by what this turn committed
             return 0.0
         due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         due.append(self.deliveries.due)
@@ -427,6 +477,8 @@ class Controller:
         row.failure = _failures.encode(failure).decode() if failure else ""
         row.cpu_seconds, row.peak_memory = event.usage.cpu_seconds, event.usage.peak_memory
         started = row.started_at or now
+        if instance.run.marks and self.machine.mark(instance):
+            return
         if event.outcome == "success":
             self._succeed(instance, event.result, started, now)
         elif event.outcome == "cancelled" or (stopping(instance) and event.outcome == "evicted"):
@@ -452,24 +504,32 @@ class Controller:
             return
         self.complete(instance, result, started, now)
 
-    def complete(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
-        """Ends an instance with success: result, attestation and events of assets are in the same transaction."""
+    def complete(
+        self, instance: Instance, result: Artifact | None, started: float, now: float, cached: bool = False
+    ) -> None:
+        """Ends an instance with success: result, attestation and events of assets are in the same transaction.
+
+        A result that was `cached` is not attested anew: the attempt that made it was.
+        """
         try:
             written = self.triggers.written(instance, result)
         except (ClearanceError, msgspec.MsgspecError) as error:
             self.machine.finish(instance, TaskState.FAILED, reason=f"the asset it returned: {error}")
             return
         if result is not None:
-            self.keep(instance, result, started, now)
+            self.keep(instance, result, started, now, attest=not cached)
+        if not cached:
+            self.cache.keep(instance, result, now)
         self.machine.finish(instance, TaskState.SUCCESS, result)
         if written:
             self.triggers.wrote(instance, written, now)
 
-    def keep(self, instance: Instance, result: Artifact, started: float, now: float) -> None:
+    def keep(self, instance: Instance, result: Artifact, started: float, now: float, attest: bool = True) -> None:
         """Stores what an instance returned, and attests it."""
         number, run = instance.number, instance.run.number
         self.ledger.add("artifact_add", run, number, result.digest, rows.artifact_encoder.encode(result), now)
-        for subject, kind, envelope in self.evidence.attest(instance, result, started, now):
+        signed = self.evidence.attest(instance, result, started, now) if attest else []
+        for subject, kind, envelope in signed:
             self.ledger.add("attestation_add", subject, kind, run, number, envelope, now)
 
     def _lost(self, event: EngineLost, now: float) -> None:
@@ -491,7 +551,8 @@ class Controller:
 
     def _clear(self, now: float) -> Changes:
         """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
-        held = self._judge(list(self._judging.items()), now)
+        held = [instance for instance, trust in self.cache.compared(now) if self._request(instance, trust, now)]
+        held += self._judge(list(self._judging.items()), now)
         left = GRANTS
         while True:
             for run in self.runs.values():
@@ -525,6 +586,8 @@ class Controller:
             for instance in ready:
                 if instance.state is not TaskState.AWAITING_CLEARANCE:
                     continue
+                if instance.run.marks and self.machine.mark(instance):
+                    continue
                 if instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
                 else:
@@ -547,14 +610,21 @@ class Controller:
             trust = next(verdicts)
             if trust is None:
                 self._judging[instance] = verdicts
-            elif self.desks.request(instance, trust, now):
-                self._asking[self.desks.id_of(instance)] = instance
+            elif trust.verdict != "denied" and self.cache.take(instance, trust, now):
+                continue
+            elif self._request(instance, trust, now):
                 waiting.append(instance)
-            else:
-                record = msgspec.json.decode(instance.clearance)
-                desk = record["capacity"] if record.get("capacity") else record["trust"]
-                self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
         return waiting
+
+    def _request(self, instance: Instance, trust: Verdict, now: float) -> bool:
+        """Asks the capacity desk, after the trust desk; True when the instance waits for it now."""
+        if self.desks.request(instance, trust, now):
+            self._asking[self.desks.id_of(instance)] = instance
+            return True
+        record = msgspec.json.decode(instance.clearance)
+        desk = record["capacity"] if record.get("capacity") else record["trust"]
+        self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        return False
 
     def _granted(self, decision: Decision, now: float) -> None:
         if decision.id.startswith("service:"):
@@ -584,6 +654,12 @@ class Controller:
         """Commits what requests have changed since the last turn."""
         now = self.clock()
         self._commit(now, self._clear(now))
+
+    @staticmethod
+    def unknown(run: ActiveRun, label: str) -> UsageError:
+        """Returns the error for a task that a run does not have."""
+        near = nearest(label, [each.label for each in run.instances()])
+        return UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
 
     def _launch(self, instance: Instance) -> None:
         spec, run = instance.spec, instance.run
@@ -618,6 +694,7 @@ class Controller:
         """Commits this turn, and only then acts on it."""
         events = self.ledger.commit(now, changes)
         self.deliveries.committed()
+        self.cache.committed(changes)
         for run, expansion, position in changes.closed:
             run.drop(expansion, position)
         self.flows.committed(changes)
@@ -648,7 +725,7 @@ class Controller:
     # -- helpers -----------------------------------------------------------------------------------------------------
 
     def _next_id(self, dag: str) -> str:
-        number = self._counts.get(dag) or int(self.database.rows("run_count", dag)[0][0])
+        number = self._counts.get(dag) or int(self.database.rows("run_count", dag, dag)[0][0])
         while True:
             number += 1
             id = f"{dag}/{number}"
@@ -670,6 +747,8 @@ class Controller:
                 self.scheduler.restore(self.desks.ask_of(instance), recovery.placement(instance))
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
+                if key in running and (instance.node, instance.path) in instance.run.marks:
+                    self.stop(instance)
             else:
                 row = self.ledger.attempt(instance)
                 row.outcome, row.finished_at = "lost", now

@@ -32,7 +32,7 @@ from clearance.run.messages import (
     Told,
     Why,
 )
-from clearance.run.orders import Measure, Register, RetryDeliveries
+from clearance.run.orders import Clear, Forget, MarkTask, Measure, Register, RetryDeliveries
 from clearance.store import outbox
 from clearance.store.database import Stale
 from clearance.types.principal import local_principal
@@ -105,6 +105,15 @@ class FrontDesk:
             case Fork():
                 run, created = controller.flows.fork(request.run, request.step, request.run_id, self._principal)
                 return Accepted(run, created=created)
+            case Clear():
+                after = controller.newest_event(request.run)
+                cleared = controller.marking.clear(request.run, request.tasks, request.only, request.dry)
+                return Answer(cleared) if request.dry else Accepted(request.run, created=False, after=after)
+            case MarkTask():
+                word, why = request.state, request.reason
+                return Answer(controller.marking.mark(request.run, request.task, word, why, self._principal))
+            case Forget():
+                return Answer(controller.forget(request.what, request.older, request.dry))
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case Decide():
@@ -145,6 +154,7 @@ class FrontDesk:
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
                 run_id=request.run_id, principal=self._principal, traceparent=request.traceparent,
+                adopt=request.adopt, again=request.again,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
         except (LeaseLost, StoreError):

@@ -142,7 +142,7 @@ def run_to_end(settings: Settings, request: Request, show: Show) -> End:
 
     Args:
         settings: which home, and how many workers.
-        request: `Submit` for a new run; `Resume` or `Follow` for one that exists.
+        request: `Submit` for a new run; `Resume`, `Clear` or `Follow` for one that exists.
         show: is told the events of the run as they come, and the run id with none of them at first.
 
     Raises:

@@ -107,5 +107,7 @@ def _set_back(
         changed[node, text(path[:-1])].update({state: -1, TaskState.SCHEDULED: 1})
         again[run.shape.around(node, len(path) - 1), path[:-1]].add(path[-1])
     machine.changes.marked.append((run, number, state, TaskState.SCHEDULED))
+    if state is TaskState.SUCCESS:
+        machine.changes.forgotten.append((run, number))
     run.cancelled -= state is TaskState.CANCELLED
     return True

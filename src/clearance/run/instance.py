@@ -133,6 +133,7 @@ class ActiveRun:
         parked: what is ready in a queued run.
         created_at: when it was made, seconds since 1970.
         arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
+        marks: how rows are to end and why, as people said, by node index and path.
     """
 
     number: int
@@ -151,6 +152,7 @@ class ActiveRun:
     filling: dict[Expansion, None] = field(default_factory=dict)
     gathered: dict[tuple[int, Path], Listed] = field(default_factory=dict)
     parked: list[Instance] = field(default_factory=list)
+    marks: dict[tuple[int, Path], tuple[TaskState, str]] = field(default_factory=dict)
     total: int = 0
     unfinished: int = 0
     failures: int = 0

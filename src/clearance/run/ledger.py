@@ -26,11 +26,17 @@ from clearance.store.outbox import Event, append
 from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
+PRUNING = (
+    "prune_events", "prune_artifacts", "prune_attestations", "prune_attempts", "prune_deferrals", "prune_approvals",
+    "prune_lookups", "prune_marks", "prune_instances", "prune_causes", "prune_runs",
+)  # fmt: skip
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
-    "instance_change", "instance_mark", "step_drop", "step_add", "run_change", "attempt_put", "deferral_put",
-    "approval_add", "artifact_add", "attestation_add", "service_put", "event_add", "delivery_add", "delivery_change",
-    "delivery_again", "delivery_prune",
+    "instance_change", "instance_mark", "instance_drop", "step_drop", "step_add", "run_change", "attempt_put",
+    "deferral_put", "approval_add", "artifact_drop", "artifact_add", "attestation_add", "cache_forget",
+    "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add",
+    "mark_apply", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again", "delivery_prune",
+    *PRUNING, "prune_versions", "pruned_add",
 )  # fmt: skip
 
 
@@ -182,6 +188,12 @@ class Ledger:
             self.tell_of(now, instance.run, instance, state, payload)
         for run, number, old, new in changes.marked:
             batch.guard("instance_mark", new, now, run.number, number, old)
+        for statement, some in (
+            ("artifact_drop", changes.forgotten), ("instance_drop", changes.dropped),
+            ("cache_forget", changes.uncached), ("mark_apply", changes.applied),
+        ):  # fmt: skip
+            for run, number in some:
+                batch.add(statement, run.number, number)
         for key, attempt in self._changed.items():
             batch.add("attempt_put", *msgspec.structs.astuple(attempt))
             if attempt.outcome:

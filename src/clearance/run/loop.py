@@ -63,6 +63,7 @@ class Loop:
         self._epoll.register(self._wake_read, select.EPOLLIN)
         self._prober = Prober(self._wake_write)
         controller.deliveries.connect(self._wake_write)
+        controller.cache.wake_with(self._wake_write)
         self._engine_fd = -1
         self._listener = self._listen()
 
@@ -106,6 +107,7 @@ class Loop:
             self._flush()
         self._prober.close()
         self.controller.deliveries.close()
+        self.controller.cache.close()
         for client in list(self._clients.values()):
             if not send:
                 self._drop(client)

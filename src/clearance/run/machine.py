@@ -26,7 +26,7 @@ from clearance.graph import trigger
 from clearance.graph.retry import is_retried, wait_of
 from clearance.run import clearing, conditions
 from clearance.run.arguments import Arguments
-from clearance.run.clearing import Choice
+from clearance.run.clearing import Choice, Reach
 from clearance.run.expansion import Expansion
 from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
 from clearance.run.shape import Path, path_of, text
@@ -50,6 +50,10 @@ class Changes:
         ended: runs that have finished, with their state.
         reasons: why an instance failed without having been launched.
         notes: the same where no desk was asked: a condition that does not hold, or cannot be judged.
+        forgotten: rows whose result is dropped, since they are done again: run, number.
+        dropped: rows that are taken away, since what they were mapped over is made anew.
+        uncached: rows that a person has cleared: the cache forgets what they made.
+        applied: rows that ended as a person said.
     """
 
     dirty: dict[Instance, TaskState] = field(default_factory=dict)
@@ -60,6 +64,10 @@ class Changes:
     ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
     reasons: dict[Instance, str] = field(default_factory=dict)
     notes: dict[Instance, str] = field(default_factory=dict)
+    forgotten: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    dropped: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    uncached: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    applied: list[tuple[ActiveRun, int]] = field(default_factory=list)
 
 
 class Machine:
@@ -141,17 +149,36 @@ class Machine:
         """A retry that is due, or a preempted instance, asks for clearance."""
         self.ready(instance)
 
-    def clear(self, run: ActiveRun, choices: Sequence[Choice] | None) -> int:
-        """Sets what did not succeed, and whatever depended on it without success, back to scheduled.
+    def clear(self, run: ActiveRun, choices: Sequence[Choice] | None, reach: Reach = Reach.UNSUCCESSFUL) -> int:
+        """Sets rows that have ended back to scheduled.
 
         Args:
             run: of which everything that happened is committed.
             choices: node and path of each row that was named; None for all.
+            reach: what is set back beside them, and whether what succeeded is.
 
         Returns:
             How many rows were set back.
         """
-        return clearing.clear(self, run, choices)
+        return clearing.clear(self, run, choices, reach)
+
+    def mark(self, instance: Instance) -> bool:
+        """Ends an instance as a person said, if one did; False where nobody has."""
+        said = self._said(instance)
+        if said is None:
+            return False
+        self.finish(instance, said)
+        return True
+
+    def _said(self, instance: Instance) -> TaskState | None:
+        """Takes what a person said of an instance that is about to end so."""
+        said = instance.run.marks.pop((instance.node, instance.path), None)
+        if said is None:
+            return None
+        self.changes.reasons[instance] = said[1]
+        self.changes.applied.append((instance.run, instance.number))
+        instance.result = None
+        return said[0]
 
     def cancel(self, run: ActiveRun) -> list[Instance]:
         """Cancels a run; returns the instances that must be stopped, whose end then comes as an event.
@@ -193,6 +220,9 @@ class Machine:
                     self._close_expanded(instance, waiting)
                 continue
             if instance.state is not TaskState.SCHEDULED:
+                continue
+            if instance.run.marks and (said := self._said(instance)) is not None:
+                self._close(instance, said, waiting)
                 continue
             verdict = self._verdict(instance)
             if verdict is not None:
@@ -367,6 +397,7 @@ class Machine:
             if row.node == expansion.node and row.spec.is_group:
                 row.pending = len(run.shape.members[row.node])
             if row.state.finished:
+                self._uncount(row)
                 clearing.set_back(self, row)
             self.move(row, TaskState.DEFERRED)
         if expansion.more:
@@ -453,7 +484,9 @@ class Machine:
 
     def _consider(self, instance: Instance) -> None:
         """Decides an instance if nothing of what comes before it is pending."""
-        if instance.state is TaskState.SCHEDULED and not instance.collects and self._free(instance):
+        marked = instance.run.marks and (instance.node, instance.path) in instance.run.marks
+        free = marked or self._free(instance)
+        if instance.state is TaskState.SCHEDULED and not instance.collects and free:
             self._decide(deque([instance]))
 
     def _free(self, instance: Instance) -> bool:
@@ -513,6 +546,23 @@ class Machine:
         elif shape.finals and not run.working:
             free += [run.nodes[final] for final in shape.finals]
         return free
+
+    def _uncount(self, instance: Instance) -> None:
+        """A finished row is about to be set back: whoever waits for it waits again."""
+        run, path = instance.run, instance.path
+        bad, skipped = instance.state in BAD, instance.state is TaskState.SKIPPED
+        waiting = [run.get(instance.node, path[:-1])] if path else []
+        waiting = [row for row in waiting if row is not None and row.state is TaskState.DEFERRED]
+        for child, common in run.shape.children[instance.node]:
+            if common == len(path):
+                depth = run.shape.depth(child)
+                found = (run.get(child, path),) if depth == common else run.below(child, path)
+                waiting += [row for row in found if row is not None and row.state is TaskState.SCHEDULED]
+        for row in waiting:
+            if row is not None:
+                row.pending += 1
+                row.failed -= bad
+                row.skipped -= skipped
 
     @staticmethod
     def _behind(run: ActiveRun, edges: list[tuple[int, int]], path: Path) -> Iterator[Instance]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from clearance.run.orders import Measure, Order, Register, RetryDeliveries
+from clearance.run.orders import Clear, Forget, MarkTask, Measure, Order, Register, RetryDeliveries
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -22,6 +22,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     """Run the DAG `module:name` of an unpacked bundle; `name` may be empty, parameters are as typed by a person.
 
     `traceparent` is the trace of the caller (W3C Trace Context), or empty.
+    With `adopt`, the id of a run, what succeeded there is taken over, but for the tasks of `again`.
     """
 
     bundle: str
@@ -29,6 +30,8 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     parameters: dict[str, Any]
     run_id: str = ""
     traceparent: str = ""
+    adopt: str = ""
+    again: tuple[str, ...] = ()
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -93,8 +96,8 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 
 Request = (
-    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | Status | Register | Order
-    | RetryDeliveries | Measure
+    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | Status | Clear | MarkTask | Forget
+    | Register | Order | RetryDeliveries | Measure
 )  # fmt: skip
 
 

@@ -78,4 +78,47 @@ class Measure(msgspec.Struct, frozen=True, tag="measure"):
     """What has the controller counted since it leads? Answered with `run.metrics.Metrics.snapshot`."""
 
 
+class Clear(msgspec.Struct, frozen=True, tag="clear"):
+    """Do these tasks of a run again, whatever they ended with, and what depends on them.
+
+    Answered by `Accepted`; where it is `dry`, by `{"tasks": {TASK: how many}}`.
+
+    Attributes:
+        run: its id.
+        tasks: `task`, `task[3]`, or a group.
+        only: leave what depends on them as it is.
+        dry: only say what would be cleared.
+    """
+
+    run: str
+    tasks: list[str]
+    only: bool = False
+    dry: bool = False
+
+
+class MarkTask(msgspec.Struct, frozen=True, tag="mark"):
+    """A task is to count as `success` or `failed`. Answered with whether that changed anything."""
+
+    run: str
+    task: str
+    state: str
+    reason: str
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Take away cache entries, or runs, that are older than so many seconds; some at a time.
+
+    Answered with `{"taken": how many, "more": bool}`.
+
+    Attributes:
+        what: `cache` or `runs`.
+        older: seconds since an entry was used last, or since a run ended.
+        dry: only count.
+    """
+
+    what: str
+    older: float
+    dry: bool = False
+
+
 Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill

@@ -101,7 +101,8 @@ class _Loading:
         run, counts = self._run, self._counts
         for node, scope, state, count in self._database.rows("instance_counts", run.number):
             counts[node, scope][state] = count
-        run.total = len(run.nodes) + sum(each.total() for each in counts.values())
+        highest = self._database.rows("instance_numbers", run.number, run.number, run.number)[0][0]
+        run.total = max(len(run.nodes), (-1 if highest is None else int(highest)) + 1)
         run.cancelled = sum(each[TaskState.CANCELLED] for each in counts.values())
         found = [rows.InstanceRow(*each) for each in self._database.rows("instances_open", run.number, run.number)]
         for stored in found:
@@ -122,6 +123,9 @@ class _Loading:
             instance.deferral = deferrals.get(instance.number)
             if instance.state is TaskState.SCHEDULED and not instance.collects:
                 machine.recount(instance)
+        for number, state, reason in self._database.rows("marks_open", run.number):
+            marked = rows.InstanceRow(*self._database.rows("instances_numbered", run.number, number)[0])
+            run.marks[marked.node, marked.path] = (TaskState(state), reason)
 
     def _take_node(self, stored: rows.InstanceRow) -> None:
         run = self._run

@@ -127,10 +127,6 @@ class Shape:
         """How many mapped groups lie around both."""
         return _common(self.chain[one], self.chain[other])
 
-    def apart(self, one: int, other: int) -> int:
-        """How many indices of their paths two rows must share to belong together; of one node all."""
-        return _common((*self.chain[one], one), (*self.chain[other], other))
-
     def around(self, node: int, level: int) -> int:
         """The mapped task or group of whose copies a row of the node at a path of this length stands for all."""
         chain = self.chain[node]
@@ -149,20 +145,30 @@ class Shape:
         inner = any(common == depth and not self._aside[child] for child, common in self.children[node])
         return not self._aside[node] and not inner
 
-    def behind(self, node: int) -> frozenset[int]:
-        """Returns the node and every node that depends on it, with what stands for them and what lies in them."""
-        found: dict[int, None] = {}
-        waiting = [node, *self.inside.get(node, ())]
+    def behind(self, node: int, level: int) -> dict[int, int]:
+        """Returns the node and every node that depends on it, with what stands for them and what lies in them.
+
+        Args:
+            node: where it begins.
+            level: length of the path of the row where it begins.
+
+        Returns:
+            By node, how many indices of its path a row must share with that row to depend on it. What leaves a mapped
+            group and comes back into it reaches every copy.
+        """
+        found: dict[int, int] = {}
+        waiting = [(one, level) for one in (node, *self.inside.get(node, ()))]
         while waiting:
-            one = waiting.pop()
-            if one in found:
+            one, shared = waiting.pop()
+            if found.get(one, shared + 1) <= shared:
                 continue
-            found[one] = None
-            for child, _ in (*self.children[one], *self.held[one]):
-                waiting += [child, *self.inside.get(child, ())]
-            waiting += self.finals
-            waiting += self.chain[one]
-        return frozenset(found)
+            found[one] = shared
+            for child, common in (*self.children[one], *self.held[one]):
+                below = min(shared, common)
+                waiting += [(each, below) for each in (child, *self.inside.get(child, ()))]
+            waiting += [(final, 0) for final in self.finals]
+            waiting += [(group, min(shared, self.depth(group))) for group in self.chain[one]]
+        return found
 
 
 def _common(one: Path, other: Path) -> int:

@@ -51,6 +51,10 @@ class Stored:
         """Returns node, scope, position, number and state of every row with a path that ended without success."""
         return [(*found[:4], found[4]) for found in self._database.rows("instances_bad", run)]
 
+    def finished(self, run: int) -> list[tuple[int, str, int, int, str]]:
+        """Returns node, scope, position, number and state of every row with a path that has ended."""
+        return [(*found[:4], found[4]) for found in self._database.rows("instances_finished", run)]
+
     def rows_in(self, run: int, state: str) -> list[tuple[int, str, int, int]]:
         """Returns node, scope, position and number of every row with a path that is in a state."""
         return [(*found,) for found in self._database.rows("instances_in", run, state)]

@@ -66,7 +66,10 @@ def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dic
             results[each.number] = result
     counts = _instances(database, row) if page or within else {}
     tasks = [_instance(each, attempts.get(each.number, []), results.get(each.number)) for each in shown]
+    marks = {number: said for number, *said in database.rows("marks_in", row.number)}
     for each, task in zip(shown, tasks, strict=True):
+        if (said := marks.get(each.number)) and said[0] == each.state:
+            task["marked"] = {"reason": said[1], "by": said[2]}
         if each.position < 0 and (some := counts.get(each.node)):
             task["instances"] = some
     parameters = msgspec.json.decode(row.parameters)

@@ -212,6 +212,11 @@ class LocalBlobs:
         except OSError as error:
             raise StoreError(f"cannot use {root} for blobs: {error.strerror}; set CLEARANCE_BLOBS_URL") from None
 
+    @property
+    def root(self) -> Path:
+        """The directory."""
+        return self._root
+
     def path(self, digest: Digest) -> Path:
         """Returns where a blob of that digest lies, or would lie."""
         digits = hex_of(parse_digest(digest))
@@ -310,11 +315,16 @@ class LocalBlobs:
             raise StoreError(f"cannot read blob {digest} in {self._root}: {error.strerror}") from None
 
     def _present(self, digest: Digest, size: int) -> bool:
-        """True when the blob is there with that size; makes sure that its name is on the disk too."""
+        """True when the blob is there with that size; makes sure that its name is on the disk too.
+
+        Its time of access says that it was wanted just now, so that `store.collecting` leaves it.
+        """
         path = self.path(digest)
         try:
-            if path.stat().st_size != size:
+            found = path.stat()
+            if found.st_size != size:
                 return False
+            os.utime(path, ns=(time.time_ns(), found.st_mtime_ns))
         except FileNotFoundError:
             return False
         sync_directory(path.parent)

@@ -67,7 +67,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _S.SCHEDULED: frozenset(
         {_S.AWAITING_CLEARANCE, _S.DEFERRED, _S.SUCCESS, _S.SKIPPED, _S.UPSTREAM_FAILED, _S.FAILED, _S.CANCELLED}
     ),
-    _S.AWAITING_CLEARANCE: frozenset({_S.QUEUED, _S.FAILED, _S.CANCELLED}),
+    _S.AWAITING_CLEARANCE: frozenset({_S.QUEUED, _S.SUCCESS, _S.FAILED, _S.CANCELLED}),
     _S.QUEUED: frozenset(
         {_S.RUNNING, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.DEFERRED, _S.PREEMPTED, _S.SKIPPED, _S.CANCELLED}
     ),
@@ -77,7 +77,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _S.UP_FOR_RETRY: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
     _S.DEFERRED: frozenset({_S.AWAITING_CLEARANCE, _S.SUCCESS, _S.FAILED, _S.UP_FOR_RETRY, _S.SKIPPED, _S.CANCELLED}),
     _S.PREEMPTED: frozenset({_S.AWAITING_CLEARANCE, _S.CANCELLED}),
-    # A finished instance moves only when a person clears it: retry, resume.
+    # A finished instance moves only when a person says so: retry, resume, clear, mark.
     _S.SUCCESS: frozenset({_S.SCHEDULED}),
     _S.FAILED: frozenset({_S.SCHEDULED}),
     _S.SKIPPED: frozenset({_S.SCHEDULED}),

@@ -6,7 +6,7 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
-from clearance.store.sql import statements_telemetry, statements_triggers
+from clearance.store.sql import statements_cache, statements_telemetry, statements_triggers
 
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
@@ -36,10 +36,12 @@ STATEMENTS: dict[str, str] = {
     "version_dags": "SELECT DISTINCT dag FROM dag_version ORDER BY dag",
     "version_get": "SELECT dag, bundle, module, graph FROM dag_version WHERE digest = ?",
     "environment_add": "INSERT INTO environment (digest, lock) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING",
-    "run_count": "SELECT count(*) FROM run WHERE dag = ?",
+    "run_count": "SELECT (SELECT count(*) FROM run WHERE dag = ?)"
+    " + coalesce((SELECT runs FROM pruned WHERE dag = ?), 0)",
     "run_add": "INSERT INTO run (number, key, id, dag, version, state, parameters, principal, environment, created_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "run_highest": "SELECT coalesce(max(number), 0) FROM run",
+    "run_highest": "SELECT max(highest) FROM (SELECT coalesce(max(number), 0) AS highest FROM run"
+    " UNION ALL SELECT coalesce(max(highest), 0) FROM pruned) AS numbers",
     "run_get": f"SELECT {_RUN} FROM run WHERE id = ?",  # noqa: S608
     "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
@@ -198,4 +200,4 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-STATEMENTS |= statements_triggers.STATEMENTS | statements_telemetry.STATEMENTS
+STATEMENTS |= statements_triggers.STATEMENTS | statements_telemetry.STATEMENTS | statements_cache.STATEMENTS

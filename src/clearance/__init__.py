@@ -20,7 +20,8 @@ _HOME = {
     "every": "clearance.graph",
     "asset": "clearance.graph",
     "Retry": "clearance.graph",
-    "Dag": "clearance.graph",
+    "Dag": "clearance.run.access",
+    "Run": "clearance.run.access",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
-    from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
     from clearance.graph import chain as chain
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from clearance.graph import every as every
     from clearance.graph import group as group
     from clearance.graph import task as task
+    from clearance.run.access import Dag as Dag
+    from clearance.run.access import Run as Run
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
     from clearance.types.principal import Principal as Principal

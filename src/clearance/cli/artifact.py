@@ -1,4 +1,4 @@
-"""`clearance artifact show|verify|get`: what a task returned, and whether it can be believed."""
+"""`clearance artifact show|verify|get|lineage`: what a task returned, whether it can be believed, where it came from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clearance.cli.output import json_option, print_json, size
+from clearance.cli.output import json_option, print_json, print_table, size
 from clearance.cli.runs import reading, when
 
 
@@ -62,6 +62,33 @@ def verify(run: str, task: str, as_json: bool) -> None:
             click.echo(f"{'ok  ' if check['holds'] else 'FAIL'} {check['what']}: {check['detail']}")
     if not all(check["holds"] for check in checks):
         raise SystemExit(3)
+
+
+@artifact.command()
+@click.argument("run")
+@click.argument("task")
+@click.option("--down", is_flag=True, help="What was made of it, instead of what it was made of.")
+@click.option("--limit", default=1000, type=click.IntRange(1, 100_000), show_default=True, help="At most this many.")
+@json_option
+def lineage(run: str, task: str, down: bool, limit: int, as_json: bool) -> None:
+    """Show what TASK of RUN was made of, nearest first, across runs."""
+    from clearance.run.lineage import trace
+
+    with reading() as database:
+        steps = trace(database, run, task, down, limit)
+    if as_json:
+        print_json(steps)
+        return
+    rows = [
+        [
+            "  " * step.depth + f"{step.run} {step.task}", step.type, step.digest[:19], step.via,
+            f"{step.of[0]} {step.of[1]}" if step.of else "", {True: "yes", False: "NO"}.get(step.attested, ""),
+        ]
+        for step in steps
+    ]  # fmt: skip
+    print_table(["result", "type", "digest", "used as" if down else "as", "of", "attested"], rows)
+    if len(steps) == limit:
+        click.echo("there may be more: --limit says how many are shown")
 
 
 @artifact.command()

@@ -14,7 +14,7 @@ import heapq
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome
 from clearance.run.services import Services
 from clearance.run.stored import Stored
+from clearance.run.tags import add_marks, check_tags, set_tags
 from clearance.run.triggers import Triggers
 from clearance.settings import Settings
 from clearance.store.database import Database
@@ -58,6 +59,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         module: name of the pipeline's module in the bundle.
         run_id: chosen id; empty for the next number of the DAG.
         principal: who submits.
+        tags: what the run is found by later.
     """
 
     graph: bytes
@@ -65,6 +67,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     module: str
     run_id: str = ""
     principal: str = ""
+    tags: dict[str, str] = {}
 
 
 class Controller:
@@ -135,6 +138,7 @@ class Controller:
         """
         graph = model.decode(submission.graph)
         self.admission.check(graph)
+        check_tags(submission.tags)
         version = recovery.version_digest(submission.graph, submission.bundle)
         if submission.run_id:
             recovery.check_run_id(submission.run_id)
@@ -149,12 +153,13 @@ class Controller:
         now = self.clock()
         id = submission.run_id or self._next_id(graph.dag)
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
-        self.begin(id, graph, version, submission.bundle, submission.principal)
+        self.begin(id, graph, version, submission.bundle, submission.principal, tags=submission.tags)
         return id, True
 
     def begin(
-        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None
-    ) -> None:
+        self, id: str, graph: model.Graph, version: str, bundle: str, principal: str, cause: Cause | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Makes a run of this id, which must be new, of a stored version; `cause` says what started it by itself."""
         now = self.clock()
         lock = self.evidence.environment()
@@ -170,6 +175,7 @@ class Controller:
             "run_add", run.number, run.key, id, graph.dag, version, run.state,
             rows.json_text(graph.parameters), principal, lock.digest, now,
         )  # fmt: skip
+        add_marks(ledger, run.number, graph.parameters, tags or {})
         self.machine.changes.added.extend(run.nodes)
         self.runs[id] = run
         told: dict[str, Any] = {"dag": graph.dag, "tasks": len(run.nodes)}
@@ -223,6 +229,17 @@ class Controller:
             self.ledger.add("pool_put", name, slots)
         self.admission.set_pool(name, slots)
         return True
+
+    def set_tags(self, id: str, tags: Mapping[str, str], remove: Iterable[str] = ()) -> dict[str, str]:
+        """Sets and takes away tags of a run, and returns those that it has then.
+
+        Raises:
+            UsageError: no such run, or a tag that is none.
+        """
+        self._settle()
+        active = self.runs.get(id)
+        number = active.number if active else recovery.known(self.database, id).number
+        return set_tags(self.database, self.ledger, number, tags, remove)
 
     def cancel(self, id: str) -> bool:
         """Cancels a run; False when it is not running.

@@ -25,6 +25,7 @@ from clearance.run.messages import (
     Request,
     Resume,
     SetPool,
+    SetTags,
     Status,
     StopService,
     Submit,
@@ -114,6 +115,8 @@ class FrontDesk:
                 return Answer(True)
             case SetPool():
                 return Answer(controller.set_pool(request.name, request.slots))
+            case SetTags():
+                return Answer(controller.set_tags(request.run, request.tags, request.remove))
             case Status():
                 return Answer(self._status())
             case _:
@@ -136,7 +139,7 @@ class FrontDesk:
                 return
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
-                run_id=request.run_id, principal=self._principal,
+                run_id=request.run_id, principal=self._principal, tags=request.tags,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
         except (LeaseLost, StoreError):

@@ -26,7 +26,8 @@ from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
 ORDER = (
-    "environment_add", "version_add", "run_add", "run_cause_add", "pool_put", "pool_remove", "instance_add",
+    "environment_add", "version_add", "run_add", "run_cause_add", "run_parameter_add", "run_tag_put", "run_tag_remove",
+    "pool_put", "pool_remove", "instance_add",
     "instance_change", "instance_mark", "run_change", "attempt_put", "deferral_put", "approval_add", "artifact_add",
     "attestation_add", "service_put", "event_add",
 )  # fmt: skip

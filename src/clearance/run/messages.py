@@ -25,6 +25,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     target: str
     parameters: dict[str, Any]
     run_id: str = ""
+    tags: dict[str, str] = {}
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -76,11 +77,19 @@ class SetPool(msgspec.Struct, frozen=True, tag="set_pool"):
     slots: int | None
 
 
+class SetTags(msgspec.Struct, frozen=True, tag="set_tags"):
+    """Set these tags of a run, and take away those named. Answered with the tags that it has then."""
+
+    run: str
+    tags: dict[str, str]
+    remove: list[str] = []
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
-Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | Status | Register | Order
+Request = Submit | Follow | Cancel | Resume | Why | Decide | StopService | SetPool | SetTags | Status | Register | Order
 
 
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):

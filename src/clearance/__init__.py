@@ -33,6 +33,9 @@ _HOME = {
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
     "Written": "clearance.types.written",
+    "Markdown": "clearance.types.card",
+    "HTML": "clearance.types.card",
+    "Image": "clearance.types.card",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -54,6 +57,9 @@ if TYPE_CHECKING:
     from clearance.run.access import Run as Run
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
+    from clearance.types.card import HTML as HTML
+    from clearance.types.card import Image as Image
+    from clearance.types.card import Markdown as Markdown
     from clearance.types.principal import Principal as Principal
     from clearance.types.references import Dataset as Dataset
     from clearance.types.references import Endpoint as Endpoint

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +32,7 @@ from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types import masking
 from clearance.types.artifact import Argument, Artifact, Literal, Stored
+from clearance.types.digest import digest_of
 
 THREADS = "OMP_NUM_THREADS"
 ANSWER = 30.0  # seconds in which the supervisor must have said that it masks
@@ -153,17 +154,31 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
     target = resolve(launch.entry)
     blobs = _blobs_of(place.blobs)
     where = Path(directory)
-    values = {
-        name: _argument(argument, target.hints.get(name, Any), name, blobs, where)
-        for name, argument in launch.arguments.items()
+    result = target.call(**loaded(launch.arguments, target.hints, blobs, where))
+    return None if rank else kept(result, target.hints, blobs, where)
+
+
+def loaded(
+    arguments: Mapping[str, Argument], hints: Mapping[str, Any], blobs: Blobs, directory: Path
+) -> dict[str, Any]:
+    """Returns the values of arguments by name, each as its parameter's annotation says."""
+    return {
+        name: _argument(argument, hints.get(name, Any), name, blobs, directory) for name, argument in arguments.items()
     }
-    result = target.call(**values)
-    if rank or result is None:
-        return None
+
+
+def kept(result: Any, hints: Mapping[str, Any], blobs: Blobs, directory: Path) -> Artifact | None:
+    """Stores what a task returned, with the cards that it showed; None where there is neither."""
+    shown = context._shown()
     if masking.masker:
         result = masking.masker.value(result)
-    artifact: Artifact | None = serializers.dump(result, target.hints.get("return", Any), blobs, where)
-    return artifact
+        shown = [masking.masker.value(card) for card in shown]
+    artifact = serializers.dump(result, hints.get("return", Any), blobs, directory)
+    if not shown:
+        return artifact
+    cards = [serializers.dump(card, Any, blobs, directory) for card in shown]
+    found = artifact or Artifact(digest_of(b"null"), 4, "json", "builtins.NoneType", b"null")
+    return msgspec.structs.replace(found, cards=tuple(card for card in cards if card is not None))
 
 
 def mask_logs(attempt: str, place: Place) -> None:

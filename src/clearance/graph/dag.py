@@ -129,13 +129,21 @@ class Dag(ABC):
         """
         return runner()(self, parameters=parameters, run_id=run_id, tags=tags)
 
-    def test(self, mocks: Mapping[Any, Any] | None = None, *, clock: Any = None, **parameters: Any) -> Any:
+    def test(
+        self,
+        mocks: Mapping[Any, Any] | None = None,
+        *,
+        clock: Any = None,
+        interval: tuple[datetime, datetime] | None = None,
+        **parameters: Any,
+    ) -> Any:
         """Runs the DAG in this process, with no database and no processes, and without waiting: for tests.
 
         Args:
             mocks: by task or id, what stands for it: a function that is called in its place, an exception that it
                 raises, what `clearance.testing` makes, or a value that it returns.
             clock: a `clearance.testing.FakeClock`; one of its own by default.
+            interval: the data interval, start and end with a zone, of a run that a schedule would start.
             **parameters: as for `graph`.
 
         Returns:
@@ -145,7 +153,7 @@ class Dag(ABC):
             GraphError: what is wrong with the graph or a parameter.
             UsageError: a mock of no task, or a task that waits for what no mock brings.
         """
-        return tester()(self, mocks=mocks, clock=clock, parameters=parameters)
+        return tester()(self, mocks=mocks, clock=clock, interval=interval, parameters=parameters)
 
     def dry_run(self, **parameters: Any) -> Any:
         """Says what a run would do, without running anything: its waves, and what each desk says of each task.

@@ -30,7 +30,7 @@ header h1 { font-size: 1.15rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 header p { color: #777; font: 12px/1.4 ui-monospace, monospace; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 section { margin: 0 0 2rem; overflow-x: auto; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-iframe { width: 100%; height: 30rem; resize: vertical; border: 1px solid #8884; border-radius: 4px; background: #fff; }
+iframe { box-sizing: border-box; width: 100%; height: 30rem; resize: vertical; border: 1px solid #8884; border-radius: 4px; background: #fff; }
 table { border-collapse: collapse; } th, td { border-bottom: 1px solid #8884; padding: .3rem .8rem .3rem 0; text-align: left; }
 pre { background: #8881; padding: .75rem; border-radius: 4px; overflow-x: auto; } code { font-size: .92em; }
 """

@@ -234,14 +234,20 @@ def _uses(graph: Graph, shape: Shape, node: Node) -> dict[int, tuple[str, bool]]
 
 
 def _results(graph: Graph, shape: Shape, binding: Binding) -> Iterable[str]:
+    if isinstance(binding, Element):
+        group = graph.nodes[shape.index[binding.group]]
+        yield from _results(graph, shape, group.mapped[binding.name])
+    else:
+        yield from results_in(binding)
+
+
+def results_in(binding: Binding) -> Iterator[str]:
+    """Yields the id of every task whose result a binding takes directly."""
     if isinstance(binding, Result):
         yield binding.task
     elif isinstance(binding, Items):
         for item in binding.items:
-            yield from _results(graph, shape, item)
-    elif isinstance(binding, Element):
-        group = graph.nodes[shape.index[binding.group]]
-        yield from _results(graph, shape, group.mapped[binding.name])
+            yield from results_in(item)
 
 
 def _across(shape: Shape, other: int, node: int, path: Path, same: bool) -> Path:

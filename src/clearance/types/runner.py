@@ -16,7 +16,7 @@ def runner() -> Callable[..., Any]:
 
 
 def tester() -> Callable[..., Any]:
-    """Returns `test_dag(dag, *, mocks, clock, parameters)`."""
+    """Returns `test_dag(dag, *, mocks, clock, interval, parameters)`."""
     return _find("clearance.run.testing", "test_dag")
 
 

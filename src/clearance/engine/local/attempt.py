@@ -89,12 +89,12 @@ def resolve(entry: str) -> Target:
             found = getattr(found, part)
         except AttributeError:
             raise EngineError(f"{module_name!r} has no {name!r}: a task must be defined at its top level") from None
-    target = Target(found, _hints_of(found))
+    target = Target(found, hints_of(found))
     _targets[entry] = target
     return target
 
 
-def _hints_of(found: Any) -> dict[str, Any]:
+def hints_of(found: Any) -> dict[str, Any]:
     """Returns evaluated annotations: those a `graph.Task` has judged already, else what the function says."""
     signature = getattr(found, "signature", None)
     if isinstance(annotations := getattr(signature, "annotations", None), dict):

@@ -1,4 +1,4 @@
-"""`clearance artifact show|verify|get|lineage`: what a task returned, whether it can be believed, where it came from."""
+"""`clearance artifact show|verify|get|lineage`: what a task returned, if it can be believed, where it came from."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def _write_page(found: dict[str, Any], cards: list[Any], output: Path | None, op
     from clearance.run.cards import page
 
     if not cards:
-        raise UsageError(f"{found['run']} {found['task']} has no cards: a task returns Markdown, HTML, Image or a figure")
+        raise UsageError(
+            f"{found['run']} {found['task']} has no cards: a task returns Markdown, HTML, Image or a figure"
+        )
     if output is None:
         output = Path(tempfile.mkdtemp(prefix="clearance-card-")) / "card.html"
     elif output.exists():
@@ -126,10 +128,11 @@ def lineage(run: str, task: str, down: bool, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(steps)
         return
+    attested = {None: "", True: "yes", False: "NO"}
     rows = [
         [
             "  " * step.depth + f"{step.run} {step.task}", step.type, step.digest[:19], step.via,
-            f"{step.of[0]} {step.of[1]}" if step.of else "", {True: "yes", False: "NO"}.get(step.attested, ""),
+            " ".join(step.of), attested[step.attested],
         ]
         for step in steps
     ]  # fmt: skip

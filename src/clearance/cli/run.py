@@ -20,7 +20,7 @@ from clearance.cli.target import parameter_option, parse_parameters, parse_targe
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
 @click.option("--run-id", default="", metavar="ID", help="Name the run; the same id again goes on with it.")
 @tag_option
-@click.option("--dry-run", is_flag=True, help="Say what would run, in which order, and what the desks say; run nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, when, and what the desks say; run nothing.")
 @click.option("--id-file", type=click.Path(dir_okay=False, writable=True), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
 def run(

@@ -30,17 +30,17 @@ header h1 { font-size: 1.15rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 header p { color: #777; font: 12px/1.4 ui-monospace, monospace; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 section { margin: 0 0 2rem; overflow-x: auto; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-iframe { box-sizing: border-box; width: 100%; height: 30rem; resize: vertical; border: 1px solid #8884; border-radius: 4px; background: #fff; }
-table { border-collapse: collapse; } th, td { border-bottom: 1px solid #8884; padding: .3rem .8rem .3rem 0; text-align: left; }
+iframe { box-sizing: border-box; width: 100%; height: 30rem; resize: vertical; background: #fff; }
+iframe { border: 1px solid #8884; border-radius: 4px; }
+table { border-collapse: collapse; }
+th, td { border-bottom: 1px solid #8884; padding: .3rem .8rem .3rem 0; text-align: left; }
 pre { background: #8881; padding: .75rem; border-radius: 4px; overflow-x: auto; } code { font-size: .92em; }
 """
 
 
 def cards_of(artifact: Artifact, blobs: Blobs) -> list[Card]:
     """Returns the cards that a task returned, and those that it showed beside its result."""
-    return list(_returned(artifact, blobs)) + [
-        serializers.load_card(card, blobs) for card in artifact.cards
-    ]
+    return list(_returned(artifact, blobs)) + [serializers.load_card(card, blobs) for card in artifact.cards]
 
 
 def _returned(artifact: Artifact, blobs: Blobs) -> Iterator[Card]:

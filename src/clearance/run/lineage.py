@@ -66,7 +66,7 @@ class _Edge(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A run while its lineage is followed; `uses` are by node the tasks whose results it takes, and by which parameter."""
+    """A run while its lineage is followed; `uses` says by node whose results it takes, and as what."""
 
     row: rows.RunRow
     graph: Graph

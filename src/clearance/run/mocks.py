@@ -53,7 +53,7 @@ def in_turn(*outcomes: Any) -> Turns:
 
 
 def approve(by: str = "", note: str = "") -> Happening:
-    """Returns a mock of a task that asks for approval: it is given at once, by the first approver unless one is named."""
+    """Returns a mock of a task that asks for approval: given at once, by the first approver unless one is named."""
     return _decision("approved", by, note)
 
 

@@ -37,7 +37,7 @@ class Planned(msgspec.Struct, frozen=True):
         gang: number of processes.
         pool: from which it takes; empty for none.
         trigger_rule: whether it runs, by how those before it ended.
-        capacity: what the capacity desk says of the first instance, with the wave before it: `granted`, `held`, `denied`.
+        capacity: what the capacity desk says of the first instance, beside the rest of the wave.
         trust: what the trust desk says, or will look at.
     """
 

@@ -33,7 +33,7 @@ def stop_all(home: Path) -> None:
 
 
 def processes_of(home: Path) -> set[int]:
-    """Returns the pids of the processes whose environment or command line names this home; never our own or a parent."""
+    """Returns the pids of the processes whose environment or command line names this home, our own and parents not."""
     named = os.fsencode(home)
     found = set()
     for entry in Path("/proc").iterdir():

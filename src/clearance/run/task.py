@@ -264,7 +264,8 @@ class Task:
 
     def _read(self, epoch: int, stream: int | None) -> str:
         path = self._reader.settings.home / "logs" / f"{self._run.key}.{self._row.number}.{epoch}.frames"
-        found, offset = [], 0
+        found: list[bytes] = []
+        offset = 0
         while True:
             some, offset = frames.read(path, offset)
             if not some:

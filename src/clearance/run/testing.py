@@ -140,8 +140,8 @@ class _Rehearsal:
             reason = changes.reasons.get(instance, "")
             self._told.decisions.append(Decision(now, instance.label, str(state), reason))
         self._ready.extend(each for each in changes.ready if each.state is TaskState.AWAITING_CLEARANCE)
-        for _, state in changes.ended:
-            self._told.state = str(state)
+        for _, end in changes.ended:
+            self._told.state = str(end)
 
     def _skip_time(self) -> None:
         """Jumps to whatever is due next.
@@ -253,7 +253,8 @@ class _Rehearsal:
         module, _, name = entry.partition(":")
         found: Any = sys.modules.get(module)
         main = sys.modules.get("__main__")
-        if found is None and main is not None and module_name("__main__", getattr(main, "__file__", "") or "") == module:
+        file = getattr(main, "__file__", None)
+        if found is None and file and module_name("__main__", file) == module:
             found = main
         if found is None:
             root = str(locate(self._path)[0])
@@ -280,4 +281,3 @@ def _inside(facts: Facts) -> Iterator[None]:
     finally:
         context._enter(None)
         os.chdir(before)
-

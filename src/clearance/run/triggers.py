@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from clearance.run.controller import Controller
 
 
-
 class Triggers:
     """See the module.
 

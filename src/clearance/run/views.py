@@ -86,8 +86,10 @@ def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dic
     for each, task in zip(shown, tasks, strict=True):
         if each.position < 0 and (some := counts.get(each.node)):
             task["instances"] = some
-    parameters = msgspec.json.decode(row.parameters)
-    told = {"tags": tags_of(database, row.number), "parameters": parameters, "cause": looking.cause(cause_of(database, row.number))}
+    told = {
+        "tags": tags_of(database, row.number), "parameters": msgspec.json.decode(row.parameters),
+        "cause": looking.cause(cause_of(database, row.number)),
+    }  # fmt: skip
     return _run(row) | told | {"tasks": tasks, "hidden": within - len(page)}
 
 

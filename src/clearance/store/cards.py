@@ -51,7 +51,8 @@ def load(data: bytes) -> Card:
         found = msgspec.json.decode(data, type=_Card)
         if found.kind == "image":
             return Image(found.png)
-        return {"markdown": Markdown, "html": HTML}[found.kind](found.text)
+        kinds: dict[str, type[Markdown] | type[HTML]] = {"markdown": Markdown, "html": HTML}
+        return kinds[found.kind](found.text)
     except (msgspec.MsgspecError, KeyError, UsageError) as error:
         raise Corrupt(f"stored bytes are no card: {error}; clear the task that made them") from None
 

@@ -29,8 +29,7 @@ class Markdown:
 
 @dataclass(frozen=True)
 class HTML:
-    """A piece of HTML. It is kept as it is and trusted by nobody: where it is shown, its scripts do not run and nothing is
-    fetched.
+    """A piece of HTML. It is kept as it is and trusted by nobody: where it is shown, nothing in it runs or is fetched.
 
     Raises:
         UsageError: no text.

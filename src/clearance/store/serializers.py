@@ -209,7 +209,7 @@ def members(artifact: Artifact, blobs: Blobs) -> list[Artifact | None]:
 
 
 def _fitting_card(card: Card, annotation: Any) -> Card:
-    wanted = tuple(kind for kind in _alternatives(annotation) if isinstance(kind, type) and kind is not object)
+    wanted = tuple(kind for kind in _alternatives(annotation) if isinstance(kind, type) and kind not in (Any, object))
     if wanted and not isinstance(card, wanted):
         raise NotSerialisable(
             f"the value is a card, {type(card).__name__}, and the parameter wants a {wanted[0].__name__}; "

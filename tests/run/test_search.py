@@ -72,7 +72,9 @@ def test_what_is_found_is_what_a_plain_filter_finds(database, controller):
         "tag:team": lambda r: "team" in r[3],
         "tag:team=vision": lambda r: r[3].get("team") == "vision",
         "tag:team!=vision": lambda r: r[3].get("team") == "text",
-        "tag:team=vision lr=3 state:failed": lambda r: (r[3].get("team"), r[2].get("lr"), r[4]) == ("vision", 3, "failed"),
+        "tag:team=vision lr=3 state:failed": lambda r: (
+            (r[3].get("team"), r[2].get("lr"), r[4]) == ("vision", 3, "failed")
+        ),
         "dag:e state:success": lambda r: r[1] == "e" and r[4] == "success",
         "by:mia": lambda r: True,
         "by:tom": lambda r: False,
@@ -141,7 +143,9 @@ def test_tags_are_set_changed_and_removed(database, controller):
     assert ids(database, "tag:c=") == [id]
 
 
-@pytest.mark.parametrize("tags", [{"": "x"}, {"a b": "x"}, {"a": "x\ny"}, {"a": "x" * 201}, {f"t{n}": "" for n in range(65)}])
+@pytest.mark.parametrize(
+    "tags", [{"": "x"}, {"a b": "x"}, {"a": "x\ny"}, {"a": "x" * 201}, {f"t{n}": "" for n in range(65)}]
+)
 def test_a_wrong_tag_is_refused_and_nothing_is_made(database, controller, tags):
     with pytest.raises(UsageError, match="tag"):
         submit(controller, tags=tags)

@@ -28,7 +28,7 @@ def test_the_functions_are_run_and_values_go_through_the_serializers():
     assert done["total"] == pipeline.Report(3.0, 4)
     assert done["keep"].path.read_text() == "3.0"
     assert done.cards("keep") == [Markdown("kept")]
-    assert pipeline.CALLS == ["numbers", *(f"half {x}" for x in range(4))]
+    assert ["numbers", *(f"half {x}" for x in range(4))] == pipeline.CALLS
 
 
 def test_no_database_no_process_and_no_home_are_needed(monkeypatch, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import UTC, datetime
+from string import Template
 
 import pytest
 
@@ -12,7 +14,7 @@ from clearance.graph.model import Graph, Node, encode
 from clearance.run.controller import Submission
 from clearance.run.search import conditions, find, parse
 from clearance.run.tags import tags_of
-from clearance.store.database import Database
+from clearance.store.database import Database, migrations
 from clearance.types.digest import digest_of
 from support.instant import InstantEngine, failed, lead, succeeded, until_idle
 
@@ -156,3 +158,21 @@ def test_a_wrong_tag_is_refused_and_nothing_is_made(database, controller, tags):
 def test_tags_of_no_run_are_refused(controller):
     with pytest.raises(UsageError, match="no run 'x/1'"):
         controller.set_tags("x/1", {"a": "b"})
+
+
+def test_runs_from_before_are_found_by_their_parameters(database_url):
+    with Database(database_url) as database:
+        for number, text in migrations():
+            if number < 9:
+                database.dialect.script(Template(text).substitute(database.dialect.types))
+        database.dialect.script("CREATE TABLE migration (number BIGINT PRIMARY KEY)")
+        database.dialect.script("INSERT INTO migration (number) VALUES (8)")
+        database.write("version_add", "v", "d", "b", "m", b"{}", 0.0)
+        given = {"lr": 0.1, "steps": 30, "word": 'é"7', "flag": True, "none": None, "list": [1], "long": "x" * 300}
+        parameters = json.dumps(given, ensure_ascii=False)
+        database.write("run_add", 1, "k", "d/1", "d", "v", "success", parameters, "mia", "", 0.0)
+        assert database.migrate()[0] == 9
+        for query in ("lr=0.1", "lr>0.05 steps<31", "steps=30", "flag=true", "flag!=false", "none=null"):
+            assert ids(database, query) == ["d/1"], query
+        assert ids(database, """word='é"7'""") == ["d/1"]
+        assert database.dialect.execute("SELECT count(*) FROM run_parameter") == [(5,)]

@@ -17,5 +17,7 @@ CREATE TABLE run_parameter (
 CREATE INDEX run_parameter_by_value ON run_parameter (name, value, run);
 CREATE INDEX run_parameter_by_amount ON run_parameter (name, amount, run);
 
+INSERT INTO run_parameter (run, name, value, amount) $RUN_PARAMETERS;
+
 CREATE INDEX run_by_creation ON run (created_at);
 CREATE INDEX artifact_by_digest ON artifact (digest);

@@ -5,12 +5,13 @@ Nothing is held open between two questions, so handles may be kept, copied to th
 
 from __future__ import annotations
 
-import os
+import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +56,19 @@ class Reader:
         """
         if artifact is None:
             return None
-        blobs = open_blobs(self.settings.blobs)
-        cache = self.settings.home / "results"
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         if artifact.serializer in _TREES or artifact.serializer == "file":
-            return self._reference(artifact, annotation, cache)
-        return serializers.load(artifact, annotation, blobs, Path(tempfile.gettempdir()) / f"clearance-{os.getpid()}")
+            return self._reference(artifact, annotation)
+        return serializers.load(artifact, annotation, open_blobs(self.settings.blobs), _scratch())
 
-    def _reference(self, artifact: Artifact, annotation: Any, cache: Path) -> Any:
-        place = cache / f"{hex_of(artifact.digest)}-{artifact.serializer}"
+    def _reference(self, artifact: Artifact, annotation: Any) -> Any:
+        folder = self.settings.home / "results"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError:  # a home that may only be read, or that holds nothing but a database
+            folder = _scratch()
+        place = folder / f"{hex_of(artifact.digest)}-{artifact.serializer}"
         if not place.exists():
-            made = Path(tempfile.mkdtemp(dir=cache))
+            made = Path(tempfile.mkdtemp(dir=folder))
             try:
                 serializers.load(artifact, Any, open_blobs(self.settings.blobs), made)
                 (content,) = made.iterdir()
@@ -80,6 +83,14 @@ class Reader:
             (found,) = place.iterdir()
             return found if annotation is Path else File(found, artifact.digest)
         return _TREES[artifact.serializer](place, artifact.digest, dict(artifact.metadata))
+
+
+@cache
+def _scratch() -> Path:
+    """Returns a folder of this process, which is removed at its end."""
+    made = tempfile.mkdtemp(prefix="clearance-results-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def moment(at: float | None) -> datetime | None:

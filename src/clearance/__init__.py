@@ -24,7 +24,8 @@ _HOME = {
     "every": "clearance.graph",
     "asset": "clearance.graph",
     "Retry": "clearance.graph",
-    "Dag": "clearance.graph",
+    "Dag": "clearance.run.access",
+    "Run": "clearance.run.access",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
@@ -38,6 +39,9 @@ _HOME = {
     "Dataset": "clearance.types.references",
     "Endpoint": "clearance.types.references",
     "Written": "clearance.types.written",
+    "Markdown": "clearance.types.card",
+    "HTML": "clearance.types.card",
+    "Image": "clearance.types.card",
     "download": "clearance.store.download",
     "context": "clearance.engine.context",
     "register_serializer": "clearance.store.serializers",
@@ -48,7 +52,6 @@ if TYPE_CHECKING:
     from clearance.errors import Defer as Defer
     from clearance.errors import Skip as Skip
     from clearance.errors import StepFailed as StepFailed
-    from clearance.graph import Dag as Dag
     from clearance.graph import Retry as Retry
     from clearance.graph import asset as asset
     from clearance.graph import branch as branch
@@ -61,8 +64,13 @@ if TYPE_CHECKING:
     from clearance.graph import otherwise as otherwise
     from clearance.graph import task as task
     from clearance.graph import when as when
+    from clearance.run.access import Dag as Dag
+    from clearance.run.access import Run as Run
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
+    from clearance.types.card import HTML as HTML
+    from clearance.types.card import Image as Image
+    from clearance.types.card import Markdown as Markdown
     from clearance.types.outcome import Outcome as Outcome
     from clearance.types.principal import Principal as Principal
     from clearance.types.references import Dataset as Dataset

@@ -7,7 +7,6 @@ import pytest
 from clearance import Endpoint, Model, Tree, dag, task
 from clearance.errors import GraphError
 from clearance.graph.model import Result, Value, decode, encode
-from clearance.types import runner
 
 
 @task
@@ -296,5 +295,4 @@ def test_run_goes_through_the_port(monkeypatch):
     home = sys.modules["clearance.graph.dag"]
     monkeypatch.setattr(home, "runner", lambda: lambda one, **how: seen.update(how, dag=one) or "done")
     assert search.run(limit=5, run_id="r1") == "done"
-    assert seen == {"dag": search, "parameters": {"limit": 5}, "run_id": "r1"}
-    assert runner.HOME == "clearance.run.python"
+    assert seen == {"dag": search, "parameters": {"limit": 5}, "run_id": "r1", "tags": None}

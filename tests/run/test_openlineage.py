@@ -21,7 +21,7 @@ from clearance.engine.base import Failure, Finished
 from clearance.errors import Defer
 from clearance.run import openlineage as spec
 from clearance.run.facts import Facts
-from clearance.run.lineage import run_events
+from clearance.run.openlineage_events import run_events
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
 from support.controllers import NOON, Clock, Tower, submit

@@ -1,4 +1,4 @@
-"""`clearance artifact show|verify|get`: what a task returned, and whether it can be believed."""
+"""`clearance artifact show|verify|get|lineage`: what a task returned, if it can be believed, where it came from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from clearance.cli.output import json_option, print_json, size
+from clearance.cli.output import json_option, print_json, print_table, size
 from clearance.cli.runs import reading, when
 
 
@@ -20,14 +20,23 @@ def artifact() -> None:
 @artifact.command()
 @click.argument("run")
 @click.argument("task")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write its cards as one HTML page."
+)
+@click.option("--open", "open_it", is_flag=True, help="Show its cards in the browser.")
 @json_option
-def show(run: str, task: str, as_json: bool) -> None:
-    """Show what TASK of RUN returned, and who signed it."""
+def show(run: str, task: str, output: Path | None, open_it: bool, as_json: bool) -> None:
+    """Show what TASK of RUN returned, who signed it, and its cards."""
     from clearance.run import inspection
     from clearance.settings import load
 
+    settings = load()
     with reading() as database:
-        found = inspection.describe(load(), database, run, task)
+        found = inspection.describe(settings, database, run, task)
+        cards = inspection.cards(settings, database, run, task)
+    if output is not None or open_it:
+        _write_page(found, cards, output, open_it)
+        return
     if as_json:
         print_json(found)
         return
@@ -39,6 +48,46 @@ def show(run: str, task: str, as_json: bool) -> None:
         click.echo(f"  file     {file['path']}  {size(file['size'])}  {file['digest'][:19]}")
     for each in found["attestations"]:
         click.echo(f"  signed   {each['kind']} by {each['signer']} at {when(each['created_at'])}")
+    for card in cards:
+        click.echo()
+        _print_card(card)
+
+
+def _print_card(card: Any) -> None:
+    from clearance.run.cards import text_of
+    from clearance.types.card import Markdown
+
+    if isinstance(card, Markdown) and sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown as Rendered
+
+        Console().print(Rendered(text_of(card), hyperlinks=False))
+    else:
+        click.echo(text_of(card))
+
+
+def _write_page(found: dict[str, Any], cards: list[Any], output: Path | None, open_it: bool) -> None:
+    import tempfile
+
+    from clearance.errors import UsageError
+    from clearance.run.cards import page
+
+    if not cards:
+        raise UsageError(
+            f"{found['run']} {found['task']} has no cards: a task returns Markdown, HTML, Image or a figure"
+        )
+    if output is None:
+        output = Path(tempfile.mkdtemp(prefix="clearance-card-")) / "card.html"
+    elif output.exists():
+        raise UsageError(f"{output} is there already: choose another --output")
+    elif not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: the folder {output.absolute().parent} does not exist")
+    output.write_text(page(f"{found['run']} {found['task']}", found["digest"], cards), "utf-8")
+    click.echo(f"wrote {output}")
+    if open_it:
+        import webbrowser
+
+        webbrowser.open(output.absolute().as_uri())
 
 
 @artifact.command()
@@ -62,6 +111,34 @@ def verify(run: str, task: str, as_json: bool) -> None:
             click.echo(f"{'ok  ' if check['holds'] else 'FAIL'} {check['what']}: {check['detail']}")
     if not all(check["holds"] for check in checks):
         raise SystemExit(3)
+
+
+@artifact.command()
+@click.argument("run")
+@click.argument("task")
+@click.option("--down", is_flag=True, help="What was made of it, instead of what it was made of.")
+@click.option("--limit", default=1000, type=click.IntRange(1, 100_000), show_default=True, help="At most this many.")
+@json_option
+def lineage(run: str, task: str, down: bool, limit: int, as_json: bool) -> None:
+    """Show what TASK of RUN was made of, nearest first, across runs."""
+    from clearance.run.lineage import trace
+
+    with reading() as database:
+        steps = trace(database, run, task, down, limit)
+    if as_json:
+        print_json(steps)
+        return
+    attested = {None: "", True: "yes", False: "NO"}
+    rows = [
+        [
+            "  " * step.depth + f"{step.run} {step.task}", step.type, step.digest[:19], step.via,
+            " ".join(step.of), attested[step.attested],
+        ]
+        for step in steps
+    ]  # fmt: skip
+    print_table(["result", "type", "digest", "used as" if down else "as", "of", "attested"], rows)
+    if len(steps) == limit:
+        click.echo("there may be more: --limit says how many are shown")
 
 
 @artifact.command()

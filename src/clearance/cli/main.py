@@ -36,7 +36,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "reject": ("decide", "Say no to a task that asks for a decision."),
     },
     "Look": {
-        "runs": ("runs", "List runs, or show and draw one."),
+        "runs": ("runs", "List runs, show and draw one, or tag one."),
+        "search": ("search", "Find runs by parameter, tag, state and time."),
         "logs": ("logs", "Print the logs of a run or task."),
         "why": ("why", "Say why a task was granted, held or denied clearance."),
         "services": ("services", "List services, stop one, or print its logs."),

@@ -11,6 +11,7 @@ import click
 
 from clearance.cli.output import print_json
 from clearance.cli.progress import progress
+from clearance.cli.tag import tag_option
 from clearance.cli.target import parameter_option, parse_parameters, parse_target
 
 
@@ -19,10 +20,19 @@ from clearance.cli.target import parameter_option, parse_parameters, parse_targe
 @parameter_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
 @click.option("--run-id", default="", metavar="ID", help="Name the run; the same id again goes on with it.")
+@tag_option
+@click.option("--dry-run", is_flag=True, help="Say what would run, when, and what the desks say; run nothing.")
 @click.option("--id-file", type=click.Path(dir_okay=False, writable=True), hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the finished run as JSON.")
 def run(
-    target: str, parameters: tuple[str, ...], workers: int | None, run_id: str, id_file: str | None, as_json: bool
+    target: str,
+    parameters: tuple[str, ...],
+    workers: int | None,
+    run_id: str,
+    tags: tuple[str, ...],
+    dry_run: bool,
+    id_file: str | None,
+    as_json: bool,
 ) -> None:
     """Run the DAG of a pipeline FILE and wait for its end; DAG may be left out where the file holds one.
 
@@ -33,6 +43,7 @@ def run(
     from clearance.graph.bundle import make_bundle, unpack
     from clearance.run.embedded import run_to_end
     from clearance.run.messages import Submit
+    from clearance.run.tags import parse_tags
     from clearance.run.tracing import caller
     from clearance.settings import load
     from clearance.types.digest import hex_of
@@ -41,11 +52,19 @@ def run(
     if workers:
         settings = replace(settings, workers=workers)
     file, name = parse_target(target)
+    given = parse_parameters(parameters)
+    chosen = parse_tags(tags)
+    if dry_run:
+        from clearance.cli.plan import print_plan
+
+        print_plan(settings, file, name, given, as_json)
+        return
     bundle = make_bundle(file)
     settings.make_home()
     unpack(bundle.data, settings.home / "bundles" / hex_of(bundle.digest), bundle.digest)
-    pairs = dict(parse_parameters(parameters))
-    request = Submit(bundle.digest, f"{bundle.module}:{name}", pairs, run_id, caller(dict(os.environ)))
+    request = Submit(
+        bundle.digest, f"{bundle.module}:{name}", dict(given), run_id, traceparent=caller(dict(os.environ)), tags=chosen
+    )
     view = progress(as_json)
     began = time.time()
     try:

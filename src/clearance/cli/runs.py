@@ -1,4 +1,4 @@
-"""`clearance runs list|show`: what has run."""
+"""`clearance runs list|show|tag`: what has run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clearance.cli.output import count, print_json, print_table
+from clearance.cli.tag import tag, told, wanted_tags
+from clearance.cli.target import parse_parameters
 from clearance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,22 +26,43 @@ def runs() -> None:
 
 @runs.command("list")
 @click.option("--dag", default="", help="Only runs of this DAG.")
+@click.option("--state", default="", help="Only runs in this state.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME[=VALUE]", help="Only runs with this tag; may be repeated.")
+@click.option(
+    "-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="Only runs with this parameter."
+)
 @click.option("--limit", default=50, type=click.IntRange(1, 10_000), show_default=True, help="At most this many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_runs(dag: str, limit: int, as_json: bool) -> None:
-    """List runs, newest first."""
+def list_runs(
+    dag: str, state: str, tags: tuple[str, ...], parameters: tuple[str, ...], limit: int, as_json: bool
+) -> None:
+    """List runs, newest first; `clearance search` knows more."""
     from clearance.run import views
+    from clearance.run.search import conditions
 
+    given = parse_parameters(parameters)
+    wanted = conditions(dag=dag, state=state, tags=wanted_tags(tags), parameters=given)
     with reading() as database:
-        found = views.runs(database, dag, limit)
+        found = views.runs(database, wanted, limit)
+    print_runs(found, as_json)
+
+
+def print_runs(found: list[dict[str, Any]], as_json: bool) -> None:
+    """Prints runs as `views.runs` returns them."""
     if as_json:
         print_json(found)
         return
     rows = [
-        [each["id"], each["state"], _counts(each["tasks"]), when(each["created_at"]), took(each), each["principal"]]
+        [
+            each["id"], each["state"], _counts(each["tasks"]), when(each["created_at"]), took(each),
+            each["principal"], told(each["tags"]),
+        ]
         for each in found
-    ]
-    print_table(["run", "state", "tasks", "created", "took", "by"], rows)
+    ]  # fmt: skip
+    print_table(["run", "state", "tasks", "created", "took", "by", "tags"], rows)
+
+
+runs.add_command(tag)
 
 
 @runs.command()
@@ -78,6 +101,8 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
     length = f"  took {took(found)}" if found["finished_at"] else ""
     click.echo(f"{found['id']}  {found['state']}  created {when(found['created_at'])}{length}")
     click.echo(f"version {found['version'][:19]}  by {found['principal']}  parameters {found['parameters']}")
+    if found["tags"]:
+        click.echo(f"tags {told(found['tags'])}")
     if found["cause"]:
         click.echo(f"started by {_cause(found['cause'])}")
     rows = []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clearance.errors import ClearanceError
+from clearance.errors import ClearanceError, UsageError
 
 if TYPE_CHECKING:
     from clearance.types.deferral import Resumed
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from clearance.graph.schedule import Interval
     from clearance.types.cause import Cause, Trigger
+
+
+MOST_CARDS = 64
 
 
 class Facts:
@@ -39,10 +42,12 @@ class Facts:
         ready: how `context.ready` reaches the engine; None where there is nobody to tell.
         cause: what started the run; None where somebody did.
         resumed: what this attempt is told that goes on after a wait.
+        cards: what it has shown so far.
     """
 
     __slots__ = (
         "attempt",
+        "cards",
         "cause",
         "checkpoint",
         "directory",
@@ -90,6 +95,7 @@ class Facts:
         self.ready = ready
         self.cause = cause
         self.resumed = resumed
+        self.cards: list[Any] = []
 
 
 class Context:
@@ -100,6 +106,9 @@ class Context:
 
     def _enter(self, facts: Facts | None) -> None:
         self._facts = facts
+
+    def _shown(self) -> list[Any]:
+        return self._facts.cards if self._facts is not None else []
 
     def _now(self) -> Facts:
         if self._facts is None:
@@ -202,6 +211,25 @@ class Context:
     def resumed(self) -> Resumed | None:
         """What happened, where an attempt before this one raised `Defer`: kind, key, state, payload; else None."""
         return self._now().resumed
+
+    def card(self, *parts: Any) -> None:
+        """Shows something beside what the task returns: `clearance artifact show` prints it.
+
+        Args:
+            *parts: `Markdown`, `HTML`, `Image`, matplotlib figures. A figure is drawn when the task returns.
+
+        Raises:
+            UsageError: something else, or more than 64 in one attempt.
+        """
+        from clearance.store.plain import special
+
+        facts = self._now()
+        for part in parts:
+            if special(type(part)) != "card":
+                raise UsageError(f"context.card takes Markdown, HTML, Image or a figure, not {type(part).__name__}")
+        if len(facts.cards) + len(parts) > MOST_CARDS:
+            raise UsageError(f"context.card: an attempt shows at most {MOST_CARDS} cards")
+        facts.cards += parts
 
     def ready(self, info: dict[str, Any]) -> None:
         """Says that this service can answer, and how it is reached.

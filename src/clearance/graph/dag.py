@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple, overload
@@ -30,7 +30,7 @@ from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import MISSING, signature_of
 from clearance.graph.task import Task
 from clearance.graph.wiring import Side, absorb, parts_of
-from clearance.types.runner import runner
+from clearance.types.runner import planner, runner, tester
 
 _OPTIONS = (
     "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority",
@@ -136,20 +136,61 @@ class Dag(ABC):
         )
         return with_code(graph, declarations, self.cache)
 
-    def run(self, *, run_id: str | None = None, **parameters: Any) -> Any:
+    def run(self, *, run_id: str | None = None, tags: Mapping[str, str] | None = None, **parameters: Any) -> Any:
         """Runs the DAG in processes of its own and waits for its end.
 
         Args:
             run_id: name of the run; made up where there is none.
+            tags: what the run is found by later.
             **parameters: as for `graph`.
 
         Returns:
-            `run.python.FinishedRun`: the id, the state and the results.
+            `clearance.Run`: the id, the state, the tasks and their results.
 
         Raises:
             RunFailed: it ended in another state than success.
         """
-        return runner()(self, parameters=parameters, run_id=run_id)
+        return runner()(self, parameters=parameters, run_id=run_id, tags=tags)
+
+    def test(
+        self,
+        mocks: Mapping[Any, Any] | None = None,
+        *,
+        clock: Any = None,
+        interval: tuple[datetime, datetime] | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """Runs the DAG in this process, with no database and no processes, and without waiting: for tests.
+
+        Args:
+            mocks: by task or id, what stands for it: a function that is called in its place, an exception that it
+                raises, what `clearance.testing` makes, or a value that it returns.
+            clock: a `clearance.testing.FakeClock`; one of its own by default.
+            interval: the data interval, start and end with a zone, of a run that a schedule would start.
+            **parameters: as for `graph`.
+
+        Returns:
+            `clearance.testing.Tested`: states, results, order and decisions.
+
+        Raises:
+            GraphError: what is wrong with the graph or a parameter.
+            UsageError: a mock of no task, or a task that waits for what no mock brings.
+        """
+        return tester()(self, mocks=mocks, clock=clock, interval=interval, parameters=parameters)
+
+    def dry_run(self, **parameters: Any) -> Any:
+        """Says what a run would do, without running anything: its waves, and what each desk says of each task.
+
+        Args:
+            **parameters: as for `graph`.
+
+        Returns:
+            `clearance.testing.Plan`.
+
+        Raises:
+            GraphError: what is wrong with the graph or a parameter.
+        """
+        return planner()(self.graph(**parameters))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise GraphError(f"dag {self.id!r} is no function: {self.id}.run(…) runs it, {self.id}.graph(…) shows it")

@@ -23,7 +23,7 @@ from clearance.types.serialisable import SERIALISERS, qualified
 POSSIBLE = (
     "None, bool, int, float, str, bytes, dates, list, tuple, dict, set, enums, dataclasses, msgspec.Struct, "
     "TypedDict, NamedTuple, numpy.ndarray, torch.Tensor, pyarrow.Table, pandas.DataFrame, pathlib.Path, "
-    "File, Tree, Dataset, Model, Endpoint, and containers of these"
+    "File, Tree, Dataset, Model, Endpoint, Markdown, HTML, Image, matplotlib figures, and containers of these"
 )
 _CONTAINERS = (
     list,

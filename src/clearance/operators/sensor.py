@@ -26,6 +26,7 @@ from clearance.graph.task import Task, task
 from clearance.operators.contract import attempt, operator, resumed, text_of
 from clearance.operators.http import request
 from clearance.operators.sql import check_url, query
+from clearance.types import clock
 from clearance.types.secret import Secret
 
 LONGEST = 3600.0
@@ -170,7 +171,7 @@ def poke_sql(url: str, statement: str, parameters: Any, password: Secret | None,
 
 def poke_time(until: datetime.datetime) -> None:
     """Waits for a moment: see `time_sensor`."""
-    if datetime.datetime.now(datetime.UTC) < until:
+    if clock.now() < until:
         raise Defer("time", until=until)
 
 

@@ -28,13 +28,15 @@ class Client:
 
     Args:
         address: path of the socket.
+        timeout: seconds after which a silent controller counts as gone; None waits for ever.
 
     Raises:
         Gone: nobody listens there.
     """
 
-    def __init__(self, address: str | Path) -> None:
+    def __init__(self, address: str | Path, timeout: float | None = None) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
         try:
             self._socket.connect(str(address))
         except OSError as error:

@@ -14,7 +14,7 @@ import heapq
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -56,6 +56,7 @@ from clearance.run.marking import Marking
 from clearance.run.metrics import Metrics
 from clearance.run.services import Services
 from clearance.run.stored import Stored
+from clearance.run.tags import add_marks, check_tags, set_tags
 from clearance.run.tracing import Tracing
 from clearance.run.triggers import Triggers
 from clearance.settings import Settings
@@ -82,6 +83,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         principal: who submits.
         traceparent: the trace of the caller; empty for none.
         adopt: id of a run of which results are taken over; `again` names tasks that are not.
+        tags: what the run is found by later.
     """
 
     graph: bytes
@@ -92,6 +94,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: str = ""
     adopt: str = ""
     again: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
 
 
 class Controller:
@@ -169,6 +172,7 @@ class Controller:
         """
         graph = model.decode(submission.graph)
         self.admission.check(graph)
+        check_tags(submission.tags)
         version = recovery.version_digest(submission.graph, submission.bundle)
         if submission.run_id:
             recovery.check_run_id(submission.run_id)
@@ -187,8 +191,9 @@ class Controller:
         id = submission.run_id or self._next_id(graph.dag)
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         self.begin(
-            id, graph, version, submission.bundle, submission.principal, traceparent=submission.traceparent, adopt=adopt
-        )
+            id, graph, version, submission.bundle, submission.principal,
+            traceparent=submission.traceparent, adopt=adopt, tags=submission.tags,
+        )  # fmt: skip
         return id, True
 
     def begin(
@@ -201,6 +206,7 @@ class Controller:
         cause: Cause | None = None,
         traceparent: str = "",
         adopt: Adopt | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Makes a run of this id, which must be new, of a stored version.
 
@@ -220,6 +226,7 @@ class Controller:
             "run_add", run.number, run.key, id, graph.dag, version, run.state,
             rows.json_text(graph.parameters), principal, lock.digest, now,
         )  # fmt: skip
+        add_marks(ledger, run.number, graph.parameters, tags or {})
         self.machine.changes.added.extend(run.nodes)
         self.runs[id] = run
         told: dict[str, Any] = {"dag": graph.dag, "tasks": len(run.nodes)}
@@ -301,6 +308,17 @@ class Controller:
             self.ledger.add("pool_put", name, slots)
         self.admission.set_pool(name, slots)
         return True
+
+    def set_tags(self, id: str, tags: Mapping[str, str], remove: Iterable[str] = ()) -> dict[str, str]:
+        """Sets and takes away tags of a run, and returns those that it has then.
+
+        Raises:
+            UsageError: no such run, or a tag that is none.
+        """
+        self._settle()
+        active = self.runs.get(id)
+        number = active.number if active else recovery.known(self.database, id).number
+        return set_tags(self.database, self.ledger, number, tags, remove)
 
     def cancel(self, id: str) -> bool:
         """Cancels a run; False when it is not running.

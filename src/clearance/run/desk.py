@@ -26,6 +26,7 @@ from clearance.run.messages import (
     Request,
     Resume,
     SetPool,
+    SetTags,
     Status,
     StopService,
     Submit,
@@ -131,6 +132,8 @@ class FrontDesk:
                 return Answer(controller.deliveries.again(request.sink))
             case Measure():
                 return Answer(controller.metrics.snapshot())
+            case SetTags():
+                return Answer(controller.set_tags(request.run, request.tags, request.remove))
             case Status():
                 return Answer(self._status())
             case _:
@@ -154,7 +157,7 @@ class FrontDesk:
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
                 run_id=request.run_id, principal=self._principal, traceparent=request.traceparent,
-                adopt=request.adopt, again=request.again,
+                adopt=request.adopt, again=request.again, tags=request.tags,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
         except (LeaseLost, StoreError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from clearance.errors import ClearanceError, StoreError, UsageError
 from clearance.run import views
+from clearance.run.cards import cards_of
 from clearance.run.evidence import MODEL_SIGNATURE, PROVENANCE
 from clearance.settings import Settings
 from clearance.store import tree
@@ -14,6 +15,7 @@ from clearance.store.blobs import Blobs, open_blobs
 from clearance.store.database import Database
 from clearance.store.serializers import reachable
 from clearance.types.artifact import Artifact
+from clearance.types.card import Card
 from clearance.types.digest import digest_of
 
 TREES = ("tree", "dataset", "model")
@@ -38,8 +40,19 @@ def describe(settings: Settings, database: Database, run: str, task: str) -> dic
     return {
         "run": run, "task": instance.label, "type": artifact.type, "serializer": artifact.serializer,
         "size": artifact.size, "digest": artifact.digest, "metadata": artifact.metadata, "files": files,
+        "cards": [{"kind": type(card).__name__.lower()} for card in cards_of(artifact, blobs)],
         "attestations": attestations,
     }  # fmt: skip
+
+
+def cards(settings: Settings, database: Database, run: str, task: str) -> list[Card]:
+    """Returns the cards that a task returned or showed; none where there are none.
+
+    Raises:
+        UsageError: no such run or task, or it has no result.
+    """
+    _, _, artifact = views.artifact(database, run, task)
+    return cards_of(artifact, open_blobs(settings.blobs))
 
 
 def verify(settings: Settings, database: Database, run: str, task: str) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
     traceparent: str = ""
     adopt: str = ""
     again: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
 
 
 class Follow(msgspec.Struct, frozen=True, tag="follow"):
@@ -91,13 +92,21 @@ class SetPool(msgspec.Struct, frozen=True, tag="set_pool"):
     slots: int | None
 
 
+class SetTags(msgspec.Struct, frozen=True, tag="set_tags"):
+    """Set these tags of a run, and take away those named. Answered with the tags that it has then."""
+
+    run: str
+    tags: dict[str, str]
+    remove: list[str] = []
+
+
 class Status(msgspec.Struct, frozen=True, tag="status"):
     """Who leads, and what is going on?"""
 
 
 Request = (
-    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | Status | Clear | MarkTask | Forget
-    | Register | Order | RetryDeliveries | Measure
+    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | SetTags | Status | Clear | MarkTask
+    | Forget | Register | Order | RetryDeliveries | Measure
 )  # fmt: skip
 
 

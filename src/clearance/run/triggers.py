@@ -28,6 +28,7 @@ from clearance.run.instance import ActiveRun, Instance
 from clearance.run.mediator import check_asset
 from clearance.run.orders import ChangeBackfill, CreateBackfill, Emit, Order, PauseDag, Unregister
 from clearance.run.schedules import Schedules
+from clearance.run.written import written
 from clearance.store.database import Batch
 from clearance.types.artifact import Artifact
 from clearance.types.cause import Cause, Trigger
@@ -35,10 +36,6 @@ from clearance.types.written import Written
 
 if TYPE_CHECKING:
     from clearance.run.controller import Controller
-
-WRITTEN = "clearance.types.written.Written"
-_written = msgspec.json.Decoder(Written)
-_many = msgspec.json.Decoder(list[Written])
 
 
 class Triggers:
@@ -124,20 +121,12 @@ class Triggers:
     # -- tasks that write assets -------------------------------------------------------------------------------------
 
     def written(self, instance: Instance, result: Artifact | None) -> list[Written]:
-        """Returns the assets that the success of an instance writes: its outlets, and what it returns of them.
+        """Returns the assets that the success of an instance writes.
 
         Raises:
             GraphError: what it returned is no URI.
         """
-        spec = instance.spec
-        told: list[Written] = []
-        if result is not None and result.type == WRITTEN:
-            told = [_written.decode(self._controller.evidence.read(result))]
-        elif result is not None and result.type == "builtins.list" and spec.returns == f"list[{WRITTEN}]":
-            told = _many.decode(self._controller.evidence.read(result))
-        told = [Written(check_asset(one.asset), one.key) for one in told]
-        said = {one.asset for one in told}
-        return [*(Written(uri) for uri in spec.outlets if uri not in said), *told]
+        return written(instance.spec, result, self._controller.evidence.read)
 
     def wrote(self, instance: Instance, written: Iterable[Written], now: float) -> None:
         """Makes the events of what an instance wrote, and the runs that they start."""

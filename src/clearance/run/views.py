@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,22 +14,38 @@ from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
 from clearance.run.deferral import describe
 from clearance.run.shape import Shape, path_of
+from clearance.run.tags import tags_of
 from clearance.store.database import Database
+from clearance.store.sql.searching import Where
 from clearance.types.artifact import Artifact
 from clearance.types.states import TaskState
 
 LIMIT = 200
 
 
-def runs(database: Database, dag: str = "", limit: int = 50) -> list[dict[str, Any]]:
-    """Returns the newest runs first: id, dag, state, times, and how many tasks are in each state."""
-    found = database.rows("runs_list_dag", dag, limit) if dag else database.rows("runs_list", limit)
-    listed = [rows.RunRow(*row) for row in found]
+def runs(database: Database, wanted: Sequence[Where] = (), limit: int = 50) -> list[dict[str, Any]]:
+    """Returns the newest runs first: id, dag, state, times, tags, and how many tasks are in each state.
+
+    Args:
+        database: where they are remembered.
+        wanted: conditions that must all hold: see `clearance.run.search`.
+        limit: how many at most.
+    """
+    listed = [rows.RunRow(*row) for row in database.search(wanted, limit)]
     counts: dict[int, dict[str, int]] = {}
-    if listed:
+    tags: dict[int, dict[str, str]] = {}
+    if listed and not wanted:
         for number, state, count in database.rows("instances_summary", listed[-1].number, listed[0].number):
             counts.setdefault(number, {})[state] = count
-    return [_run(row) | {"tasks": counts.get(row.number, {})} for row in listed]
+        for number, name, value in database.rows("run_tags_between", listed[-1].number, listed[0].number):
+            tags.setdefault(number, {})[name] = value
+    elif listed:  # those found may lie far apart
+        for row in listed:
+            counts[row.number] = {
+                state: count for _, state, count in database.rows("instances_summary", row.number, row.number)
+            }
+            tags[row.number] = tags_of(database, row.number)
+    return [_run(row) | {"tags": tags.get(row.number, {}), "tasks": counts.get(row.number, {})} for row in listed]
 
 
 def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dict[str, Any]:
@@ -72,8 +89,10 @@ def run(database: Database, id: str, state: str = "", limit: int = LIMIT) -> dic
             task["marked"] = {"reason": said[1], "by": said[2]}
         if each.position < 0 and (some := counts.get(each.node)):
             task["instances"] = some
-    parameters = msgspec.json.decode(row.parameters)
-    told = {"parameters": parameters, "cause": looking.cause(cause_of(database, row.number))}
+    told = {
+        "tags": tags_of(database, row.number), "parameters": msgspec.json.decode(row.parameters),
+        "cause": looking.cause(cause_of(database, row.number)),
+    }  # fmt: skip
     return _run(row) | told | {"tasks": tasks, "hidden": within - len(page)}
 
 

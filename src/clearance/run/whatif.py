@@ -139,9 +139,15 @@ def replay(dag: dict[str, Any]) -> dict[str, Any]:
     return what_if(Graph(dag="whatif", nodes=tuple(nodes)), fail, skip)
 
 
+def outline(node: Node) -> Node:
+    """Returns a node with one instance, or one copy, in place of all."""
+    if not node.mapped:
+        return node
+    mapped: dict[str, Binding] = dict.fromkeys(node.mapped, Value([None])) if node.is_group else {}
+    return msgspec.structs.replace(node, mapped=mapped)
+
+
 def _known_length(node: Node) -> Node:
     if all(isinstance(binding, Value | Items) for binding in node.mapped.values()):
         return node
-    if node.is_group:
-        return msgspec.structs.replace(node, mapped=dict.fromkeys(node.mapped, Value([None])))
-    return msgspec.structs.replace(node, mapped={})
+    return outline(node)

@@ -19,6 +19,7 @@ from string import Template
 from typing import Any, Protocol
 
 from clearance.errors import LeaseLost, StoreError, UsageError
+from clearance.store.sql.searching import Where, compose
 from clearance.store.sql.statements import STATEMENTS
 
 LEASE = "controller"
@@ -119,6 +120,14 @@ class Database:
             return self.dialect.execute(self._sql[statement], parameters)
         except self.dialect.error as error:
             raise StoreError(f"database: {statement}: {str(error).strip()}") from error
+
+    def search(self, conditions: Sequence[Where], limit: int) -> list[tuple[Any, ...]]:
+        """Returns the newest runs of which all conditions hold, as rows of `run`."""
+        text, parameters = compose(conditions, limit)
+        try:
+            return self.dialect.execute(self.dialect.prepare(text), parameters)
+        except self.dialect.error as error:
+            raise StoreError(f"database: search: {str(error).strip()}") from error
 
     def write(self, statement: str, *parameters: Any) -> int:
         """Executes one statement in a transaction of its own; returns how many rows changed."""

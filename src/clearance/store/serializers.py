@@ -10,7 +10,8 @@
 | `File`, `pathlib.Path` of a file | `file` | the file's own |
 | `Tree`, `Dataset`, `Model` | `tree`, `dataset`, `model` | a manifest (`store.tree`), each file a blob |
 | `Endpoint` | `endpoint` | JSON |
-| a list, tuple or dict by name that holds any of the last seven | `composite` | its members' artifacts, as JSON |
+| `Markdown`, `HTML`, `Image`, a matplotlib figure | `card` | JSON; a figure as PNG |
+| a list, tuple or dict by name that holds any of the last eight | `composite` | its members' artifacts, as JSON |
 | what `register_serializer` was told | its name | its own |
 
 The annotation of whoever reads decides what JSON becomes: without one, a tuple arrives as a list and a date as text.
@@ -29,10 +30,11 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from clearance.errors import ClearanceError, Corrupt, MissingExtra, NotSerialisable, StoreError, UsageError
-from clearance.store import plain, tree
+from clearance.store import cards, plain, tree
 from clearance.store.blobs import Blobs
 from clearance.types import serialisable
 from clearance.types.artifact import INLINE_LIMIT, Artifact
+from clearance.types.card import Card
 from clearance.types.digest import Digest, digest_of, hex_of
 from clearance.types.references import Dataset, Endpoint, File, Model, Tree
 from clearance.types.serialisable import qualified
@@ -113,6 +115,9 @@ def dump(value: Any, annotation: Any, blobs: Blobs, directory: Path) -> Artifact
         return _dump_tree(value, name, blobs, directory)
     if name == "file":
         return _dump_file(value, blobs, directory)
+    if name == "card":
+        data, metadata = cards.dump(value)
+        return _keep(data, name, kind, blobs, metadata)
     if name == "endpoint":
         return _keep(msgspec.json.encode(value), name, kind, blobs)
     if name in _CUSTOM:
@@ -155,6 +160,8 @@ def load(artifact: Artifact, annotation: Any, blobs: Blobs, directory: Path) -> 
         return _TREES[name](target, artifact.digest, dict(artifact.metadata))
     if name == "file":
         return _load_file(artifact, annotation, blobs, directory)
+    if name == "card":
+        return _fitting_card(load_card(artifact, blobs), annotation)
     if name == "endpoint":
         return _decode(read_bytes(artifact, blobs), Endpoint)
     if name in _CUSTOM:
@@ -176,7 +183,39 @@ def reachable(artifact: Artifact, blobs: Blobs) -> set[Digest]:
         for member in _decode(read_bytes(artifact, blobs), _Composite).members:
             if member.artifact is not None:
                 found |= reachable(member.artifact, blobs)
+    for card in artifact.cards:
+        found |= reachable(card, blobs)
     return found
+
+
+def load_card(artifact: Artifact, blobs: Blobs) -> Card:
+    """Reads a card, verified.
+
+    Raises:
+        Corrupt: as for `load`.
+        StoreError: a blob is missing.
+    """
+    return cards.load(read_bytes(artifact, blobs))
+
+
+def members(artifact: Artifact, blobs: Blobs) -> list[Artifact | None]:
+    """Returns the artifacts of which a composite is made, in order.
+
+    Raises:
+        Corrupt: as for `load`.
+        StoreError: a blob is missing.
+    """
+    return [member.artifact for member in _decode(read_bytes(artifact, blobs), _Composite).members]
+
+
+def _fitting_card(card: Card, annotation: Any) -> Card:
+    wanted = tuple(kind for kind in _alternatives(annotation) if isinstance(kind, type) and kind not in (Any, object))
+    if wanted and not isinstance(card, wanted):
+        raise NotSerialisable(
+            f"the value is a card, {type(card).__name__}, and the parameter wants a {wanted[0].__name__}; "
+            "a figure arrives as clearance.Image"
+        )
+    return card
 
 
 def _serializer_of(value: Any) -> str:

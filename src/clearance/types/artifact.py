@@ -22,6 +22,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
         inline: the serialised bytes themselves when they are at most `INLINE_LIMIT`, else None and
             the bytes lie in the blobs under `digest`.
         metadata: JSON-serialisable facts that are not part of the bytes (a model's metrics).
+        cards: what the task showed beside its result.
     """
 
     digest: Digest
@@ -30,6 +31,7 @@ class Artifact(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = ""
     inline: bytes | None = None
     metadata: dict[str, Any] = {}
+    cards: tuple[Artifact, ...] = ()
 
 
 class Literal(msgspec.Struct, frozen=True, tag="literal"):

@@ -1,6 +1,6 @@
-"""The port behind `Dag.run`: the graph asks to be run and knows no runner.
+"""The ports behind `Dag.run`, `Dag.test` and `Dag.dry_run`: the graph asks to be run and knows no runner.
 
-`run.python` fills it. It is found by name when a DAG is first run, so that a floor-1 room imports nothing above.
+Rooms above fill them. They are found by name when they are first asked, so that a floor-1 room imports nothing above.
 """
 
 from __future__ import annotations
@@ -9,10 +9,22 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-HOME = "clearance.run.python"
-
 
 def runner() -> Callable[..., Any]:
     """Returns `run_dag(dag, *, parameters, **options)`."""
-    found: Callable[..., Any] = importlib.import_module(HOME).run_dag
+    return _find("clearance.run.python", "run_dag")
+
+
+def tester() -> Callable[..., Any]:
+    """Returns `test_dag(dag, *, mocks, clock, interval, parameters)`."""
+    return _find("clearance.run.testing", "test_dag")
+
+
+def planner() -> Callable[..., Any]:
+    """Returns `plan(graph)`."""
+    return _find("clearance.run.planning", "plan")
+
+
+def _find(module: str, name: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found

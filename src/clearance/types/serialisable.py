@@ -41,6 +41,10 @@ SERIALISERS: dict[str, str] = {
     "clearance.types.references.Dataset": "dataset",
     "clearance.types.references.Model": "model",
     "clearance.types.references.Endpoint": "endpoint",
+    "clearance.types.card.Markdown": "card",
+    "clearance.types.card.HTML": "card",
+    "clearance.types.card.Image": "card",
+    "matplotlib.figure.Figure": "card",
 }
 
 

@@ -23,6 +23,7 @@ from clearance.run.client import Client
 from clearance.run.messages import Accepted, Answer, Cancel, Resume, StopService
 from clearance.run.messages import Request as Command
 from clearance.run.orders import Measure
+from clearance.run.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.web import metrics
@@ -89,7 +90,7 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
 
     @router.get("/runs")
     def list_runs(dag: str = "", limit: Annotated[int, Query(ge=1, le=10_000)] = 50) -> Any:
-        return reading(lambda database: views.runs(database, dag, limit))
+        return reading(lambda database: views.runs(database, conditions(dag=dag), limit))
 
     @router.get("/run")
     def show_run(id: str, state: str = "", limit: Annotated[int, Query(ge=0, le=10_000)] = views.LIMIT) -> Any:

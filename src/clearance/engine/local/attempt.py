@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +33,7 @@ from clearance.store import serializers
 from clearance.store.blobs import Blobs, open_blobs
 from clearance.types import masking
 from clearance.types.artifact import Argument, Artifact, Literal, Projected, Stored
+from clearance.types.digest import digest_of
 
 THREADS = "OMP_NUM_THREADS"
 ANSWER = 30.0  # seconds in which the supervisor must have said that it masks
@@ -89,12 +90,12 @@ def resolve(entry: str) -> Target:
             found = getattr(found, part)
         except AttributeError:
             raise EngineError(f"{module_name!r} has no {name!r}: a task must be defined at its top level") from None
-    target = Target(found, _hints_of(found))
+    target = Target(found, hints_of(found))
     _targets[entry] = target
     return target
 
 
-def _hints_of(found: Any) -> dict[str, Any]:
+def hints_of(found: Any) -> dict[str, Any]:
     """Returns evaluated annotations: those a `graph.Task` has judged already, else what the function says."""
     signature = getattr(found, "signature", None)
     if isinstance(annotations := getattr(signature, "annotations", None), dict):
@@ -170,27 +171,43 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
     target = resolve(launch.entry)
     blobs = _blobs_of(place.blobs)
     where = Path(directory)
-    values = {
-        name: _argument(argument, target.hints.get(name, Any), name, blobs, where)
-        for name, argument in launch.arguments.items()
-    }
-    if launch.flow:
-        from clearance.engine import flow
-        from clearance.engine.local.line import Line
+    values = loaded(launch.arguments, target.hints, blobs, where)
+    result = _flow(launch, target, values, place, blobs, where) if launch.flow else target.call(**values)
+    return None if rank else kept(result, target.hints, blobs, where)
 
-        to_controller = Line(place.home, launch.attempt)
-        try:
-            result = flow.run(target.call, values, to_controller, blobs, where)  # type: ignore[arg-type]
-        finally:
-            to_controller.close()
-    else:
-        result = target.call(**values)
-    if rank or result is None:
-        return None
+
+def _flow(launch: Launch, target: Target, values: dict[str, Any], place: Place, blobs: Blobs, directory: Path) -> Any:
+    from clearance.engine import flow
+    from clearance.engine.local.line import Line
+
+    to_controller = Line(place.home, launch.attempt)
+    try:
+        return flow.run(target.call, values, to_controller, blobs, directory)  # type: ignore[arg-type]
+    finally:
+        to_controller.close()
+
+
+def loaded(
+    arguments: Mapping[str, Argument], hints: Mapping[str, Any], blobs: Blobs, directory: Path
+) -> dict[str, Any]:
+    """Returns the values of arguments by name, each as its parameter's annotation says."""
+    return {
+        name: _argument(argument, hints.get(name, Any), name, blobs, directory) for name, argument in arguments.items()
+    }
+
+
+def kept(result: Any, hints: Mapping[str, Any], blobs: Blobs, directory: Path) -> Artifact | None:
+    """Stores what a task returned, with the cards that it showed; None where there is neither."""
+    shown = context._shown()
     if masking.masker:
         result = masking.masker.value(result)
-    artifact: Artifact | None = serializers.dump(result, target.hints.get("return", Any), blobs, where)
-    return artifact
+        shown = [masking.masker.value(card) for card in shown]
+    artifact = serializers.dump(result, hints.get("return", Any), blobs, directory)
+    if not shown:
+        return artifact
+    cards = [serializers.dump(card, Any, blobs, directory) for card in shown]
+    found = artifact or Artifact(digest_of(b"null"), 4, "json", "builtins.NoneType", b"null")
+    return msgspec.structs.replace(found, cards=tuple(card for card in cards if card is not None))
 
 
 def mask_logs(attempt: str, place: Place) -> None:

@@ -359,14 +359,8 @@ class LocalEngine:
             self._stream = None
 
     def nodes(self) -> list[Node]:
-        """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
-        cpus = self._settings.workers * 1000 or _cpu_millis()
-        capacity = {"cpu": cpus, "memory": _memory()}
-        try:
-            capacity["gpu"] = 1000 * len(os.listdir("/proc/driver/nvidia/gpus"))
-        except OSError:
-            capacity["gpu"] = 0
-        return [Node(socket.gethostname(), capacity)]
+        """Returns this machine."""
+        return [this_machine(self._settings)]
 
     def close(self, stop: bool) -> None:
         """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""
@@ -402,6 +396,16 @@ def last_epoch(home: Path) -> int:
         return int((home / "epoch").read_text())
     except (OSError, ValueError):
         return 0
+
+
+def this_machine(settings: Settings) -> Node:
+    """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
+    capacity = {"cpu": settings.workers * 1000 or _cpu_millis(), "memory": _memory()}
+    try:
+        capacity["gpu"] = 1000 * len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        capacity["gpu"] = 0
+    return Node(socket.gethostname(), capacity)
 
 
 def _cpu_millis() -> int:

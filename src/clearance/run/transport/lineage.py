@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from clearance.run.facts import Facts
-from clearance.run.lineage import run_events
+from clearance.run.openlineage_events import run_events
 from clearance.run.transport.post import Undelivered, post
 from clearance.store.outbox import Event
 from clearance.types.secret import Secret

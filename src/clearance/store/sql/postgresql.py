@@ -18,6 +18,13 @@ TYPES = {
     "BYTES": "BYTEA",
     "REAL": "DOUBLE PRECISION",
     "WITHOUT_ROWID": "",
+    "RUN_PARAMETERS": (  # plain ones of every run, for 0009
+        "SELECT run.number, each.key, each.value::text,"
+        " CASE WHEN json_typeof(each.value) = 'number' THEN each.value::text::double precision END"
+        " FROM run, json_each(run.parameters::json) AS each"
+        " WHERE json_typeof(each.value) NOT IN ('array', 'object') AND length(each.value::text) <="
+        " CASE WHEN json_typeof(each.value) = 'number' THEN 40 ELSE 202 END"
+    ),
 }
 
 

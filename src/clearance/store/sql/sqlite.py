@@ -18,6 +18,13 @@ TYPES = {
     "BYTES": "BLOB",
     "REAL": "REAL",
     "WITHOUT_ROWID": " WITHOUT ROWID",
+    "RUN_PARAMETERS": (  # plain ones of every run, for 0009
+        "SELECT run.number, each.key, CASE each.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false'"
+        " WHEN 'null' THEN 'null' ELSE json_quote(each.value) END,"
+        " CASE WHEN each.type IN ('integer', 'real') THEN CAST(each.value AS REAL) END"
+        " FROM run, json_each(run.parameters) AS each"
+        " WHERE each.type NOT IN ('array', 'object') AND coalesce(length(each.value), 0) <= 200"
+    ),
 }
 
 

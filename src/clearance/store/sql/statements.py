@@ -6,7 +6,7 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
-from clearance.store.sql import statements_cache, statements_telemetry, statements_triggers
+from clearance.store.sql import statements_access, statements_cache, statements_telemetry, statements_triggers
 
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
@@ -46,8 +46,6 @@ STATEMENTS: dict[str, str] = {
     "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
     "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",  # noqa: S608
-    "runs_list": f"SELECT {_RUN} FROM run ORDER BY number DESC LIMIT ?",  # noqa: S608
-    "runs_list_dag": f"SELECT {_RUN} FROM run WHERE dag = ? ORDER BY number DESC LIMIT ?",  # noqa: S608
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
     # Instances: the state machine.
     "instance_add": f"INSERT INTO instance (run, {_INSTANCE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -201,3 +199,4 @@ STATEMENTS: dict[str, str] = {
 }
 
 STATEMENTS |= statements_triggers.STATEMENTS | statements_telemetry.STATEMENTS | statements_cache.STATEMENTS
+STATEMENTS |= statements_access.STATEMENTS

@@ -105,8 +105,8 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 
 Request = (
-    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | SetTags | Status | Clear | MarkTask
-    | Forget | Register | Order | RetryDeliveries | Measure
+    Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | SetTags | Status | Clear
+    | MarkTask | Forget | Register | Order | RetryDeliveries | Measure
 )  # fmt: skip
 
 

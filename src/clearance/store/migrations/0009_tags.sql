@@ -20,4 +20,3 @@ CREATE INDEX run_parameter_by_amount ON run_parameter (name, amount, run);
 INSERT INTO run_parameter (run, name, value, amount) $RUN_PARAMETERS;
 
 CREATE INDEX run_by_creation ON run (created_at);
-CREATE INDEX artifact_by_digest ON artifact (digest);

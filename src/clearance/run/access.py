@@ -288,7 +288,7 @@ class Dag:
         with self._reader.database() as database:
             found = database.rows("versions_of", self.name)
         made = []
-        for digest, bundle, module, at in found:
+        for digest, bundle, module, at, _ in found:
             created = moment(at)
             assert created is not None
             made.append(Version(digest, bundle, module, created))

@@ -198,5 +198,6 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-STATEMENTS |= statements_triggers.STATEMENTS | statements_telemetry.STATEMENTS | statements_cache.STATEMENTS
-STATEMENTS |= statements_access.STATEMENTS
+for _more in (statements_access, statements_cache, statements_telemetry, statements_triggers):
+    assert not STATEMENTS.keys() & _more.STATEMENTS.keys(), "two statements have one name"
+    STATEMENTS |= _more.STATEMENTS

@@ -12,9 +12,6 @@ STATEMENTS: dict[str, str] = {
     "run_tags": "SELECT name, value FROM run_tag WHERE run = ? ORDER BY name",
     "run_tags_between": "SELECT run, name, value FROM run_tag WHERE run BETWEEN ? AND ? ORDER BY run, name",
     "run_parameter_add": "INSERT INTO run_parameter (run, name, value, amount) VALUES (?, ?, ?, ?)",
-    # Versions of a DAG, newest first.
-    "versions_of": "SELECT digest, bundle, module, created_at FROM dag_version WHERE dag = ?"
-    " ORDER BY created_at DESC, digest",
     # Copies of a row, some at a time; the rows directly below it.
     "instances_after": f"SELECT {_INSTANCE} FROM instance WHERE run = ? AND node = ? AND scope = ?"  # noqa: S608
     " AND position > ? AND position >= 0 ORDER BY position LIMIT ?",

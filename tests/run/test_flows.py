@@ -288,6 +288,14 @@ def test_a_flow_goes_on_while_nobody_leads_and_is_taken_over(pipeline: Pipeline)
     assert pipeline.home.show("long/1")["tasks"][0]["attempts"] == 1, f"{flow} was not left alone"
 
 
+def test_there_is_nothing_to_resume_when_a_flow_has_succeeded(pipeline: Pipeline) -> None:
+    pipeline.run("failing")
+    pipeline.home.command("resume", "failing/1")
+    assert "nothing to retry" in pipeline.home.command("retry", "failing/1", expect=2)
+    assert pipeline.home.states("failing/1")["far"] == "skipped"
+    assert len(pipeline.done) == 4
+
+
 def test_a_call_is_answered_by_the_next_controller(pipeline: Pipeline) -> None:
     (pipeline.marks / "hold").touch()
     process = pipeline.home.start("run", f"{pipeline.file}:sums")

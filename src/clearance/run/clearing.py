@@ -145,8 +145,8 @@ def _set_back(machine: Machine, run: ActiveRun, chosen: Chosen, dropped: list[Ch
             del run.rows[row.node, row.path]
             run.expansions.pop((row.node, row.path), None)
             continue
-        if not chosen.takes(row.node, row.path, row.state):
-            continue
+        if row.spec.step or not chosen.takes(row.node, row.path, row.state):
+            continue  # a step is done again with its flow
         if all((above := run.get(*key)) is None or not above.state.finished for key in _above(run, row.node, row.path)):
             if chosen.forces and chosen.named(row.node, row.path):
                 machine.changes.uncached.append((run, row.number))

@@ -260,7 +260,8 @@ class Controller:
         """
         run = self.looked_at(id)
         choices = [choice(run, self.stored, label) for label in tasks or ()]
-        if tasks is None and (id in self.runs or all(row.state is TaskState.SUCCESS for row in run.nodes)):
+        done = all(row.state is TaskState.SUCCESS or row.spec.step for row in run.nodes)
+        if tasks is None and (id in self.runs or done):
             return False
         return self.set_back(run, None if tasks is None else choices, Reach.UNSUCCESSFUL) > 0
 

@@ -1,7 +1,7 @@
 """A search that stops when it is good enough: an ordinary loop, whose every call of a task is a checkpoint.
 
 Doubles a learning rate until the line fits: `clearance run examples/flow.py -p goal=0.55`. Killed in the middle and
-started again, it does no fit a second time.
+resumed, it does no fit a second time.
 """
 
 import math

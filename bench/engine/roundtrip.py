@@ -12,9 +12,14 @@ import os
 import select
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.common import show
 
 from clearance.engine.base import Finished, Launch
 from clearance.engine.conformance import unpack
@@ -136,15 +141,15 @@ def main() -> None:
     fork, trip = bare_fork(count), bare_round_trip(10 * count)
     with tempfile.TemporaryDirectory() as directory:
         steps = Steps(Path(directory))
-        print(f"supervisor start to adopted: {steps.start * 1e3:.1f} ms")
+        show("engine.start.wall_ms", steps.start * 1e3)
         supervisor = next(
             int(name)
             for name in os.listdir("/proc")
             if name.isdigit() and directory.encode() in Path(f"/proc/{name}/cmdline").read_bytes().split(b"\0")
         )
-        print(f"supervisor start CPU: {cpu_of_tree(supervisor) * 1e3:.0f} ms")
-        print(f"bare fork: {fork * 1e3:.2f} ms")
-        print(f"bare round trip: {trip * 1e6:.0f} us")
+        show("engine.start.cpu_ms", cpu_of_tree(supervisor) * 1e3)
+        show("engine.floor.fork_us", fork * 1e6)
+        show("engine.floor.round_trip_us", trip * 1e6)
         for isolation, number in (("process", count), ("worker", 10 * count)):
             steps.chain(isolation, 20)
             before = cpu_of_tree(supervisor)
@@ -152,10 +157,10 @@ def main() -> None:
             step = steps.chain(isolation, number)
             used = (cpu_of_tree(supervisor) - before) / number
             mine = (time.process_time() - own) / number
-            print(f"{isolation} chain step: {step * 1e6:.0f} us")
-            print(f"{isolation} chain CPU a task: {used * 1e3:.2f} ms engine, {mine * 1e3:.2f} ms controller")
-            each = steps.fan_out(isolation, number, 2)
-            print(f"{isolation} fan-out of {number}, 2 at once: {each * 1e6:.0f} us a task")
+            show(f"engine.{isolation}.step_us", step * 1e6)
+            show(f"engine.{isolation}.engine_cpu_us", used * 1e6)
+            show(f"engine.{isolation}.controller_cpu_us", mine * 1e6)
+            show(f"engine.{isolation}.fan_out_us", steps.fan_out(isolation, number, 2) * 1e6)
         steps.engine.close(stop=True)
 
 

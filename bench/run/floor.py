@@ -95,5 +95,8 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         print(measures[sys.argv[1]]())
     else:
+        sys.path.insert(0, str(Path(__file__).parents[2]))
+        from bench.common import show
+
         for kind, measure in measures.items():
-            print(f"run.floor.{kind}_ms: {measure() * 1000:.4g}")
+            show(f"run.floor.{kind}_ms", measure() * 1000)

@@ -1,6 +1,6 @@
 """What blobs cost beside what must be paid: sha256 twice (put, verify) and fdatasync once.
 
-Prints `key: value`; the ratio's limit is 2. Takes a size in MiB as its argument, else 32 and 1024.
+Prints `key: value` lines. Takes a size in MiB as its argument, else 32 and 1024.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.common import show
 
 from clearance.store.blobs import LocalBlobs, chunks
 
@@ -52,8 +56,9 @@ def main() -> None:
                 blobs.materialise(digest, root / f"target-{turn}")
                 ratios.append((time.perf_counter() - start) / limit)
                 blobs.path(digest).unlink()
-            print(f"put_and_get_{size}_mib_ratio: {sorted(ratios)[1]:.2f}")
-    print(f"peak_memory_mib: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}")
+            ratio = sorted(ratios)[1]
+            show(f"store.blobs.{size}_mib.over_floor", ratio, "<= 2", ratio <= 2)
+    show("store.blobs.peak_memory_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
 if __name__ == "__main__":

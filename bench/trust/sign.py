@@ -1,14 +1,19 @@
 """What one provenance statement costs: encode and sign, and verify, in CPU microseconds after warm-up.
 
-Prints `key: value`; the limit is 150 µs for encode and sign. `floor` is the bare P-256 signature of cryptography.
+Prints `key: value` lines. `floor` is the bare P-256 signature of cryptography.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from bench.common import show
 
 from clearance.trust.attest import Attestor
 from clearance.trust.environment import environment_lock
@@ -40,12 +45,13 @@ def main() -> None:
         attestor = Attestor(Path(folder))
         envelope = attestor.attest(digest, facts)
         key = installation_key(Path(folder))
-        print(f"encode_and_sign_us: {microseconds(lambda: attestor.attest(digest, facts)):.1f}")
-        print(f"floor_us: {microseconds(lambda: key.sign(b'x' * 1500)):.1f}")
-        print(f"verify_us: {microseconds(lambda: attestor.verify(envelope, digest)):.1f}")
+        signing = microseconds(lambda: attestor.attest(digest, facts))
+        show("trust.provenance.encode_and_sign_us", signing, "<= 150", signing <= 150)
+        show("trust.provenance.floor_us", microseconds(lambda: key.sign(b"x" * 1500)))
+        show("trust.provenance.verify_us", microseconds(lambda: attestor.verify(envelope, digest)))
     start = time.perf_counter()
     environment_lock()
-    print(f"environment_lock_ms: {(time.perf_counter() - start) * 1e3:.2f}")
+    show("trust.environment_lock_ms", (time.perf_counter() - start) * 1e3)
 
 
 if __name__ == "__main__":

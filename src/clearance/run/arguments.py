@@ -23,6 +23,7 @@ from clearance.run.shape import Path
 from clearance.run.stored import Stored
 from clearance.types.artifact import Argument, Artifact, Listed, Literal, Projected
 from clearance.types.artifact import Stored as Kept
+from clearance.types.states import TaskState
 
 Read = Callable[[Artifact], bytes]
 T = TypeVar("T")
@@ -213,7 +214,9 @@ class Arguments:
             return told | {"task": row.label, "state": str(row.state), "message": self._reason(row)}
         failed = [row for row in run.nodes if counts_as_failure(row)]
         told["state"] = "failed" if failed else "success"
-        told["message"] = "; ".join(f"{row.label}: {self._reason(row) or row.state}" for row in failed[:_NAMED])
+        causes = [row for row in run.nodes if row.state is TaskState.FAILED and not row.spec.aside] if failed else []
+        said = (causes or failed)[:_NAMED]
+        told["message"] = "; ".join(f"{row.label}: {self._reason(row) or row.state}" for row in said)
         return told
 
     def _reason(self, row: Instance) -> str:

@@ -28,7 +28,8 @@ from clearance.types.states import RunState, TaskState
 
 PRUNING = (
     "prune_events", "prune_artifacts", "prune_attestations", "prune_attempts", "prune_deferrals", "prune_approvals",
-    "prune_lookups", "prune_marks", "prune_instances", "prune_causes", "prune_runs",
+    "prune_lookups", "prune_marks", "prune_steps", "prune_tags", "prune_parameters", "prune_deliveries",
+    "prune_instances", "prune_causes", "prune_runs",
 )  # fmt: skip
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "run_parameter_add", "run_tag_put",

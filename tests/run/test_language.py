@@ -111,11 +111,12 @@ class Wider(Reference):
     def __init__(self, graph: Graph, fate, seed: int, before: dict[Key, TaskState] | None = None) -> None:
         super().__init__(graph, fate, before)
         self.seed = seed
-        self.redone: set[Key] = set() if before is None else self.redo(before)
+        self.redone: set[Key] = set()
+        if before is not None:
+            self.redone = self.redo(before)
 
     def redo(self, before: dict[Key, TaskState]) -> set[Key]:
-        """What is done again beside what had not succeeded."""
-        self.redone = set()
+        """What is done again: what had not succeeded, and what follows it. Nothing else below what stands for that."""
         cleared = {key for key in before if not super(Wider, self).unchanged(*key)}
         if not cleared:
             return set()
@@ -135,11 +136,13 @@ class Wider(Reference):
                     for one in (number, self.index[node.setup]) if node.setup else (number,):
                         more |= {(one, at[:level]) for level in range(depth + 1)}
             if more <= found:
-                return found
+                return cleared | found
             found |= more
 
     def unchanged(self, node: int, path: tuple[int, ...]) -> bool:
-        return (node, path) not in self.redone and super().unchanged(node, path)
+        if self.redone:
+            return (node, path) in (self.before or {}) and (node, path) not in self.redone
+        return super().unchanged(node, path)
 
     def subject(self, name: str, node: int, path: tuple[int, ...]) -> TaskState:
         other = self.index[name]

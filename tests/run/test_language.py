@@ -141,8 +141,18 @@ class Wider(Reference):
 
     def unchanged(self, node: int, path: tuple[int, ...]) -> bool:
         if self.redone:
-            return (node, path) in (self.before or {}) and (node, path) not in self.redone
+            if (node, path) in self.redone or (node, path) not in (self.before or {}):
+                return False
+            return not self.runs_now(node, path)
         return super().unchanged(node, path)
+
+    def runs_now(self, node: int, path: tuple[int, ...]) -> bool:
+        """In a copy of a group that was not run before and is now: then all in it is done."""
+        chain = self.chain(node)
+        if len(path) == len(chain) or self.before is None or self.before[node, path] not in (S.SKIPPED, *BAD):
+            return False
+        group = chain[len(path)]
+        return len(path) == len(self.chain(group)) and (group, path) in self.redone and self.verdict(group, path) is None
 
     def subject(self, name: str, node: int, path: tuple[int, ...]) -> TaskState:
         other = self.index[name]

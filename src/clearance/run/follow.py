@@ -28,7 +28,7 @@ def followers(shape: Shape, node: int) -> list[tuple[int, bool]]:
     found: dict[int, bool] = {}
     for one in (node, *shape.chain[node]):
         found.update(dict.fromkeys(shape.teardowns.get(one, ()), True))
-        found.update((child, False) for child, _ in shape.held[one] if child in shape.handlers)
+        found.update((child, False) for child, _ in shape.held[one] if shape.handlers.get(child) == one)
     return list(found.items())
 
 

@@ -25,7 +25,7 @@ class Shape:
         reads: by node, those among `holds` that its conditions read.
         finals: the handlers of the run, which come after everything.
         teardowns: by node, the teardowns that wait for it.
-        handlers: the handlers of nodes.
+        handlers: the handlers of nodes, each with the node that it handles.
         setups: by node, the setups without which it does not run: those between which and a teardown it stands.
         chain: by node, the mapped groups around it, outermost first.
         members: by group, the nodes directly in it.
@@ -46,7 +46,7 @@ class Shape:
         self.held: list[list[tuple[int, int]]] = [[] for _ in nodes]
         self.reads: list[tuple[int, ...]] = []
         self.finals = [number for number, node in enumerate(nodes) if node.on and not node.of]
-        self.handlers = {number for number, node in enumerate(nodes) if node.of}
+        self.handlers = {number: self.index[node.of] for number, node in enumerate(nodes) if node.of}
         self.teardowns: dict[int, list[int]] = {}
         self._aside = [node.aside for node in nodes]
         self._returns: dict[int, bool] = {}

@@ -241,6 +241,59 @@ def test_an_instance_that_is_done_again_waits_for_its_setup(tmp_path, database, 
         assert set(states(database, run).values()) == {"failed", "upstream_failed"}
 
 
+def test_a_setup_is_done_again_where_its_teardown_did_not_succeed_either(tmp_path, database):
+    how = {"more": failed, "stop": failed}
+    launched: list[str] = []
+
+    def end(launch: Launch) -> Finished:
+        launched.append(launch.task)
+        return how.get(launch.task, succeeded)(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end))
+    run = submit(controller, SCOPE)
+    until_idle(controller)
+    launched.clear()
+    how = {}
+    assert controller.resume(run)
+    until_idle(controller)
+    assert launched[:2] == ["start", "more"]
+    assert sorted(launched[2:]) == ["after", "stop"]
+    assert set(states(database, run).values()) == {"success"}
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_a_setup_that_is_done_again_does_not_set_back_the_handlers_between_it_and_its_teardown(
+    tmp_path, database, copies
+):
+    graph = Graph(
+        dag="d",
+        nodes=(
+            node("start"),
+            Node(id="g", function="", upstream=("start",), mapped={"x": Value([*range(copies)])}),
+            node("g.work", group="g"),
+            node("other", "start"),
+            node("stop", "start", setup="start", waits=("g", "other")),
+            node("g.work.on_success", group="g", on="success", of="g.work"),
+        ),
+    )
+    how = {"other": failed}
+    launched: list[str] = []
+
+    def end(launch: Launch) -> Finished:
+        launched.append(launch.task)
+        return how.get(launch.task, succeeded)(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end))
+    run = submit(controller, graph)
+    until_idle(controller, most=100)
+    launched.clear()
+    how = {}
+    assert controller.resume(run)
+    until_idle(controller, most=100)  # nothing is set back in a group that has ended, where nobody would open it
+    assert launched == ["start", "other", "stop"]
+    assert set(states(database, run).values()) == {"success"}
+
+
 HANDLED = Graph(
     dag="d",
     nodes=(

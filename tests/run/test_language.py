@@ -111,11 +111,12 @@ class Wider(Reference):
     def __init__(self, graph: Graph, fate, seed: int, before: dict[Key, TaskState] | None = None) -> None:
         super().__init__(graph, fate, before)
         self.seed = seed
-        self.redone: set[Key] = set() if before is None else self.redo(before)
+        self.redone: set[Key] = set()
+        if before is not None:
+            self.redone = self.redo(before)
 
     def redo(self, before: dict[Key, TaskState]) -> set[Key]:
-        """What is done again beside what had not succeeded."""
-        self.redone = set()
+        """What is done again: what had not succeeded, and what follows it. Nothing else below what stands for that."""
         cleared = {key for key in before if not super(Wider, self).unchanged(*key)}
         if not cleared:
             return set()
@@ -135,11 +136,23 @@ class Wider(Reference):
                     for one in (number, self.index[node.setup]) if node.setup else (number,):
                         more |= {(one, at[:level]) for level in range(depth + 1)}
             if more <= found:
-                return found
+                return cleared | found
             found |= more
 
     def unchanged(self, node: int, path: tuple[int, ...]) -> bool:
-        return (node, path) not in self.redone and super().unchanged(node, path)
+        if self.redone:
+            if (node, path) in self.redone or (node, path) not in (self.before or {}):
+                return False
+            return not self.runs_now(node, path)
+        return super().unchanged(node, path)
+
+    def runs_now(self, node: int, path: tuple[int, ...]) -> bool:
+        """In a copy of a group that was not run before and is now: then all in it is done."""
+        chain = self.chain(node)
+        if len(path) == len(chain) or self.before is None or self.before[node, path] not in (S.SKIPPED, *BAD):
+            return False
+        group = chain[len(path)]
+        return len(path) == len(self.chain(group)) and (group, path) in self.redone and self.verdict(group, path) is None
 
     def subject(self, name: str, node: int, path: tuple[int, ...]) -> TaskState:
         other = self.index[name]

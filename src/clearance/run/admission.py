@@ -113,14 +113,22 @@ class Admission:
                 self._machine.fill(run, expansion)
             elif (
                 expansion not in self._asked
-                and expansion.more
-                and self._machine.wants(expansion)
+                and self._machine.wants(run, expansion)
                 and not self._machine.held_up(run, expansion)
             ):
                 ask = self._desks.copy_ask(run, expansion, expansion.next)
                 self._asked[expansion] = ask.id
                 self._copies[ask.id] = (run, expansion)
                 self._scheduler.submit(ask)
+
+    def wants(self, run: ActiveRun) -> bool:
+        """True while a run has copies to open for which no desk is asked: `fill` opens some of them, and not all."""
+        return any(
+            not self._limits_copies(run, expansion)
+            and self._machine.wants(run, expansion)
+            and not self._machine.held_up(run, expansion)
+            for expansion in run.filling
+        )
 
     def close(self, run: ActiveRun, expansion: Expansion, position: int) -> None:
         """A copy has ended."""

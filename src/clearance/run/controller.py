@@ -595,6 +595,7 @@ class Controller:
         for run, _ in changes.ended:
             self.admission.end(run)
         self._more = bool(granted or changes.closed or changes.ended or self._judging)
+        self._more = self._more or any(self.admission.wants(run) for run in self.runs.values())
         return changes
 
     def _ask(self, now: float) -> list[Instance]:

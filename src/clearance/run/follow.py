@@ -2,8 +2,10 @@
 
 Rules:
 
-1. A teardown that has ended, and its setup, are done again when anything is that the teardown waited for.
+1. A teardown that has ended, and its setup, are done again when anything is that the teardown waited for; the setup
+   also where the teardown is done again anyway, since it did not succeed.
 2. A handler of what is done again handles again; those of the run always do.
+3. Nothing else is done again below a row that stands for one of these.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def followers(shape: Shape, node: int) -> list[tuple[int, bool]]:
     found: dict[int, bool] = {}
     for one in (node, *shape.chain[node]):
         found.update(dict.fromkeys(shape.teardowns.get(one, ()), True))
-        found.update((child, False) for child, _ in shape.held[one] if child in shape.handlers)
+        found.update((child, False) for child, _ in shape.held[one] if shape.handlers.get(child) == one)
     return list(found.items())
 
 
@@ -52,6 +54,7 @@ def set_back_followers(
     for final in shape.finals:
         _set_back(machine, run, (final, ()), cleared, again, changed)
     waiting = [*found, *((row.node, row.path) for row in cleared)]
+    done = {*waiting}
     while waiting:
         node, path = waiting.pop()
         for follower, takes_down in followers(shape, node):
@@ -59,13 +62,14 @@ def set_back_followers(
             keys = [(follower, at)]
             if takes_down:
                 keys.append((shape.index[run.graph.nodes[follower].setup], at))
-            if not _ended(machine, run, keys[0]):
+            if keys[0] not in done and not _ended(machine, run, keys[0]):
                 continue
             for one, place in keys:
                 for level in range(len(place)):  # what stands for it
                     _set_back(machine, run, (one, place[:level]), cleared, again, changed)
                 if _set_back(machine, run, (one, place), cleared, again, changed):
                     waiting.append((one, place))
+                    done.add((one, place))
 
 
 def _state(machine: Machine, run: ActiveRun, key: Key) -> tuple[TaskState | None, int]:

@@ -417,14 +417,16 @@ class Machine:
         if self.held_up(run, expansion):
             return
         for _ in range(WINDOW):
-            if not expansion.more or not self.wants(expansion):
+            if not self.wants(run, expansion):
                 break
             self.open(run, expansion)
 
     @staticmethod
-    def wants(expansion: Expansion) -> bool:
-        """True while too few of its copies wait."""
-        return expansion.waiting < WINDOW and expansion.fresh < WINDOW
+    def wants(run: ActiveRun, expansion: Expansion) -> bool:
+        """True while there are copies to open, and too few of its copies wait."""
+        if not expansion.more or expansion.waiting >= WINDOW:
+            return False
+        return expansion.fresh < WINDOW or run.shape.returns(expansion.node)
 
     def open(self, run: ActiveRun, expansion: Expansion) -> None:
         """Opens the next copy."""

@@ -25,7 +25,7 @@ class Shape:
         reads: by node, those among `holds` that its conditions read.
         finals: the handlers of the run, which come after everything.
         teardowns: by node, the teardowns that wait for it.
-        handlers: the handlers of nodes.
+        handlers: the handlers of nodes, each with the node that it handles.
         setups: by node, the setups without which it does not run: those between which and a teardown it stands.
         chain: by node, the mapped groups around it, outermost first.
         members: by group, the nodes directly in it.
@@ -46,9 +46,10 @@ class Shape:
         self.held: list[list[tuple[int, int]]] = [[] for _ in nodes]
         self.reads: list[tuple[int, ...]] = []
         self.finals = [number for number, node in enumerate(nodes) if node.on and not node.of]
-        self.handlers = {number for number, node in enumerate(nodes) if node.of}
+        self.handlers = {number: self.index[node.of] for number, node in enumerate(nodes) if node.of}
         self.teardowns: dict[int, list[int]] = {}
         self._aside = [node.aside for node in nodes]
+        self._returns: dict[int, bool] = {}
         self._read = [False] * len(nodes)
         self._mapped = [bool(node.mapped) and not node.is_group for node in nodes]
         for number, node in enumerate(nodes):
@@ -144,6 +145,30 @@ class Shape:
         depth = len(self.chain[node])
         inner = any(common == depth and not self._aside[child] for child, common in self.children[node])
         return not self._aside[node] and not inner
+
+    def returns(self, group: int) -> bool:
+        """True for a mapped group in which something waits for all copies of something else in it, by way of outside.
+
+        Such copies cannot end before all of them are open.
+        """
+        if (known := self._returns.get(group)) is None:
+            known = self._returns[group] = self._comes_back(group)
+        return known
+
+    def _comes_back(self, group: int) -> bool:
+        within = {*self.inside.get(group, ())}
+        found = {parent for node in within for parent, _ in (*self.parents[node], *self.holds[node])} - within
+        waiting = [*found]
+        while waiting:
+            one = waiting.pop()
+            before = [*self.inside.get(one, ())]
+            for each in (one, *self.chain[one]):
+                before += [parent for parent, _ in (*self.parents[each], *self.holds[each])]
+            if not within.isdisjoint(before):
+                return True
+            waiting += {*before} - found
+            found.update(before)
+        return False
 
     def behind(self, node: int, level: int) -> dict[int, int]:
         """Returns the node and every node that depends on it, with what stands for them and what lies in them.

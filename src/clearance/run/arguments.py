@@ -214,7 +214,8 @@ class Arguments:
             return told | {"task": row.label, "state": str(row.state), "message": self._reason(row)}
         failed = [row for row in run.nodes if counts_as_failure(row)]
         told["state"] = "failed" if failed else "success"
-        causes = [row for row in run.nodes if row.state is TaskState.FAILED and not (row.spec.aside or row.spec.is_group)]
+        ended = [row for row in run.nodes if not (row.spec.aside or row.spec.is_group)]
+        causes = [row for row in ended if row.state is TaskState.FAILED]
         said = (causes or failed)[:_NAMED] if failed else []
         told["message"] = "; ".join(f"{row.label}: {self._reason(row) or row.state}" for row in said)
         return told

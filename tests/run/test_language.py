@@ -152,7 +152,8 @@ class Wider(Reference):
         if len(path) == len(chain) or self.before is None or self.before[node, path] not in (S.SKIPPED, *BAD):
             return False
         group = chain[len(path)]
-        return len(path) == len(self.chain(group)) and (group, path) in self.redone and self.verdict(group, path) is None
+        whole = len(path) == len(self.chain(group)) and (group, path) in self.redone
+        return whole and self.verdict(group, path) is None
 
     def subject(self, name: str, node: int, path: tuple[int, ...]) -> TaskState:
         other = self.index[name]

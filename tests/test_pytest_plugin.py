@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -70,6 +71,9 @@ def test_what_goes_on_is_ended(clearance_home):
     Path("homes").write_text(Path("homes").read_text() + "\\n" + str(clearance_home))
 """
 
+INSTALLED = {each.name for each in importlib.metadata.entry_points(group="pytest11")}
+LOADED = [] if "clearance" in INSTALLED else ["-p", "clearance.pytest_plugin"]  # a checkout that is only on the path
+
 
 def test_fixtures_work_and_nothing_goes_on_after_them(tmp_path):
     (tmp_path / "pipeline.py").write_text(PIPELINE)
@@ -77,7 +81,7 @@ def test_fixtures_work_and_nothing_goes_on_after_them(tmp_path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CLEARANCE_")}
     environment["PYTHONPATH"] = str(SOURCE)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "clearance.pytest_plugin", "--basetemp", str(tmp_path / "temp")],
+        [sys.executable, "-m", "pytest", "-q", *LOADED, "--basetemp", str(tmp_path / "temp")],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

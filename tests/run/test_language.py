@@ -149,11 +149,12 @@ class Wider(Reference):
     def runs_now(self, node: int, path: tuple[int, ...]) -> bool:
         """In a copy of a group that was not run before and is now: then all in it is done."""
         chain = self.chain(node)
-        if len(path) == len(chain) or self.before is None or self.before[node, path] not in (S.SKIPPED, *BAD):
+        if len(path) >= len(chain) or self.before is None or self.before[node, path] not in (S.SKIPPED, *BAD):
             return False
         group = chain[len(path)]
-        whole = len(path) == len(self.chain(group)) and (group, path) in self.redone
-        return whole and self.verdict(group, path) is None
+        return (
+            len(path) == len(self.chain(group)) and (group, path) in self.redone and self.verdict(group, path) is None
+        )
 
     def subject(self, name: str, node: int, path: tuple[int, ...]) -> TaskState:
         other = self.index[name]

@@ -7,6 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time, so that a change is judged by what it changes; HYPOTHESIS_PROFILE=search looks further.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 _seconds: dict[str, float] = collections.defaultdict(float)
 _counts: dict[str, int] = collections.defaultdict(int)

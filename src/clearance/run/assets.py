@@ -13,6 +13,8 @@ Rules:
 from __future__ import annotations
 
 import math
+import random
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -42,7 +44,8 @@ ORDER = (
     "asset_waiting_settle", "asset_run_start", "asset_subscription_pause", "asset_subscription_due",
     "asset_subscription_rest",
 )  # fmt: skip
-_TRIES = 20
+_TRIES = 50
+_PAUSE = 0.005  # seconds
 _ALL = 2**62
 
 
@@ -233,6 +236,7 @@ class Assets:
             except Stale:
                 if not left:
                     raise
+                time.sleep(random.random() * _PAUSE)  # noqa: S311  # so that two do not meet in step again
         raise AssertionError
 
     def _apply(self, batch: Batch) -> None:

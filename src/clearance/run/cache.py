@@ -30,7 +30,6 @@ from clearance.run import rows
 from clearance.run.cached import Entry, Fields, Lookup, key_of
 from clearance.run.clearance import Verdict, recorded
 from clearance.run.instance import Instance
-from clearance.store.serializers import reachable
 from clearance.trust.provenance import BUILDER
 from clearance.types.artifact import Argument, Artifact, Listed, Literal, Projected, Stored
 from clearance.types.digest import digest_of, hex_of
@@ -285,6 +284,8 @@ def _trouble(artifact: Artifact, blobs: Blobs) -> str:
     if artifact.inline is not None:
         return "" if digest_of(artifact.inline) == artifact.digest else "its bytes have changed"
     try:
+        from clearance.store.serializers import reachable
+
         for digest in reachable(artifact, blobs):
             with blobs.open(digest) as stream:
                 while stream.read(1 << 20):

@@ -36,7 +36,7 @@ from clearance.engine.base import (
 )  # fmt: skip
 from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
-from clearance.run import forgetting, recovery, rows
+from clearance.run import recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.adopting import Adopt
 from clearance.run.approvals import Approvals
@@ -342,6 +342,8 @@ class Controller:
     def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
         """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
         self._settle()
+        from clearance.run import forgetting
+
         told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
         self._settle()
         return told

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -230,6 +229,8 @@ def _follow(held: lease.Held, request: Request, progress: _Progress) -> None:
 
 def start_background(settings: Settings) -> None:
     """Starts a controller in the background that leads while something is wanted."""
+    import subprocess
+
     environment = dict(os.environ) | settings.environment()
     root = str(Path(clearance.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH", ""))))

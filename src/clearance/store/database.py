@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any, Protocol
@@ -324,7 +323,7 @@ class Database:
 
 def migrations() -> list[tuple[int, str]]:
     """Returns number and text of every migration that ships with this program, in order."""
-    folder = resources.files("clearance.store") / "migrations"
+    folder = Path(__file__).with_name("migrations")
     found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted((int(entry.name[:4]), _strip(entry.read_text().splitlines())) for entry in found)
 

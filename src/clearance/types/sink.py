@@ -8,7 +8,6 @@ Rules:
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -249,6 +248,8 @@ def check_url(url: str) -> None:
 
 def is_loopback(host: str) -> bool:
     """True for a name or address of this machine."""
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -15,9 +15,9 @@ def test_the_root_is_the_first_parent_that_is_no_package(tmp_path):
 
 
 def test_paths_follow_from_the_module_name():
-    assert bundle_path("p", "/home/me/p.py") == "p.py"
-    assert bundle_path("a.b.p", "/home/me/a/b/p.py") == "a/b/p.py"
-    assert bundle_path("a.b", "/home/me/a/b/__init__.py") == "a/b/__init__.py"
+    assert bundle_path("p", "/p/p.py") == "p.py"
+    assert bundle_path("a.b.p", "/p/a/b/p.py") == "a/b/p.py"
+    assert bundle_path("a.b", "/p/a/b/__init__.py") == "a/b/__init__.py"
 
 
 def test_a_site_reads_as_file_and_line():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from clearance.errors import GraphError
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
 _MEND = "write & for and, | for or, ~ for not, .in_([…]) for in, (0 < x) & (x < 1) for a chain"
 
 
-class Clause:
+class _Logical:
+    """What `&` and `|` join to a condition."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Any) -> Clause:
+        return _joined(Every, self, other)
+
+    def __rand__(self, other: Any) -> Clause:
+        return _joined(Every, other, self)
+
+    def __or__(self, other: Any) -> Clause:
+        return _joined(Some, self, other)
+
+    def __ror__(self, other: Any) -> Clause:
+        return _joined(Some, other, self)
+
+
+class Clause(_Logical):
     """A condition; give it to `when`.
 
     Attributes:
@@ -37,18 +56,6 @@ class Clause:
     def __repr__(self) -> str:
         return f"<condition {text(self.predicate)}>"
 
-    def __and__(self, other: Any) -> Clause:
-        return _joined(Every, self, other)
-
-    def __rand__(self, other: Any) -> Clause:
-        return _joined(Every, other, self)
-
-    def __or__(self, other: Any) -> Clause:
-        return _joined(Some, self, other)
-
-    def __ror__(self, other: Any) -> Clause:
-        return _joined(Some, other, self)
-
     def __invert__(self) -> Clause:
         of = self.predicate
         return Clause(of.of if isinstance(of, Not) else Not(of), self.group)
@@ -63,26 +70,26 @@ class Clause:
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = _no_value
 
 
-class Operand:
+class Operand(_Logical, ABC):
     """A value that the run will know: its parts, and comparisons with it."""
 
     __slots__ = ()
 
+    @abstractmethod
     def known_as(self) -> str:
         """How an error names it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def binding(self, definition: Definition) -> Binding:
         """Returns the binding of a parameter that it fills.
 
         Raises:
             GraphError: it is used where it is not known.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def annotation(self, definition: Definition) -> Any:
         """Returns the annotation of the value, as it is seen from what is defined now."""
-        raise NotImplementedError
 
     def _part(self, key: str | int, attribute: bool) -> Part:
         from clearance.graph.step import Part
@@ -144,18 +151,6 @@ class Operand:
 
     def __le__(self, other: Any) -> Clause:
         return _compare(self, "<=", other)
-
-    def __and__(self, other: Any) -> Clause:
-        return _joined(Every, self, other)
-
-    def __rand__(self, other: Any) -> Clause:
-        return _joined(Every, other, self)
-
-    def __or__(self, other: Any) -> Clause:
-        return _joined(Some, self, other)
-
-    def __ror__(self, other: Any) -> Clause:
-        return _joined(Some, other, self)
 
     def __invert__(self) -> Clause:
         return ~clause_of(self)

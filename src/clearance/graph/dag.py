@@ -25,7 +25,8 @@ from clearance.graph.maxage import check_cache
 from clearance.graph.model import Binding, Graph, Value
 from clearance.graph.options import MOST, check_id, check_isolation, whole
 from clearance.graph.origin import Site, call_site, origin_of
-from clearance.graph.parameters import Parameter, check_names, json_of
+from clearance.graph.parameters import Parameter, check_names, json_of, of_function
+from clearance.graph.parameters import filled as filled_parameters
 from clearance.graph.schedule import Condition, check_schedule
 from clearance.graph.signature import MISSING, signature_of
 from clearance.graph.task import Task
@@ -274,25 +275,13 @@ class FunctionDag(Dag):
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        found = {}
-        for name, annotation in self._signature.annotations.items():
-            default = self._signature.defaults.get(name, MISSING)
-            if annotation is Any and isinstance(default, (bool, int, float, str)):
-                annotation = type(default)
-            found[name] = Parameter(name, annotation, default)
-        return found
+        return of_function(self._signature)
 
     def graph(self, **parameters: Any) -> Graph:
         if current() is not None:
             raise GraphError(f"dag {self.id!r} is built inside another dag: call its tasks there instead")
         known = self.parameters
-        check_names(self.id, parameters, known)
-        values = {name: known[name].convert(value, self.id) for name, value in parameters.items()}
-        for name, one in known.items():
-            if name not in values:
-                if one.required:
-                    raise GraphError(f"dag {self.id!r} ({self.site}): parameter {name!r} ({one.type}) is missing")
-                values[name] = one.default
+        values = filled_parameters(known, parameters, self.id, f"dag {self.id!r} ({self.site})")
         definition = Definition(self.id)
         with definition.active():
             made = self.function(**values)

@@ -41,8 +41,8 @@ from clearance.graph.flowing import caller
 from clearance.graph.model import Graph, Node, Value
 from clearance.graph.options import Options, options
 from clearance.graph.origin import origin_of
-from clearance.graph.parameters import Parameter, check_names, json_of
-from clearance.graph.signature import MISSING, Signature, signature_of
+from clearance.graph.parameters import Parameter, filled, json_of, of_function
+from clearance.graph.signature import Signature, signature_of
 from clearance.graph.task import Task, check_importable
 
 _SAID = ("name", "doc", "schedule", "catchup")
@@ -85,11 +85,7 @@ class Flow(Dag):
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        defaults = self.signature.defaults
-        return {
-            name: Parameter(name, annotation, defaults.get(name, MISSING))
-            for name, annotation in self.signature.annotations.items()
-        }
+        return of_function(self.signature)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if current() is not None:
@@ -106,14 +102,8 @@ class Flow(Dag):
         if current() is not None:
             raise GraphError(f"flow {self.id!r} is built inside a dag: run it on its own")
         known = self.parameters
-        check_names(self.id, parameters, known)
-        values = {name: known[name].convert(value, self.id) for name, value in parameters.items()}
-        for name, one in known.items():
-            if name not in values:
-                if one.required:
-                    raise GraphError(f"flow {self.id!r} ({self.site}): parameter {name!r} ({one.type}) is missing")
-                values[name] = one.default
         where = f"flow {self.id!r} ({self.site})"
+        values = filled(known, parameters, self.id, where)
         check_importable(self.origin, self.function, where)
         own = Declaration(self.id, self.signature, self.origin.entry, self.site, self.site, self.options)
         own.origin = self.origin

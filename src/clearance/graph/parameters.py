@@ -15,7 +15,7 @@ import msgspec
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import members, show
 from clearance.graph.constants import NoConstant, plain, value_of
-from clearance.graph.signature import MISSING
+from clearance.graph.signature import MISSING, Signature
 from clearance.types.secret import Secret
 
 
@@ -95,6 +95,39 @@ def check_names(dag: str, given: Mapping[str, Any], known: Mapping[str, Any]) ->
         has = f"it has {', '.join(known)}" if known else "it has none"
         hint = nearest(name, known)
         raise GraphError(f"dag {dag!r}: parameter {name!r} is unknown{hint or ': ' + has}")
+
+
+def of_function(signature: Signature) -> dict[str, Parameter]:
+    """Returns the parameters of a graph function or flow; without an annotation a simple default says the type."""
+    found = {}
+    for name, annotation in signature.annotations.items():
+        default = signature.defaults.get(name, MISSING)
+        if annotation is Any and isinstance(default, (bool, int, float, str)):
+            annotation = type(default)
+        found[name] = Parameter(name, annotation, default)
+    return found
+
+
+def filled(known: Mapping[str, Parameter], given: Mapping[str, Any], dag: str, where: str) -> dict[str, Any]:
+    """Returns a value for each parameter: what was given, converted, or the default.
+
+    Args:
+        known: every parameter.
+        given: values, or text that is read by the parameter's type.
+        dag: id of the DAG.
+        where: how an error names it, for example `dag 'search' (search.py:7)`.
+
+    Raises:
+        GraphError: an unknown name, a value of another type, or none where there is no default.
+    """
+    check_names(dag, given, known)
+    values = {name: known[name].convert(value, dag) for name, value in given.items()}
+    for name, one in known.items():
+        if name not in values:
+            if one.required:
+                raise GraphError(f"{where}: parameter {name!r} ({one.type}) is missing")
+            values[name] = one.default
+    return values
 
 
 def json_of(value: Any, annotation: Any) -> Any:

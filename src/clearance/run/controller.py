@@ -14,12 +14,12 @@ import heapq
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from clearance.cluster import Decision, Scheduler
+from clearance.cluster import Scheduler
 from clearance.engine.base import (
     Begun,
     Called,
@@ -40,9 +40,10 @@ from clearance.run import recovery, rows
 from clearance.run.admission import Admission
 from clearance.run.adopting import Adopt
 from clearance.run.approvals import Approvals
+from clearance.run.asking import Asking
 from clearance.run.cache import Cache
 from clearance.run.choosing import choice
-from clearance.run.clearance import Desks, Verdict
+from clearance.run.clearance import Desks
 from clearance.run.clearing import Choice, Reach
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import DEFER, Deferrals
@@ -64,10 +65,9 @@ from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
 from clearance.types.cause import Cause
-from clearance.types.states import RunState, TaskState
+from clearance.types.states import TaskState
 
 SKIP = "clearance.errors.Skip"
-GRANTS, STEP = 2000, 500
 Listener = Callable[[list[Happened]], None]
 _failures = msgspec.json.Encoder()
 
@@ -148,8 +148,7 @@ class Controller:
         self.cache = Cache(self)
         self.marking = Marking(self)
         self._attempts: dict[str, Instance] = {}
-        self._asking: dict[str, Instance] = {}
-        self._judging: dict[Instance, Iterator[Verdict | None]] = {}
+        self.asking = Asking(self)
         self._retries: list[tuple[float, int, Instance]] = []
         self._launches: list[Launch] = []
         self._done: list[str] = []
@@ -157,7 +156,6 @@ class Controller:
         self._numbers = int(database.rows("run_highest")[0][0])
         self._counts: dict[str, int] = {}
         self._serial = 0
-        self._more = False
 
     # -- asked from outside ------------------------------------------------------------------------------------------
 
@@ -296,7 +294,7 @@ class Controller:
     def withdraw(self, instance: Instance) -> None:
         """Takes back whatever an instance that does not run asks or waits for."""
         self.desks.release(instance)
-        self._asking.pop(self.desks.id_of(instance), None)
+        self.asking.withdraw(instance)
         self.deferrals.forget(instance)
 
     def set_pool(self, name: str, slots: int | None) -> bool:
@@ -442,10 +440,10 @@ class Controller:
         self.services.reconcile(now)
         self.triggers.turn(now)
         self.deliveries.turn(now)
-        self._commit(now, self._clear(now))
+        self._commit(now, self.asking.turn(now))
         if self.machine.changes.dirty or self.machine.changes.ready:  # woken by what this turn committed
             return 0.0
-        due = [now if self._more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
+        due = [now if self.asking.more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         due.append(self.deliveries.due)
         due.append(self.deadlines.due)
         if self._retries:
@@ -570,112 +568,10 @@ class Controller:
         kind = type(event).__name__.lower()
         self.ledger.tell(Happened(now, 0, -1, "fenced", {"attempt": event.attempt, "report": kind}))
 
-    def _clear(self, now: float) -> Changes:
-        """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
-        held = [instance for instance, trust in self.cache.compared(now) if self._request(instance, trust, now)]
-        held += self._judge(list(self._judging.items()), now)
-        left = GRANTS
-        while True:
-            for run in self.runs.values():
-                if run.filling:
-                    self.admission.fill(run)
-            held += self._ask(now)
-            granted = self.scheduler.step(min(left, STEP))
-            for decision in granted:
-                self._granted(decision, now)
-            left -= len(granted)
-            if not granted or left <= 0:
-                break
-        for instance in held:
-            if instance.state is TaskState.AWAITING_CLEARANCE:
-                decision_now = self.scheduler.explain(self.desks.id_of(instance))
-                if decision_now is not None:
-                    self.desks.held(instance, decision_now, now)
-        changes = self.machine.take()
-        for closed in changes.closed:
-            self.admission.close(*closed)
-        for run, _ in changes.ended:
-            self.admission.end(run)
-        self._more = bool(granted or changes.closed or changes.ended or self._judging)
-        self._more = self._more or any(self.admission.wants(run) for run in self.runs.values())
-        return changes
-
-    def _ask(self, now: float) -> list[Instance]:
-        """Asks both desks for what is ready; returns who waits for the capacity desk now."""
-        waiting: list[Instance] = []
-        while ready := self.machine.changes.ready:
-            self.machine.changes.ready = []
-            for instance in ready:
-                if instance.state is not TaskState.AWAITING_CLEARANCE:
-                    continue
-                if instance.run.marks and self.machine.mark(instance):
-                    continue
-                if instance.run.state is RunState.QUEUED:
-                    instance.run.parked.append(instance)
-                else:
-                    try:
-                        given = self.evidence.arguments.of(instance)
-                    except ClearanceError as error:  # a part of a result that is not there
-                        self.machine.finish(instance, TaskState.FAILED, reason=str(error))
-                        continue
-                    judging = self.evidence.judge(instance, given)
-                    waiting += self._judge([(instance, judging)], now)
-        return waiting
-
-    def _judge(self, judging: list[tuple[Instance, Iterator[Verdict | None]]], now: float) -> list[Instance]:
-        """Lets the trust desk look at some more inputs, and asks for what it has allowed; returns who waits now."""
-        waiting: list[Instance] = []
-        for instance, verdicts in judging:
-            self._judging.pop(instance, None)
-            if instance.state is not TaskState.AWAITING_CLEARANCE:
-                continue
-            trust = next(verdicts)
-            if trust is None:
-                self._judging[instance] = verdicts
-            elif trust.verdict != "denied" and self.cache.take(instance, trust, now):
-                continue
-            elif self._request(instance, trust, now):
-                waiting.append(instance)
-        return waiting
-
-    def _request(self, instance: Instance, trust: Verdict, now: float) -> bool:
-        """Asks the capacity desk, after the trust desk; True when the instance waits for it now."""
-        if self.desks.request(instance, trust, now):
-            self._asking[self.desks.id_of(instance)] = instance
-            return True
-        record = msgspec.json.decode(instance.clearance)
-        desk = record["capacity"] if record.get("capacity") else record["trust"]
-        self.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
-        return False
-
-    def _granted(self, decision: Decision, now: float) -> None:
-        if decision.id.startswith("service:"):
-            self.services.granted(decision, now)
-            return
-        instance = self._asking.pop(decision.id, None)
-        if instance is None:
-            if isinstance(run := self.admission.granted(decision), ActiveRun):
-                self._begin(run, now)
-        elif instance.state is TaskState.AWAITING_CLEARANCE:
-            instance.epoch += 1
-            instance.attempts += 1
-            self.desks.granted(instance, decision, now)
-            self.machine.move(instance, TaskState.QUEUED)
-            self._launch(instance)
-        else:
-            self.scheduler.release(decision.id)
-
-    def _begin(self, run: ActiveRun, now: float) -> None:
-        """A queued run goes on."""
-        self.ledger.change_run(run.number, RunState.RUNNING, None, RunState.QUEUED)
-        self.ledger.tell_of(now, run, None, RunState.RUNNING, {})
-        self.machine.changes.ready += run.parked
-        run.parked = []
-
     def _settle(self) -> None:
         """Commits what requests have changed since the last turn."""
         now = self.clock()
-        self._commit(now, self._clear(now))
+        self._commit(now, self.asking.turn(now))
 
     @staticmethod
     def unknown(run: ActiveRun, label: str) -> UsageError:
@@ -683,7 +579,8 @@ class Controller:
         near = nearest(label, [each.label for each in run.instances()])
         return UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
 
-    def _launch(self, instance: Instance) -> None:
+    def launch(self, instance: Instance) -> None:
+        """Has a granted instance launched once this turn is committed."""
         spec, run = instance.spec, instance.run
         key = instance.attempt
         self._attempts[key] = instance

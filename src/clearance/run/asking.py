@@ -1,0 +1,160 @@
+"""Asking both desks: whatever is ready is sent to them, and what they grant is launched.
+
+Rules:
+
+1. The trust desk is asked first, some inputs at a time, so that a turn stays short; then the cache; then the capacity
+   desk, which keeps the order.
+2. What a desk denies has failed, with the reason of the desk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clearance.cluster import Decision
+from clearance.errors import ClearanceError
+from clearance.run.clearance import Verdict
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.machine import Changes
+from clearance.types.states import RunState, TaskState
+
+if TYPE_CHECKING:
+    from clearance.run.controller import Controller
+
+GRANTS, STEP = 2000, 500
+
+
+class Asking:
+    """See the module.
+
+    Args:
+        controller: whose desks these are.
+
+    Attributes:
+        more: whether the next turn has something to do at once.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._asking: dict[str, Instance] = {}
+        self._judging: dict[Instance, Iterator[Verdict | None]] = {}
+        self.more = False
+
+    def get(self, ask: str) -> Instance | None:
+        """Returns the instance that asks the capacity desk under this id."""
+        return self._asking.get(ask)
+
+    def withdraw(self, instance: Instance) -> None:
+        """An instance asks no more."""
+        self._asking.pop(self._controller.desks.id_of(instance), None)
+
+    def turn(self, now: float) -> Changes:
+        """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
+        controller = self._controller
+        held = [instance for instance, trust in controller.cache.compared(now) if self._request(instance, trust, now)]
+        held += self._judge(list(self._judging.items()), now)
+        left = GRANTS
+        while True:
+            for run in controller.runs.values():
+                if run.filling:
+                    controller.admission.fill(run)
+            held += self._ask(now)
+            granted = controller.scheduler.step(min(left, STEP))
+            for decision in granted:
+                self._granted(decision, now)
+            left -= len(granted)
+            if not granted or left <= 0:
+                break
+        for instance in held:
+            if instance.state is TaskState.AWAITING_CLEARANCE:
+                decision_now = controller.scheduler.explain(controller.desks.id_of(instance))
+                if decision_now is not None:
+                    controller.desks.held(instance, decision_now, now)
+        changes = controller.machine.take()
+        for closed in changes.closed:
+            controller.admission.close(*closed)
+        for run, _ in changes.ended:
+            controller.admission.end(run)
+        self.more = bool(granted or changes.closed or changes.ended or self._judging)
+        self.more = self.more or any(controller.admission.wants(run) for run in controller.runs.values())
+        return changes
+
+    def _ask(self, now: float) -> list[Instance]:
+        """Asks both desks for what is ready; returns who waits for the capacity desk now."""
+        controller = self._controller
+        waiting: list[Instance] = []
+        while ready := controller.machine.changes.ready:
+            controller.machine.changes.ready = []
+            for instance in ready:
+                if instance.state is not TaskState.AWAITING_CLEARANCE:
+                    continue
+                if instance.run.marks and controller.machine.mark(instance):
+                    continue
+                if instance.run.state is RunState.QUEUED:
+                    instance.run.parked.append(instance)
+                else:
+                    try:
+                        given = controller.evidence.arguments.of(instance)
+                    except ClearanceError as error:  # a part of a result that is not there
+                        controller.machine.finish(instance, TaskState.FAILED, reason=str(error))
+                        continue
+                    judging = controller.evidence.judge(instance, given)
+                    waiting += self._judge([(instance, judging)], now)
+        return waiting
+
+    def _judge(self, judging: list[tuple[Instance, Iterator[Verdict | None]]], now: float) -> list[Instance]:
+        """Lets the trust desk look at some more inputs, and asks for what it has allowed; returns who waits now."""
+        controller = self._controller
+        waiting: list[Instance] = []
+        for instance, verdicts in judging:
+            self._judging.pop(instance, None)
+            if instance.state is not TaskState.AWAITING_CLEARANCE:
+                continue
+            trust = next(verdicts)
+            if trust is None:
+                self._judging[instance] = verdicts
+            elif trust.verdict != "denied" and controller.cache.take(instance, trust, now):
+                continue
+            elif self._request(instance, trust, now):
+                waiting.append(instance)
+        return waiting
+
+    def _request(self, instance: Instance, trust: Verdict, now: float) -> bool:
+        """Asks the capacity desk, after the trust desk; True when the instance waits for it now."""
+        controller = self._controller
+        if controller.desks.request(instance, trust, now):
+            self._asking[controller.desks.id_of(instance)] = instance
+            return True
+        record = msgspec.json.decode(instance.clearance)
+        desk = record["capacity"] if record.get("capacity") else record["trust"]
+        controller.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        return False
+
+    def _granted(self, decision: Decision, now: float) -> None:
+        controller = self._controller
+        if decision.id.startswith("service:"):
+            controller.services.granted(decision, now)
+            return
+        instance = self._asking.pop(decision.id, None)
+        if instance is None:
+            if isinstance(run := controller.admission.granted(decision), ActiveRun):
+                self._begin(run, now)
+        elif instance.state is TaskState.AWAITING_CLEARANCE:
+            instance.epoch += 1
+            instance.attempts += 1
+            controller.desks.granted(instance, decision, now)
+            controller.machine.move(instance, TaskState.QUEUED)
+            controller.launch(instance)
+        else:
+            controller.scheduler.release(decision.id)
+
+    def _begin(self, run: ActiveRun, now: float) -> None:
+        """A queued run goes on."""
+        controller = self._controller
+        controller.ledger.change_run(run.number, RunState.RUNNING, None, RunState.QUEUED)
+        controller.ledger.tell_of(now, run, None, RunState.RUNNING, {})
+        controller.machine.changes.ready += run.parked
+        run.parked = []

@@ -69,3 +69,11 @@ def test_a_finished_run_is_drawn_with_its_states_and_seconds(clearance, tmp_path
     assert any(text.startswith("success · ") for text in shown)
     assert (tmp_path / "sums.png").read_bytes().startswith(b"\x89PNG")
     assert clearance("runs", "show", "sums/1", "--svg", "no/such/folder.svg").code == 2
+
+
+def test_what_a_flow_may_call_stands_behind_it_with_dashed_arrows():
+    flow = Node(id="search", function="p:search", flow=True)
+    graph = Graph(dag="search", nodes=(flow, *(Node(id=name, function=f"p:{name}", step=True) for name in "ab")))
+    drawn = svg(graph)
+    assert drawn.count("stroke-dasharray") == 2
+    assert drawn.count('marker-end="url(#arrow)"') == 2

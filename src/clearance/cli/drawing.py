@@ -104,16 +104,21 @@ def layers(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Returns what stands left of each node: its upstreams, and the mapped group of which it is a first task."""
     found = {}
     for node in graph.nodes:
-        before = dict.fromkeys((*node.upstream, *aside(node)))
+        before = dict.fromkeys((*node.upstream, *aside(node, graph)))
         if node.group and not any(name.startswith(f"{node.group}.") for name in before):
             before[node.group] = None
         found[node.id] = tuple(before)
     return found
 
 
-def aside(node: Node) -> dict[str, str]:
-    """Returns what a node waits for without counting it, and what the arrow says: a condition, or what it handles."""
+def aside(node: Node, graph: Graph) -> dict[str, str]:
+    """Returns what a node waits for without counting it, and what the arrow says: a condition, or what it handles.
+
+    What a flow may call stands behind the flow.
+    """
     found = dict.fromkeys(node.waits, "")
+    if node.step:
+        found[graph.nodes[0].id] = ""
     if node.of:
         found[node.of] = f"on {node.on}"
     for condition in node.conditions:
@@ -145,7 +150,7 @@ def svg(graph: Graph, course: Course | None = None) -> str:
     if course.caption:
         out.append(f'<text x="{MARGIN:.0f}" y="24" font-size="12" fill="#475569">{escape(course.caption)}</text>')
         out.append(f'<g transform="translate(0 {top:.0f})">')
-    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node).items()}
+    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node, graph).items()}
     for ends, points in layout.arrows.items():
         dashed = ' stroke-dasharray="5 4"' if ends in said else ""
         out.append(
@@ -230,7 +235,7 @@ def png(graph: Graph, file: Path, course: Course | None = None, dots_per_inch: i
     axes.set_ylim(layout.height, -top)
     axes.axis("off")
     axes.text(MARGIN, 20 - top, course.caption, fontsize=8.5, color="#475569", va="center")
-    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node).items()}
+    said = {(name, node.id): label for node in graph.nodes for name, label in aside(node, graph).items()}
     for ends, points in layout.arrows.items():
         corners, codes = [points[0]], [Curve.MOVETO]
         for (x, y), (end_x, end_y) in itertools.pairwise(points):

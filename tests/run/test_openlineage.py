@@ -220,6 +220,25 @@ def test_each_try_fails_with_its_message_and_a_resumed_run_is_another_life(home,
             assert "ValueError" in error["stackTrace"]
 
 
+def test_the_steps_of_a_flow_have_lives_of_their_own(home, tmp_path, validator):
+    file = tmp_path / "flows.py"
+    file.write_text(
+        "from clearance import flow, task\n@task\ndef near(x: int) -> int:\n    return x\n"
+        "@task(isolation='process')\ndef far(x: int) -> int:\n    return x\n"
+        "@flow\ndef both() -> int:\n    return near(1) + near(2) + far(3)\n"
+    )
+    told = to_file(home, tmp_path)
+    home.command("run", str(file))
+    events = read(told, 1)
+    for event in events:
+        validator.check(event)
+    ends = {run: [each["eventType"] for each in some] for run, some in lives(events).items()}
+    assert len(ends) == 5
+    assert all(types[0] == "START" and types[-1] == "COMPLETE" for types in ends.values())
+    names = sorted(some[0]["job"]["name"] for some in lives(events).values())
+    assert names == ["both", "both.both", "both.far", "both.near", "both.near"]
+
+
 def test_a_cancelled_run_is_aborted(home, pipeline, tmp_path, validator):
     file = to_file(home, tmp_path)
     process = home.start("run", f"{pipeline}:stopped")

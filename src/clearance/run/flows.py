@@ -102,7 +102,10 @@ class Flows:
         row.started_at, row.finished_at = step.started_at, step.finished_at
         row.cpu_seconds = step.cpu_seconds
         row.failure = msgspec.json.encode(step.failure).decode() if step.failure else ""
-        payload: dict[str, Any] = {"task": each.label, "attempt": each.attempts, "from": TaskState.RUNNING}
+        payload: dict[str, Any] = {
+            "task": each.label, "attempt": each.attempts, "from": TaskState.RUNNING,
+            "launch": each.epoch, "whole": True,
+        }  # fmt: skip
         if step.failure:
             self._failed[run] = max(self._failed.get(run, -1), step.position)
             payload["reason"] = step.failure.message

@@ -5,7 +5,8 @@ Rules:
 1. A run starts where it is created, and again where somebody goes on with it after its end: each is a life of its own.
 2. A launch is the life of an attempt. It starts when it is queued, and ends when its outcome is known, or, after a
    wait, when the instance is woken. One turn may end a launch and start the next: then the event tells of both.
-3. What is skipped or cancelled before it was ever launched has no life.
+3. A step of a flow's own process is told of when it has ended: its event is its whole life.
+4. What is skipped or cancelled before it was ever launched has no life.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def phases(instance: int, kind: str, payload: dict[str, Any]) -> list[Phase]:
         return [Phase(RUNNING, launch)]
     if kind not in _TASK_STATES:
         return []
+    if payload.get("whole"):
+        return [Phase(START, launch), Phase(END, launch)]
     before = payload.get("from")
     lived = before in _LIVE or before == TaskState.DEFERRED
     if kind == TaskState.QUEUED:

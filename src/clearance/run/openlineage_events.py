@@ -100,6 +100,8 @@ class _Described:
         at = event.at
         if phase.kind == END and attempt is not None and phase.launch != event.payload.get("launch"):
             at = attempt.finished_at or at
+        if phase.kind == START and attempt is not None and event.payload.get("whole"):
+            at = attempt.started_at or at
         return spec.run_event(kind, at, described, job, inputs, self._outputs(node, phase, kind))
 
     def _kind(self, phase: Phase, attempt: rows.AttemptRow | None) -> str:

@@ -1,0 +1,87 @@
+"""What has happened: everything that the scheduler is told. It asks nobody."""
+
+from __future__ import annotations
+
+import msgspec
+
+from clearance.cluster.job import Job
+from clearance.cluster.node import Node
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Something that has happened."""
+
+
+class NodeAdded(Event, frozen=True):
+    """A node has come, or the driver tells again of one that is there."""
+
+    node: Node
+
+
+class NodeChanged(Event, frozen=True):
+    """A node has other capacity, labels, taints or schedulability; what it holds stays."""
+
+    node: Node
+
+
+class NodeRemoved(Event, frozen=True):
+    """A node has gone, and with it what ran on it."""
+
+    name: str
+
+
+class JobSubmitted(Event, frozen=True):
+    """Somebody asks."""
+
+    job: Job
+
+
+class JobFinished(Event, frozen=True):
+    """A job has ended with all its members, or is taken back while it waits.
+
+    Attributes:
+        job: its id.
+        failed: whether it failed; for its state alone.
+    """
+
+    job: str
+    failed: bool = False
+
+
+class MemberFinished(Event, frozen=True):
+    """One member has ended; the job goes on with the others, and asks for no new one in its place.
+
+    Attributes:
+        member: its id, `JOB/GROUP/RANK`.
+        failed: whether it failed.
+    """
+
+    member: str
+    failed: bool = False
+
+
+class BindFailed(Event, frozen=True):
+    """A driver could not start what was bound: the whole gang of this decision is taken back and asks again."""
+
+    decision: int
+    reason: str = ""
+
+
+class MemberEvicted(Event, frozen=True):
+    """A member has left its node, by preemption, a drain or a move; it asks again unless the job ends."""
+
+    member: str
+
+
+class Restored(Event, frozen=True):
+    """A driver observes that a job's members run already: after a restart of the scheduler.
+
+    Attributes:
+        job: as it was submitted.
+        places: pairs of member id and node.
+        since: when they began.
+    """
+
+    job: Job
+    places: tuple[tuple[str, str], ...]
+    since: float = 0.0

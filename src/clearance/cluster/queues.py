@@ -1,0 +1,378 @@
+"""The queues as they live: what each uses, who waits in it, and which one is next.
+
+Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User and group quotas"):
+
+1. From the root down the next queue is the one with the highest priority, then the smallest fair share, then the most
+   pending members, then the first by name.
+2. The priority of a leaf is the highest of those that wait in it and could start; of a parent the highest of its
+   children's; with its offset added, or, behind a fence, the offset alone.
+3. The fair share is the largest, over the resources, of used by guaranteed; where nothing is guaranteed, of used by the
+   maximum, or by the cluster where there is none.
+4. Those who wait in a leaf are in lanes: one for each kind of request of each user. A lane whose first cannot start is
+   parked, for the queue, the user or the nodes that it waits for, and costs nothing until these change.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from clearance.cluster.model import Limit, QueueConfig
+from clearance.cluster.space import Space
+
+if TYPE_CHECKING:
+    from clearance.cluster.application import Application, Request
+    from clearance.cluster.unit import Unit
+
+ENDLESS = 1 << 62
+ACTIVE, DRAINING, STOPPED = "active", "draining", "stopped"
+Key = tuple[int, float, int]
+
+
+class Counter:
+    """What is counted against a maximum: a queue, or a user or group in one.
+
+    Attributes:
+        label: as people read it (`queue root.ml`, `user ana in root.ml`).
+        used: by position of a quota.
+        max: by position of a quota; `ENDLESS` where there is none.
+        limited: positions that have a maximum.
+        applications: how many run.
+        max_applications: how many may.
+        parked: lanes that wait for it.
+    """
+
+    __slots__ = ("applications", "label", "limited", "max", "max_applications", "parked", "used")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.used: list[int] = []
+        self.max: list[int] = []
+        self.limited: tuple[int, ...] = ()
+        self.applications = 0
+        self.max_applications = ENDLESS
+        self.parked: dict[Lane, None] = {}
+
+    def limit(self, space: Space, amounts: Iterable[tuple[str, int]], applications: int | None) -> None:
+        """Sets the maximum."""
+        found = {space.at(name): amount for name, amount in amounts}
+        self.widen(len(space.names))
+        self.max = [found.get(position, ENDLESS) for position in range(len(space.names))]
+        self.limited = tuple(found)
+        self.max_applications = ENDLESS if applications is None else applications
+
+    def widen(self, positions: int) -> None:
+        """Follows the space, which has come to know more resources."""
+        self.used += [0] * (positions - len(self.used))
+        self.max += [ENDLESS] * (positions - len(self.max))
+
+    def over(self, usage: Iterable[tuple[int, int]]) -> int:
+        """Returns the position of the first maximum that would be exceeded; -1: none."""
+        if self.limited:
+            used, most = self.used, self.max
+            for position, amount in usage:
+                if used[position] + amount > most[position]:
+                    return position
+        return -1
+
+
+class Lane:
+    """Who waits in a leaf with the same request and the same user; see rule 4.
+
+    Attributes:
+        queue: the leaf.
+        unit: the request.
+        heap: of key and request; entries of those that left are stale.
+        number: counts up in the leaf.
+        user: whose they are.
+        parked: for what it waits; None: it may start.
+    """
+
+    __slots__ = ("heap", "number", "parked", "queue", "unit", "user")
+
+    def __init__(self, queue: QueueState, unit: Unit, user: str, number: int) -> None:
+        self.number = number
+        self.queue = queue
+        self.unit = unit
+        self.user = user
+        self.heap: list[tuple[Key, Request]] = []
+        self.parked: Counter | Unit | None = None
+
+    def head(self) -> tuple[Key, Request] | None:
+        """Returns the first, without those who left."""
+        heap = self.heap
+        while heap:
+            first = heap[0]
+            if first[1].lane is self and first[1].key == first[0]:
+                return first
+            heapq.heappop(heap)
+        return None
+
+
+class QueueState(Counter):
+    """One queue.
+
+    Attributes:
+        config: as declared.
+        parent: None for the root.
+        above: this queue and those above it, up to the root.
+        children: by name.
+        guaranteed: by position of a quota; 0: nothing.
+        state: `active`, `draining` or `stopped`.
+        pending: how many members wait in it and below it.
+        asked: of them, the amounts by position of a quota.
+        allocated: how many members run in it and below it.
+        waiting: applications that wait here, by id, in the order of their arrival.
+        lanes: of a leaf.
+        reserved: the application that room is kept for.
+        dynamic: whether a placement rule made it.
+    """
+
+    __slots__ = (
+        "above", "allocated", "children", "config", "dynamic", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
+        "parent", "path", "pending", "priority", "reserved", "rates", "state", "version",
+    )  # fmt: skip
+
+    def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
+        super().__init__(f"queue {config.path}")
+        self.path, self.name = config.path, config.name
+        self.parent = parent
+        self.above: tuple[QueueState, ...] = (self, *(parent.above if parent else ()))
+        self.children: dict[str, QueueState] = {}
+        self.state = ACTIVE
+        self.pending = 0
+        self.allocated = 0
+        self.lanes: dict[tuple[Unit, str], Lane] = {}
+        self.heads: list[tuple[Key, int, Lane]] = []
+        self.order: list[tuple[int, float, int, str, int, QueueState]] = []
+        self.key: tuple[int, float, int, str] | None = None
+        self.version = 0
+        self.priority = 0
+        self.reserved: Application | None = None
+        self.dynamic = False
+        self.guaranteed: list[int] = []
+        self.rates: list[tuple[int, float]] = []
+        self.config = config
+
+    def configure(self, config: QueueConfig, space: Space) -> None:
+        """Takes a new declaration; usage and who waits stay."""
+        self.config = config
+        found = {space.at(name): amount for name, amount in config.guaranteed.items()}
+        self.limit(space, config.max.items(), config.max_applications)
+        self.guaranteed = [found.get(position, 0) for position in range(len(space.names))]
+
+    def widen(self, positions: int) -> None:
+        super().widen(positions)
+        self.guaranteed += [0] * (positions - len(self.guaranteed))
+
+    def rate(self, total: list[int]) -> None:
+        """Recomputes what the fair share divides by; see rule 3."""
+        self.rates = []
+        for position, whole in enumerate(total):
+            divisor = self.guaranteed[position] or (self.max[position] if self.max[position] < ENDLESS else whole)
+            if divisor:
+                self.rates.append((position, 1.0 / divisor))
+
+    def share(self) -> float:
+        """Returns the fair share; see rule 3."""
+        share = 0.0
+        used = self.used
+        for position, rate in self.rates:
+            part = used[position] * rate
+            if part > share:
+                share = part
+        return share
+
+    # -- order ---------------------------------------------------------------------------------------------------------
+
+    def push(self, lane: Lane) -> None:
+        """Lets the leaf know of a lane whose first has changed."""
+        head = lane.head()
+        if head is not None and lane.parked is None:
+            heapq.heappush(self.heads, (head[0], lane.number, lane))
+
+    def lane(self) -> Lane | None:
+        """Returns the lane of a leaf whose first is next; None where none could start."""
+        heads = self.heads
+        while heads:
+            key, _, lane = heads[0]
+            if lane.parked is None:
+                head = lane.head()
+                if head is not None and head[0] == key:
+                    return lane
+            heapq.heappop(heads)
+        return None
+
+    def first(self) -> QueueState | None:
+        """Returns the child that is next; None where none could start."""
+        order = self.order
+        while order:
+            entry = order[0]
+            child = entry[5]
+            if child.version == entry[4] and child.key is not None:
+                return child
+            heapq.heappop(order)
+        return None
+
+    def rank(self) -> tuple[int, float, int, str] | None:
+        """Returns the place among the siblings; None where nobody in it could start."""
+        properties = self.config.properties
+        if self.children or not self.lanes:
+            first = self.first()
+            if first is None:
+                return None
+            if properties.sort_priority:
+                priority = first.priority
+            else:
+                priority = max(child.priority for child in self.children.values() if child.key is not None)
+        else:
+            lane = self.lane()
+            if lane is None:
+                return None
+            priority = -lane.heap[0][0][0]
+        offset = properties.priority_offset
+        self.priority = offset if properties.priority_policy == "fence" else priority + offset
+        parent = self.parent
+        counts = parent is None or parent.config.properties.sort_priority
+        return (-self.priority if counts else 0, self.share(), -self.pending, self.name)
+
+    def touch(self) -> None:
+        """Finds the places of this queue and of those above it again, after something in it has changed."""
+        queue: QueueState = self
+        while (parent := queue.parent) is not None:
+            key = queue.rank()
+            if key != queue.key or key is None:
+                queue.key = key
+                queue.version += 1
+                if key is not None:
+                    heapq.heappush(parent.order, (*key, queue.version, queue))
+            queue = parent
+
+
+class Tree:
+    """All queues of a partition.
+
+    Args:
+        root: as declared.
+        space: of the scheduler.
+    """
+
+    def __init__(self, root: QueueConfig, space: Space) -> None:
+        self._space = space
+        self.total: list[int] = [0] * len(space.names)
+        self.queues: dict[str, QueueState] = {}
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self.root = self._grow(root, None)
+
+    def _grow(self, config: QueueConfig, parent: QueueState | None) -> QueueState:
+        queue = QueueState(config, parent)
+        queue.configure(config, self._space)
+        queue.rate(self.total)
+        self.queues[config.path] = queue
+        if parent is not None:
+            parent.children[queue.name] = queue
+        for child in config.children:
+            self._grow(child, queue)
+        return queue
+
+    def create(self, config: QueueConfig) -> QueueState:
+        """Adds a queue that a placement rule makes; its parent must be there."""
+        queue = self._grow(config, self.queues[config.parent_path])
+        queue.dynamic = True
+        return queue
+
+    def reload(self, root: QueueConfig) -> list[str]:
+        """Takes new declarations: queues that are no longer declared drain, and go when they are empty.
+
+        Returns:
+            The paths of queues that drain now.
+        """
+        declared = {config.path: config for config in root.walk()}
+        for path, config in declared.items():
+            if path in self.queues:
+                queue = self.queues[path]
+                queue.configure(config, self._space)
+                queue.state = ACTIVE if queue.state == DRAINING else queue.state
+                queue.dynamic = False
+            else:
+                self._grow(QueueConfig(**{**vars(config), "children": ()}), self.queues[config.parent_path])
+        draining = []
+        for path, queue in list(self.queues.items()):
+            if path not in declared and not queue.dynamic:
+                queue.state = DRAINING
+                draining.append(path)
+                self.prune(queue)
+        self._limits_again()
+        self.rate(self.total)
+        return draining
+
+    def prune(self, queue: QueueState) -> None:
+        """Takes a queue away that drains, or that a rule has made, once nothing is in it."""
+        while (
+            queue.parent is not None
+            and (queue.state == DRAINING or queue.dynamic)
+            and not (queue.children or queue.allocated or queue.pending or queue.applications)
+        ):
+            del self.queues[queue.path], queue.parent.children[queue.name]
+            queue.key, queue.version = None, queue.version + 1
+            queue = queue.parent
+
+    def rate(self, total: list[int]) -> None:
+        """Follows the size of the cluster."""
+        self.total = list(total)
+        for queue in self.queues.values():
+            queue.widen(len(total))
+            queue.rate(total)
+        for counter in self._counters.values():
+            counter.widen(len(total))
+        for queue in self.queues.values():
+            if not queue.children:
+                queue.touch()
+
+    def counters(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> tuple[Counter, ...]:
+        """Returns what the limits of a queue and of those above it count a user and one of their groups by."""
+        found = []
+        for each in queue.above:
+            if each.config.limits:
+                found += self._counters_at(each, user, groups)
+        return tuple(found)
+
+    def _counters_at(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> list[Counter]:
+        limits, found = queue.config.limits, []
+        limit = _named(limits, "users", user) or _named(limits, "users", "*")
+        if limit is not None:
+            found.append(self._counter(queue, "user", user, limit))
+        for group in groups:  # the first of the user's groups that a limit names
+            if (limit := _named(limits, "groups", group)) is not None:
+                found.append(self._counter(queue, "group", group, limit))
+                break
+        else:
+            if groups and (limit := _named(limits, "groups", "*")) is not None:
+                found.append(self._counter(queue, "group", "*", limit))
+        return found
+
+    def _counter(self, queue: QueueState, kind: str, name: str, limit: Limit) -> Counter:
+        key = (queue.path, kind, name)
+        counter = self._counters.get(key)
+        if counter is None:
+            counter = self._counters[key] = Counter(f"{kind} {name} in {queue.path}")
+            counter.limit(self._space, limit.max_resources.items(), limit.max_applications)
+        return counter
+
+    def _limits_again(self) -> None:
+        for (path, kind, name), counter in list(self._counters.items()):
+            queue = self.queues.get(path)
+            limit = None
+            if queue is not None:
+                which = "users" if kind == "user" else "groups"
+                limit = _named(queue.config.limits, which, name) or _named(queue.config.limits, which, "*")
+            if limit is None:
+                counter.limit(self._space, (), None)
+            else:
+                counter.limit(self._space, limit.max_resources.items(), limit.max_applications)
+
+
+def _named(limits: Iterable[Limit], which: str, name: str) -> Limit | None:
+    """Returns the first limit that names a user or group."""
+    return next((limit for limit in limits if name in getattr(limit, which)), None)

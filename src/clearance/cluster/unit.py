@@ -1,0 +1,101 @@
+"""Units: what starts at once or not at all. A gang is one, and so is each member beyond the minimum.
+
+Applications that ask for the same are of one unit, so that of a thousand of them one is tried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clearance.cluster.job import Topology
+from clearance.cluster.shape import Shape
+
+if TYPE_CHECKING:
+    from clearance.cluster.queues import Lane
+
+CLOSE = Topology()
+
+
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """So many members of one shape.
+
+    Attributes:
+        shape: of each.
+        count: how many.
+        topology: how close together.
+        apart: a level of which each domain holds at most one; empty: any number.
+    """
+
+    shape: Shape
+    count: int
+    topology: Topology
+    apart: str
+
+
+class Unit:
+    """See the module.
+
+    Attributes:
+        parts: one for each group of the gang; a single one for a member beyond the minimum.
+        members: in all.
+        usage: pairs of quota position and amount, in all.
+        simple: the shape, where the unit is one member that goes anywhere; else None.
+        parked: whether it fits nowhere now.
+        short: how many members lack a place, at least, since it was tried; a node that frees room for some lowers it.
+        lanes: of applications that wait for room on nodes.
+        why: why it does not fit.
+    """
+
+    __slots__ = ("lanes", "members", "parked", "parts", "short", "simple", "usage", "why")
+
+    def __init__(self, parts: tuple[Part, ...]) -> None:
+        self.parts = parts
+        self.members = sum(part.count for part in parts)
+        usage: dict[int, int] = {}
+        for part in parts:
+            for position, amount in part.shape.usage:
+                usage[position] = usage.get(position, 0) + amount * part.count
+        self.usage = tuple(usage.items())
+        only = parts[0]
+        plain = len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.shape.affinity
+        self.simple = only.shape if plain and not only.apart else None
+        self.parked = False
+        self.short = 0
+        self.lanes: dict[Lane, None] = {}
+        self.why = ""
+
+
+class Units:
+    """Every unit that somebody asked for."""
+
+    def __init__(self) -> None:
+        self._singles: dict[Shape, Unit] = {}
+        self._known: dict[object, Unit] = {}
+
+    def of(self, parts: tuple[Part, ...]) -> Unit:
+        """Returns the unit of these parts."""
+        only = parts[0]
+        if len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart:
+            found = self._singles.get(only.shape)
+            if found is None:
+                found = self._singles[only.shape] = Unit(parts)
+            return found
+        key = tuple((part.shape, part.count, part.topology, part.apart) for part in parts)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = Unit(parts)
+        return found
+
+    def single(self, shape: Shape) -> Unit | None:
+        """Returns the unit of one member of a shape that goes anywhere, if somebody asked for it."""
+        return self._singles.get(shape)
+
+    def forget(self, unit: Unit) -> None:
+        """Forgets a unit that nobody asks for."""
+        part = unit.parts[0]
+        if self._singles.get(part.shape) is unit:
+            del self._singles[part.shape]
+        else:
+            self._known.pop(tuple((part.shape, part.count, part.topology, part.apart) for part in unit.parts), None)

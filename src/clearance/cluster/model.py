@@ -30,6 +30,7 @@ class Limit:
         groups: the members of each of these together; `*` likewise.
         max_resources: by name; a name that is absent is not limited, 0 forbids it.
         max_applications: how many may run at once; None: not limited.
+        where: its dotted path in the file.
     """
 
     description: str = ""
@@ -37,6 +38,7 @@ class Limit:
     groups: tuple[str, ...] = ()
     max_resources: Amounts = field(default_factory=dict)
     max_applications: int | None = None
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

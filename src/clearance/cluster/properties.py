@@ -89,7 +89,7 @@ def parse_property(name: str, text: str, where: str) -> Any:
         UsageError: an unknown property, or a value that it cannot have.
     """
     if name not in PROPERTIES:
-        raise UsageError(f"{where}.{name}: there is no property {name!r}{nearest(name, PROPERTIES)}")
+        raise UsageError(f"{where}.{name} is {text!r}: there is no property {name!r}{nearest(name, PROPERTIES)}")
     return PROPERTIES[name][1](text, f"{where}.{name}")
 
 

@@ -37,22 +37,29 @@ _SUFFIXES = {
     "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18,
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60,
 }  # fmt: skip
-_BINARY = ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki")
+_LARGEST_FIRST = sorted(_SUFFIXES.items(), key=lambda each: -each[1])
+_LETTERS = "".join(_SUFFIXES)
 _QUANTITY = re.compile(r"([+-]?)([0-9]{1,40})([A-Za-z]*)\Z")
 
 
-def check_name(name: str, where: str = "resources") -> str:
+def check_name(name: str, where: str = "resources", value: object = None) -> str:
     """Returns the name of a resource.
+
+    Args:
+        name: in YuniKorn's words.
+        where: the dotted path of the map that it stands in, for the message.
+        value: what stands there, for the message; None: left out.
 
     Raises:
         UsageError: a name that is none of ours and none of the forms of rule 4.
     """
     if name in _THEIRS or name in _COUNTED or _EXTENDED.match(name):
         return name
+    at = f"{where}.{name}" if value is None else f"{where}.{name} is {value!r}"
     if name in OURS:
-        raise UsageError(f"{where}.{name}: there is no resource {name!r} here; write {OURS[name]!r}")
+        raise UsageError(f"{at}: there is no resource {name!r} here; write {OURS[name]!r}")
     raise UsageError(
-        f"{where}.{name}: there is no resource {name!r}{nearest(name, (*_THEIRS, *_COUNTED))}; "
+        f"{at}: there is no resource {name!r}{nearest(name, (*_THEIRS, *_COUNTED))}; "
         f"write {', '.join((*_THEIRS, *_COUNTED))}, or a name with a domain such as 'example.com/fpga'"
     )
 
@@ -61,14 +68,14 @@ def parse_quantity(name: str, value: int | str, where: str = "resources") -> int
     """Returns an amount in the unit of the resource: thousandths of `vcore` and GPU, bytes, or a count.
 
     Args:
-        name: of the resource, in YuniKorn's words.
+        name: of the resource.
         value: an integer, or text such as `"700Gi"`, `"500m"`.
         where: the dotted path of the map that it stands in, for the message.
 
     Raises:
         UsageError: an unknown name, or a value that is negative, has a fraction, an unknown suffix, or is too large.
     """
-    check_name(name, where)
+    check_name(name, where, value)
     at = f"{where}.{name} is {value!r}"
     text = "" if isinstance(value, bool) else re.sub(r"[ \t]+", "", str(value))
     match = _QUANTITY.match(text)
@@ -83,8 +90,9 @@ def parse_quantity(name: str, value: int | str, where: str = "resources") -> int
     elif suffix == "m":
         raise UsageError(f"{at}: only {' and '.join(sorted(_THOUSANDTHS, reverse=True))} have thousandths ('m')")
     else:
-        known = tuple(filter(None, _SUFFIXES))
-        raise UsageError(f"{at}: there is no suffix {suffix!r}{nearest(suffix, known)}; use {', '.join(known)}")
+        known = [each for each in _SUFFIXES if each]
+        meant = "".join(f"; did you mean {each!r}?" for each in known if each.lower() == suffix.lower())
+        raise UsageError(f"{at}: there is no suffix {suffix!r}{meant or '; use ' + ', '.join(known)}")
     if sign == "-" and amount:
         raise UsageError(f"{at}: it is negative; write 0 or more")
     if amount > LARGEST:
@@ -96,11 +104,10 @@ def format_quantity(name: str, amount: int) -> str:
     """Returns an amount as `parse_quantity` reads it: `90`, `500m`, `700Gi`; a negative one keeps its sign."""
     if name in _THOUSANDTHS:
         return str(amount // 1000) if amount % 1000 == 0 else f"{amount}m"
-    if name == MEMORY and amount:
-        for suffix in _BINARY:
-            if amount % _SUFFIXES[suffix] == 0:
-                return f"{amount // _SUFFIXES[suffix]}{suffix}"
-    return str(amount)
+    if name != MEMORY or not amount:
+        return str(amount)
+    exact = (f"{amount // unit}{suffix}" for suffix, unit in _LARGEST_FIRST if amount % unit == 0)
+    return min(exact, key=lambda text: len(text.rstrip(_LETTERS)))
 
 
 def format_amounts(amounts: Amounts) -> str:

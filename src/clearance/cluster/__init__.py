@@ -5,6 +5,6 @@ limits by name.
 """
 
 from clearance.cluster.ask import Ask, Decision, Limit, Placement
-from clearance.cluster.scheduler import Scheduler
+from clearance.cluster.desk import Desk
 
-__all__ = ["Ask", "Decision", "Limit", "Placement", "Scheduler"]
+__all__ = ["Ask", "Decision", "Limit", "Placement", "Desk"]

@@ -93,9 +93,11 @@ class Application:
         job: as it was submitted.
         number: counts up with each submission.
         queue: the leaf.
-        counters: of the limits on its user and groups.
+        limits: what its members count against: limits on its user and groups first, then the queues from the leaf up.
+        elastic: whether it asks for members beyond the minimum of its groups.
         state: see the module.
         groups: its groups.
+        gang: those of them that have a minimum.
         requests: what it waits for.
         held: its members on nodes, by id.
         submitted: when, in seconds of the driver's clock.
@@ -106,19 +108,21 @@ class Application:
     """
 
     __slots__ = (
-        "counted", "counters", "ends", "groups", "held", "job", "number", "promised", "queue", "requests", "started",
+        "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "promised", "queue", "requests", "started",
         "state", "submitted", "usage",
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, number: int, queue: QueueState, counters: tuple[Counter, ...], groups: list[Group], now: float
+        self, job: Job, number: int, queue: QueueState, limits: tuple[Counter, ...], groups: list[Group], now: float
     ) -> None:
         self.job = job
         self.number = number
         self.queue = queue
-        self.counters = counters
+        self.limits = limits
         self.state = AppState.NEW
         self.groups = groups
+        self.gang = [group for group in groups if group.group.min_member]
+        self.elastic = any((group.group.max_member or 0) > group.group.min_member for group in groups)
         self.requests: list[Request] = []
         self.held: dict[str, Held] = {}
         self.submitted = now

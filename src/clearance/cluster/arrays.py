@@ -18,6 +18,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+_all, _less_equal, _where = np.logical_and.reduce, np.less_equal, np.where
+
+
 class ArrayColumns:
     """See the module.
 
@@ -34,6 +37,7 @@ class ArrayColumns:
         self._biases: Floats = np.zeros((8, 64))
         self._biased = 0
         self._needs: Ints = np.zeros((columns, 8), np.int64)
+        self._column: Ints = np.zeros((columns, 1), np.int64)
         self._shapes: list[Shape | None] = []
         self._closed: list[int] = []
         self._compiled = compiled
@@ -65,13 +69,14 @@ class ArrayColumns:
         return index
 
     def set(self, index: int, free: Sequence[int], base: float) -> None:
-        column: Any = np.array(free, np.int64)
-        self._free[:, index] = column
+        column = self._column
+        column[:, 0] = free
+        self._free[:, index] = column[:, 0]
         self._base[index] = base
         if self._shapes:
-            fit = (self._now_needs <= column[:, None]).all(axis=0)
+            fit = _all(_less_equal(self._now_needs, column), 0)
             score: Any = base if not self._biased else base + self._biases[: len(fit), index]
-            self._scores[:, index] = np.where(fit, score, NEVER)
+            self._scores[:, index] = _where(fit, score, NEVER)
 
     def set_many(self, indices: Sequence[int], free: Sequence[Sequence[int]], bases: Sequence[float]) -> None:
         """As `set`, for many nodes at once."""
@@ -92,6 +97,7 @@ class ArrayColumns:
         more = columns - len(self._free)
         self._free = np.concatenate((self._free, np.zeros((more, self._free.shape[1]), np.int64)))
         self._needs = np.concatenate((self._needs, np.zeros((more, self._needs.shape[1]), np.int64)))
+        self._column = np.zeros((columns, 1), np.int64)
         self._view()
 
     def open(self, shape: Shape, biases: Sequence[float] | None) -> int:
@@ -159,7 +165,7 @@ class ArrayColumns:
         return bool(self._rows[slot, index] > NEVER)
 
     def fitting(self, index: int, slots: Sequence[int]) -> list[int]:
-        column = self._rows[:, index]
+        column = self._rows[:, index].tolist()
         return [slot for slot in slots if column[slot] > NEVER]
 
     def ranked(self, slot: int) -> list[int]:

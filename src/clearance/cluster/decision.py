@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Member(msgspec.Struct, frozen=True):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """One member on one node.
 
     Attributes:

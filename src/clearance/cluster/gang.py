@@ -37,8 +37,8 @@ def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iter
     placed: list[list[Held]] = []
     for number, part in enumerate(unit.parts):
         without = set(forbidden(part))
-        if part.count <= FEW and part.topology == CLOSE and not part.apart and not without:
-            found = _few(nodes, part, number, name)
+        if part.count <= FEW and part.topology == CLOSE and not part.apart:
+            found = _few(nodes, part, number, name, without)
         else:
             found = _many(nodes, part, number, name, without, unit)
         if len(found) < part.count:
@@ -50,11 +50,14 @@ def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iter
     return placed
 
 
-def _few(nodes: Nodes, part: Part, number: int, name: Name) -> list[Held]:
+def _few(nodes: Nodes, part: Part, number: int, name: Name, without: set[int]) -> list[Held]:
     """Takes the best node again and again."""
     found: list[Held] = []
     while len(found) < part.count:
-        index = nodes.best(part.shape)
+        if without:
+            index = nodes.columns.best_of(nodes.row(part.shape), without, None, 0)
+        else:
+            index = nodes.best(part.shape)
         if index < 0:
             break
         room = 1 if nodes.policy == FAIR else nodes.room(part.shape, nodes.at[index])

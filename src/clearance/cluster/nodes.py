@@ -11,7 +11,8 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from clearance.cluster.columns import LISTS_UP_TO, Columns, ListColumns
@@ -112,7 +113,10 @@ class Nodes:
         self.used: list[int] = [0] * len(space.names)
         self.slots: dict[Shape, int] = {}
         self.wanted: dict[Shape, int] = {}
-        self._plain = True
+        self.plain = True
+        self.version = 0
+        self._kinds: Mapping[tuple[int, ...], int] = {}
+        self._kinds_at = -1
         self.domains: dict[str, tuple[dict[str, int], list[int]]] = {}
         self._gone: list[int] = []
 
@@ -152,6 +156,7 @@ class Nodes:
 
     def remove(self, state: NodeState) -> None:
         """Takes a node away; whatever it holds must have been given back."""
+        self.version += 1
         for position, amount in enumerate(state.capacity):
             self.total[position] -= amount
         del self.named[state.name]
@@ -187,7 +192,7 @@ class Nodes:
                 for number in devices:
                     state.devices[number] = 0
             elif shape.share:
-                _, number = min((left, number) for number, left in enumerate(state.devices) if left >= shape.share)
+                number = _fullest(state.devices, shape.share)
                 state.devices[number] -= shape.share
                 devices = (number,)
             held = state.held[id] = Held(id, shape, index, devices)
@@ -196,6 +201,27 @@ class Nodes:
             state.whole += 1
         self._refresh(state)
         return found
+
+    def take_one(self, id: str, shape: Shape, index: int) -> Held:
+        """As `take`, for one member."""
+        state = self.at[index]
+        used, total = state.used, self.used
+        for position, amount in shape.usage:
+            used[position] += amount
+            total[position] += amount
+        devices: tuple[int, ...] = ()
+        if shape.gpus:
+            devices = _whole(state.devices, shape.gpus)
+            for number in devices:
+                state.devices[number] = 0
+        elif shape.share:
+            devices = (_fullest(state.devices, shape.share),)
+            state.devices[devices[0]] -= shape.share
+        if shape.whole:
+            state.whole += 1
+        held = state.held[id] = Held(id, shape, index, devices)
+        self._refresh(state)
+        return held
 
     def put(self, held: Held) -> None:
         """Puts a member back where it was."""
@@ -287,6 +313,20 @@ class Nodes:
             slot = self.row(shape)
         return self.columns.best(slot)
 
+    def fitting(self, index: int, shapes: Collection[Shape]) -> list[Shape]:
+        """Returns those of the shapes that fit on a node."""
+        slots = self.slots
+        with_rows = {slots[shape]: shape for shape in shapes if shape in slots}
+        found = [with_rows[slot] for slot in self.columns.fitting(index, list(with_rows))]
+        if len(with_rows) < len(shapes):
+            state = self.at[index]
+            free, open = self.free(state), not state.closed
+            for shape in shapes:
+                if shape not in slots and open and shape.bias(state.node) > NEVER:
+                    if all(need <= have for need, have in zip(shape.needs, free, strict=True)):
+                        found.append(shape)
+        return found
+
     def close_row(self, shape: Shape) -> None:
         """Closes the row of a shape, if it has one."""
         if (slot := self.slots.pop(shape, None)) is not None:
@@ -319,13 +359,20 @@ class Nodes:
                 self._place(level, state, state.node)
         return self.domains[level][1]
 
+    def kinds(self) -> Mapping[tuple[int, ...], int]:
+        """Returns how many nodes there are of each capacity."""
+        if self._kinds_at != self.version:
+            self._kinds_at = self.version
+            self._kinds = Counter(tuple(state.capacity) for state in self.named.values())
+        return self._kinds
+
     def copy(self) -> Nodes:
         """Returns a copy that changes on its own, with no rows open."""
         other = Nodes(self._space, self.policy, self._weights, self.backing)
         other.columns = self.columns.copy()
         other.at = [state.copy() for state in self.at]
         other.named = {state.name: state for state in other.at if state.name in self.named}
-        other.total, other.used, other._plain = list(self.total), list(self.used), self._plain
+        other.total, other.used, other.plain = list(self.total), list(self.used), self.plain
         other._gone = list(self._gone)
         return other
 
@@ -335,6 +382,7 @@ class Nodes:
         return self._space.parse(node.capacity, f"node {node.name}")
 
     def _equip(self, state: NodeState, node: Node, parsed: list[tuple[int, int]]) -> None:
+        self.version += 1
         state.node = node
         capacity = [0] * len(self._space.names)
         for position, amount in parsed:
@@ -354,9 +402,9 @@ class Nodes:
         ]
         for position, amount in enumerate(capacity):
             self.total[position] += amount
-        self._plain = self._plain and not node.taints
+        self.plain = self.plain and not node.taints
         self._place_in_domains(state, node)
-        picky = [(slot, shape.bias(node)) for shape, slot in self.slots.items() if shape.picky or not self._plain]
+        picky = [(slot, shape.bias(node)) for shape, slot in self.slots.items() if shape.picky or not self.plain]
         if picky:
             self.columns.set_biases(state.index, picky)
         self._refresh(state)
@@ -365,7 +413,7 @@ class Nodes:
         self.columns.set(state.index, self.free(state), self.score(state))
 
     def _biases(self, shape: Shape) -> Sequence[float] | None:
-        if self._plain and not shape.picky:
+        if self.plain and not shape.picky:
             return None
         return [shape.bias(state.node) if state.name in self.named else 0.0 for state in self.at]
 
@@ -414,6 +462,15 @@ def _whole(devices: Sequence[int], count: int) -> tuple[int, ...]:
             if len(found) == count:
                 break
     return tuple(found)
+
+
+def _fullest(devices: Sequence[int], share: int) -> int:
+    """Returns the device with the least room that suffices."""
+    best, least = -1, DEVICE + 1
+    for number, left in enumerate(devices):
+        if share <= left < least:
+            best, least = number, left
+    return best
 
 
 def unknown_node(name: str, names: Iterable[str]) -> ClearanceError:

@@ -15,14 +15,14 @@ Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from clearance.cluster.model import Limit, QueueConfig
 from clearance.cluster.space import Space
 
 if TYPE_CHECKING:
-    from clearance.cluster.application import Application, Request
+    from clearance.cluster.application import Request
     from clearance.cluster.unit import Unit
 
 ENDLESS = 1 << 62
@@ -40,10 +40,10 @@ class Counter:
         limited: positions that have a maximum.
         applications: how many run.
         max_applications: how many may.
-        parked: lanes that wait for it.
+        waiting: lanes that wait for it.
     """
 
-    __slots__ = ("applications", "label", "limited", "max", "max_applications", "parked", "used")
+    __slots__ = ("applications", "label", "limited", "max", "max_applications", "used", "waiting")
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -52,7 +52,7 @@ class Counter:
         self.limited: tuple[int, ...] = ()
         self.applications = 0
         self.max_applications = ENDLESS
-        self.parked: dict[Lane, None] = {}
+        self.waiting: dict[Lane, None] = {}
 
     def limit(self, space: Space, amounts: Iterable[tuple[str, int]], applications: int | None) -> None:
         """Sets the maximum."""
@@ -99,6 +99,10 @@ class Lane:
         self.heap: list[tuple[Key, Request]] = []
         self.parked: Counter | Unit | None = None
 
+    def add(self, request: Request) -> None:
+        """Puts a request where its key says."""
+        heapq.heappush(self.heap, (request.key, request))
+
     def head(self) -> tuple[Key, Request] | None:
         """Returns the first, without those who left."""
         heap = self.heap
@@ -123,15 +127,14 @@ class QueueState(Counter):
         pending: how many members wait in it and below it.
         asked: of them, the amounts by position of a quota.
         allocated: how many members run in it and below it.
-        waiting: applications that wait here, by id, in the order of their arrival.
         lanes: of a leaf.
-        reserved: the application that room is kept for.
+        stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
         dynamic: whether a placement rule made it.
     """
 
     __slots__ = (
         "above", "allocated", "children", "config", "dynamic", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
-        "parent", "path", "pending", "priority", "reserved", "rates", "state", "version",
+        "parent", "path", "pending", "priority", "rates", "state", "stuck", "version",
     )  # fmt: skip
 
     def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
@@ -149,11 +152,16 @@ class QueueState(Counter):
         self.key: tuple[int, float, int, str] | None = None
         self.version = 0
         self.priority = 0
-        self.reserved: Application | None = None
+        self.stuck: Request | None = None
         self.dynamic = False
         self.guaranteed: list[int] = []
         self.rates: list[tuple[int, float]] = []
         self.config = config
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether jobs go into it."""
+        return not self.children and not self.config.parent
 
     def configure(self, config: QueueConfig, space: Space) -> None:
         """Takes a new declaration; usage and who waits stay."""
@@ -184,6 +192,20 @@ class QueueState(Counter):
                 share = part
         return share
 
+    def unstick(self) -> None:
+        """Lets those of a leaf go on that were not to overtake."""
+        self.stuck = None
+        for lane in self.lanes.values():
+            self.push(lane)
+
+    def waiting_first(self) -> Request | None:
+        """Returns the first of all that wait in a leaf for room, parked or not; None where none does."""
+        heads = [
+            head for lane in self.lanes.values()
+            if not isinstance(lane.parked, Counter) and (head := lane.head()) is not None
+        ]  # fmt: skip
+        return min(heads, key=lambda head: head[0])[1] if heads else None
+
     # -- order ---------------------------------------------------------------------------------------------------------
 
     def push(self, lane: Lane) -> None:
@@ -200,7 +222,7 @@ class QueueState(Counter):
             if lane.parked is None:
                 head = lane.head()
                 if head is not None and head[0] == key:
-                    return lane
+                    return lane if self.stuck is None or key <= self.stuck.key else None
             heapq.heappop(heads)
         return None
 
@@ -261,6 +283,8 @@ class Tree:
     def __init__(self, root: QueueConfig, space: Space) -> None:
         self._space = space
         self.total: list[int] = [0] * len(space.names)
+        self.stale = False
+        self.limits = any(config.limits for config in root.walk())
         self.queues: dict[str, QueueState] = {}
         self._counters: dict[tuple[str, str, str], Counter] = {}
         self.root = self._grow(root, None)
@@ -275,6 +299,25 @@ class Tree:
         for child in config.children:
             self._grow(child, queue)
         return queue
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a queue at this path."""
+        return path in self.queues
+
+    def is_leaf(self, path: str) -> bool:
+        """Whether the queue there takes jobs, and no queues."""
+        return path in self.queues and self.queues[path].is_leaf
+
+    def accepts(self, path: str) -> bool:
+        """Whether the queue there is active: neither draining nor stopped."""
+        return path in self.queues and self.queues[path].state == ACTIVE
+
+    def chain(self, path: str) -> Iterator[QueueConfig]:
+        """Yields what was declared of the queues from this path up to the root; those that do not exist are left out."""
+        while path:
+            if path in self.queues:
+                yield self.queues[path].config
+            path = path.rpartition(".")[0]
 
     def create(self, config: QueueConfig) -> QueueState:
         """Adds a queue that a placement rule makes; its parent must be there."""
@@ -303,6 +346,7 @@ class Tree:
                 queue.state = DRAINING
                 draining.append(path)
                 self.prune(queue)
+        self.limits = any(config.limits for config in root.walk())
         self._limits_again()
         self.rate(self.total)
         return draining
@@ -320,6 +364,7 @@ class Tree:
 
     def rate(self, total: list[int]) -> None:
         """Follows the size of the cluster."""
+        self.stale = False
         self.total = list(total)
         for queue in self.queues.values():
             queue.widen(len(total))
@@ -329,6 +374,15 @@ class Tree:
         for queue in self.queues.values():
             if not queue.children:
                 queue.touch()
+
+    def leaves(self) -> Iterator[QueueState]:
+        """Yields the leaves in which somebody waits."""
+        return (queue for queue in self.queues.values() if queue.lanes)
+
+    def counted(self) -> Iterator[Counter]:
+        """Yields everything that has a maximum."""
+        yield from self.queues.values()
+        yield from self._counters.values()
 
     def counters(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> tuple[Counter, ...]:
         """Returns what the limits of a queue and of those above it count a user and one of their groups by."""

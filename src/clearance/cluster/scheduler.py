@@ -1,247 +1,718 @@
-"""The scheduler: grants asks in order of priority, then of arrival.
+"""The scheduler: events go in, decisions come out. Pure: it does no I/O, reads no clock and draws no random number.
 
 Rules:
 
-1. A node is never given more than it has.
-2. A gang is granted whole or not at all; while it waits it holds nothing.
-3. Nobody overtakes: while the first ask does not fit, those behind it wait, so a large gang always gets its turn.
-4. An ask that could not fit into the empty nodes is denied at once, with what it would need.
-5. An ask without resources (nothing but zeros) fits always.
-6. An ask that waits for a limit (a pool, a concurrency) holds nothing and holds up nobody: see `cluster.limits`.
+1. Nothing is ever over the maximum of a queue or user, nor over what a node has.
+2. A gang starts whole or holds nothing (`cluster.gang`); what waits holds nothing.
+3. The order is that of `cluster.queues`; in a leaf by priority, then by age, or by share where the queue says `fair`.
+4. What fits nowhere is parked and costs nothing until something has happened that could help it.
+5. Of a job that can never start, not even in the empty cluster, it says so instead of letting it wait for ever.
+6. Time only goes forward: an earlier `now` counts as the latest.
 """
 
 from __future__ import annotations
 
-import heapq
+import hashlib
 import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from clearance.cluster.ask import Ask, Decision, Placement
-from clearance.cluster.limits import Key, Limits
-from clearance.errors import ClearanceError
+import msgspec
 
-_UNIT = {"cpu": 1000, "gpu": 1000}
-_NAMED = 5
+from clearance.cluster import decision as decisions
+from clearance.cluster import event as events
+from clearance.cluster import gang
+from clearance.cluster.application import Application, AppState, Group, Request
+from clearance.cluster.backfill import Backfill
+from clearance.cluster.decision import Bind, Decision, Member, Reject
+from clearance.cluster.job import SOFT, Job, Topology
+from clearance.cluster.model import PartitionConfig, SchedulerConfig
+from clearance.cluster.nodes import POLICIES, Held, Nodes, NodeState
+from clearance.cluster.possible import impossible
+from clearance.cluster.queues import Counter, Lane, QueueState, Tree
+from clearance.cluster.rules import Rejected, Submitted, created, place
+from clearance.cluster.shape import Shapes
+from clearance.cluster.space import Space
+from clearance.cluster.unit import Part, Unit, Units
+from clearance.errors import ClearanceError, UsageError, nearest
+
+SEATS = 100_000
+_encoder = msgspec.json.Encoder()
 
 
 class Scheduler:
-    """State of the nodes and of the asks; `submit`, `step`, `release` move it on."""
+    """One partition of a cluster.
 
-    def __init__(self) -> None:
-        self._capacity: dict[str, dict[str, int]] = {}
-        self._free: dict[str, dict[str, int]] = {}
-        self._waiting: list[Key] = []
-        self._keys: dict[str, Key] = {}
-        self._asks: dict[str, Ask] = {}
-        self._held: dict[str, Placement] = {}
-        self._limits = Limits()
-        self._arrivals = 0
-        self._shapes: dict[tuple[object, ...], bool] = {}
+    Args:
+        config: of the queues.
+        policy: how nodes are chosen: `binpacking`, `fair` or `fgd`; None: the partition's `nodesortpolicy`.
+        backfill: what happens behind a unit for which there is no room: None: whatever fits goes on; `fifo`: nothing of
+            its queue; `easy`: room is kept for the first, `conservative`: for the first of each queue, and only what
+            does not delay it goes on.
+        seed: of ties that are broken at random; there are none today, so that every seed decides alike.
+        backing: `lists`, `numpy` or `numba`; None: lists up to 64 nodes, then numpy.
+        partition: whose queues and nodes these are; None: the one called `default`, else the first.
 
-    def add_node(self, name: str, capacity: dict[str, int]) -> None:
-        """Adds a node, or changes the capacity of one; what it holds stays.
+    Raises:
+        UsageError: an unknown policy or kind of backfill.
+    """
 
-        Args:
-            name: of the node.
-            capacity: by resource name, in the units of `Ask.resources`.
-        """
-        self._shapes.clear()
-        used = {key: amount - self._free[name][key] for key, amount in self._capacity.get(name, {}).items()}
-        self._capacity[name] = dict(capacity)
-        self._free[name] = {key: amount - used.get(key, 0) for key, amount in capacity.items()}
-
-    def set_limit(self, name: str, size: int | None) -> None:
-        """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
-        self._queue(self._limits.set(name, size))
-
-    def usage(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Returns of each node and resource how much is given out, and how much there is."""
-        return {
-            name: {key: (amount - self._free[name].get(key, 0), amount) for key, amount in capacity.items()}
-            for name, capacity in self._capacity.items()
+    def __init__(
+        self,
+        config: SchedulerConfig | PartitionConfig,
+        policy: str | None = None,
+        backfill: str | None = None,
+        seed: int = 0,
+        backing: str | None = None,
+    ) -> None:
+        self.partition = config if isinstance(config, PartitionConfig) else config.default
+        policy = policy or self.partition.node_sort_policy
+        if policy not in POLICIES:
+            raise UsageError(f"there is no policy {policy!r}{nearest(policy, POLICIES)}: use {', '.join(POLICIES)}")
+        self.seed = seed
+        self.now = 0.0
+        self.space = Space()
+        self.shapes = Shapes(self.space)
+        self.units = Units()
+        self.tree = Tree(self.partition.root, self.space)
+        self.nodes = Nodes(self.space, policy, self.partition.resource_weights, backing)
+        self.apps: dict[str, Application] = {}
+        self.ended: dict[str, tuple[AppState, str]] = {}
+        self.members: dict[str, tuple[Application, Held]] = {}
+        self.backfill = Backfill(self, backfill)
+        self._numbers = itertools.count(1)
+        self._ids = itertools.count(1)
+        self._out: list[Decision] = []
+        self._dirty: dict[QueueState, None] = {}
+        self._freed: dict[int, None] = {}
+        self._parked: dict[Any, list[Unit]] = {}
+        self._seats: dict[tuple[Any, ...], tuple[QueueState, tuple[Counter, ...]]] = {}
+        self._bound: dict[int, tuple[str, ...]] = {}
+        self._timers: dict[str, float] = {}
+        self._digest = hashlib.sha256()
+        self.notices: list[str] = []
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            events.NodeAdded: self._node_added,
+            events.NodeChanged: self._node_changed,
+            events.NodeRemoved: self._node_removed,
+            events.JobSubmitted: self._submitted,
+            events.JobFinished: self._finished,
+            events.MemberFinished: self._member_finished,
+            events.BindFailed: self._bind_failed,
+            events.MemberEvicted: self._evicted,
+            events.Restored: self._restored,
         }
 
-    def used(self, name: str) -> int:
-        """How much of a limit is in use."""
-        return self._limits.used(name)
+    # -- in and out ----------------------------------------------------------------------------------------------------
 
-    def arrive(self) -> int:
-        """Returns the next number in the order of arrival, for asks that share one."""
-        self._arrivals += 1
-        return self._arrivals
+    def apply(self, happened: Iterable[events.Event], now: float) -> None:
+        """Takes what has happened.
 
-    def submit(self, ask: Ask) -> Decision | None:
-        """Takes an ask into the queue.
-
-        Returns:
-            A denial when it can never fit, else None.
-
-        Raises:
-            ClearanceError: an ask of this id waits or holds already, or it asks for less than one member.
-        """
-        if ask.id in self._asks:
-            raise ClearanceError(f"capacity was asked twice for {ask.id!r}: release the first ask before the second")
-        if ask.members < 1:
-            raise ClearanceError(f"{ask.label or ask.id}: a gang of {ask.members} members: ask for at least 1")
-        if not self._possible(ask):
-            return Decision(ask.id, "denied", self._impossible(ask))
-        self._asks[ask.id] = ask
-        arrival = self.arrive()
-        key = self._keys[ask.id] = (-ask.priority, ask.order or (arrival,), arrival, ask.id)
-        heapq.heappush(self._waiting, key)
-        return None
-
-    def restore(self, ask: Ask, placement: Placement) -> None:
-        """Takes back an ask that was granted before this scheduler was made (recovery)."""
-        self._asks[ask.id] = ask
-        self._held[ask.id] = placement
-        self._limits.take(ask)
-        for node in placement.nodes:
-            if node in self._free:
-                _take(self._free[node], ask.resources)
-
-    def release(self, id: str) -> None:
-        """Gives back what an ask holds, or takes it out of the queue; an unknown id is ignored."""
-        ask = self._asks.pop(id, None)
-        self._keys.pop(id, None)
-        placement = self._held.pop(id, None)
-        if ask is not None and placement is not None:
-            for node in placement.nodes:
-                if node in self._free:
-                    _give(self._free[node], ask.resources)
-            if ask.limits:
-                self._queue(self._limits.give(ask))
-        elif ask is not None and ask.limits:
-            self._queue(self._limits.forget(ask))
-
-    def step(self, most: int | None = None) -> list[Decision]:
-        """Grants what fits now, in order.
+        What cannot be (a node that is not there, a job twice) is left out and told in `notices`; a job that may not be
+        is rejected by the next `step`.
 
         Args:
-            most: how many are granted at most; None for all that fit.
+            happened: in order.
+            now: seconds of the driver's clock.
+        """
+        self.now = max(now, self.now)
+        handlers = self._handlers
+        for each in happened:
+            try:
+                handlers[type(each)](each)
+            except ClearanceError as error:
+                self.notices.append(str(error))
+
+    def step(self, now: float, most: int | None = None) -> list[Decision]:
+        """Decides what can be decided now.
+
+        Args:
+            now: seconds of the driver's clock.
+            most: how many units start at most; None: all that can.
 
         Returns:
-            The grants; who still waits is told by `explain`.
+            The decisions, in order.
         """
-        granted: list[Decision] = []
-        while (head := self._head()) is not None and (most is None or len(granted) < most):
-            ask = self._asks[head[3]]
-            if ask.limits and (limit := self._limits.full(ask, head)) is not None:
-                heapq.heappop(self._waiting)
-                self._queue(self._limits.park(ask, limit, head))
-                continue
-            placement = _place(ask, self._free)
-            if placement is None:
+        self.now = now = max(now, self.now)
+        if self._timers:
+            self._time_out()
+        if self.tree.stale:
+            self.tree.rate(self.nodes.total)
+        if self._freed:
+            self._wake_by_nodes()
+        for request in self.backfill.overdue():
+            self.unpark(request.unit)
+        left = most if most is not None else -1
+        root = self.tree.root
+        while left:
+            if self._dirty:
+                for queue in self._dirty:
+                    queue.touch()
+                self._dirty.clear()
+            queue: QueueState | None = root
+            while queue is not None and queue.children:
+                queue = queue.first()
+            lane = queue.lane() if queue is not None else None
+            if queue is None or lane is None:
                 break
-            heapq.heappop(self._waiting)
-            if ask.limits:
-                self._limits.take(ask)
-            self._held[ask.id] = placement
-            granted.append(Decision(ask.id, "granted", self._fits(ask, placement), placement))
-        return granted
+            if self._try(queue, lane, lane.heap[0][1]):
+                left -= 1
+            queue.touch()
+        out, self._out = self._out, []
+        if out:
+            self._digest.update(_encoder.encode(out))
+        return out
 
-    def explain(self, id: str) -> Decision | None:
-        """Says where an ask stands now and why; None for an id that neither waits nor holds."""
-        ask = self._asks.get(id)
-        if ask is None:
-            return None
-        if id in self._held:
-            return Decision(id, "granted", self._fits(ask, self._held[id]), self._held[id])
-        if (limit := self._limits.waits_for(id)) is not None:
-            size = self._limits.size(limit)
-            reason = f"{limit.name} has {self._limits.used(limit.name)} of {size} in use"
-            if limit.amount > size:
-                return Decision(id, "held", f"{reason}, and {limit.amount} are asked for: enlarge it")
-            blockers = tuple(itertools.islice(self._limits.users(limit.name), _NAMED))
-            return Decision(id, "held", f"{reason}; held by {self._names(blockers)}", blockers=blockers)
-        head = self._head()
-        if head is not None and head[3] != id:
-            first = self._asks[head[3]]
-            before = len(self._asks) - len(self._held) - len(self._limits)
-            reason = f"behind {first.label or first.id} ({self._short(first)}); {before} asks wait in all"
-            return Decision(id, "held", reason, blockers=(first.id,))
-        blockers = tuple(itertools.islice(self._held, _NAMED))
-        more = f" and {len(self._held) - _NAMED} more" if len(self._held) > _NAMED else ""
-        reason = f"{self._short(ask)}; held by {self._names(blockers)}{more}"
-        return Decision(id, "held", reason, blockers=blockers)
+    @property
+    def digest(self) -> str:
+        """Of every decision so far: equal where the same was decided, in the same order, for the same reasons."""
+        return self._digest.hexdigest()
 
-    def label(self, id: str) -> str:
-        """Returns how people know an ask that waits or holds; its id where there is none."""
-        ask = self._asks.get(id)
-        return ask.label or id if ask else id
+    def next_id(self) -> int:
+        """Returns the id of the next decision."""
+        return next(self._ids)
 
-    def _queue(self, keys: list[Key]) -> None:
-        for key in keys:
-            heapq.heappush(self._waiting, key)
+    def decide(self, decision: Decision) -> None:
+        """Adds a decision to those of this step."""
+        self._out.append(decision)
 
-    def _head(self) -> Key | None:
-        """Returns the first in the queue, without those that have gone."""
-        while self._waiting:
-            key = self._waiting[0]
-            if self._keys.get(key[3]) == key and key[3] not in self._held:
-                return key
-            heapq.heappop(self._waiting)
+    # -- deciding ------------------------------------------------------------------------------------------------------
+
+    def _try(self, queue: QueueState, lane: Lane, request: Request) -> bool:
+        """Starts the first of a lane, or parks the lane; returns whether it has started."""
+        unit, app = request.unit, request.app
+        if unit.parked:
+            self._park(lane, unit)
+            return False
+        blocker = self.blocked(app, unit)
+        if blocker is not None:
+            if (reason := impossible(self, app, unit)) is not None:
+                self._reject(app, reason)
+            else:
+                self._park(lane, blocker)
+            return False
+        held = self._find(request)
+        if held is None:
+            if (reason := impossible(self, app, unit)) is not None:
+                self._reject(app, reason)
+            else:
+                if self.backfill.kind:
+                    self.backfill.refused(request)
+                self._park_unit(unit)
+                self._park(lane, unit)
+            return False
+        self._start(queue, lane, request, held)
+        return True
+
+    def blocked(self, app: Application, unit: Unit) -> Counter | None:
+        """Returns the first limit that a unit would exceed: users and groups first, then the queues from the leaf up."""
+        usage, counted = unit.usage, app.counted
+        for counter in app.limits:
+            if not counted and counter.applications >= counter.max_applications:
+                return counter
+            if counter.limited:
+                used, most = counter.used, counter.max
+                for position, amount in usage:
+                    if used[position] + amount > most[position]:
+                        return counter
         return None
 
-    def _names(self, ids: tuple[str, ...]) -> str:
-        return ", ".join(map(self.label, ids)) or "nobody"
+    def _find(self, request: Request) -> list[list[Held]] | None:
+        """Finds places for a request and takes them; None where there are none."""
+        unit = request.unit
+        backfill = self.backfill
+        if unit.simple is not None:
+            index = self.nodes.best(unit.simple)
+            if backfill.holding and index >= 0 and backfill.delays(request, unit.simple, 1, index):
+                forbidden = backfill.forbidden(request, unit.parts[0])
+                index = self.nodes.columns.best_of(self.nodes.row(unit.simple), forbidden, None, 0)
+            if index < 0:
+                unit.short = 1
+                return None
+            return [[self.nodes.take_one(self._name(request, 0, 0), unit.simple, index)]]
+        return gang.place(
+            self.nodes, unit, lambda part, number: self._name(request, part, number),
+            lambda part: (*self._unwanted(request, part), *backfill.forbidden(request, part)),
+        )  # fmt: skip
 
-    def _possible(self, ask: Ask) -> bool:
-        """True when the ask fits into the empty nodes."""
-        shape = (ask.members, *sorted(ask.resources.items()))
-        known = self._shapes.get(shape)
-        if known is None:
-            empty = {name: dict(capacity) for name, capacity in self._capacity.items()}
-            known = self._shapes[shape] = _place(ask, empty) is not None
-        return known
+    @staticmethod
+    def _name(request: Request, part: int, number: int) -> str:
+        group = request.group or request.app.gang[part]
+        again = group.again
+        rank = again[-1 - number] if number < len(again) else group.next + number - len(again)
+        return f"{request.app.job.id}/{group.group.name}/{rank}"
 
-    def _fits(self, ask: Ask, placement: Placement) -> str:
-        where = ", ".join(dict.fromkeys(placement.nodes))
-        return f"{_show(ask)} on {where}" if where else _show(ask)
+    def _unwanted(self, request: Request, part: Part) -> set[int]:
+        """Returns the nodes that affinity keeps a part away from."""
+        found: set[int] = set()
+        app = request.app
+        if part.topology.required and request.group is not None and app.held:
+            own = (held.node for held in app.held.values() if held.shape is part.shape)
+            found |= {state.index for state in self.nodes.named.values()} - self._domains_of(own, part.topology.required)
+        if part.apart and request.group is not None:
+            found |= self._domains_of(
+                (held.node for held in app.held.values() if held.shape is part.shape), part.apart
+            )  # fmt: skip
+        for affinity in part.shape.affinity:
+            held = (
+                held.node
+                for other in self.apps.values()
+                if other.held and all(other.job.labels.get(key) == value for key, value in affinity.labels)
+                for held in other.held.values()
+            )
+            near = self._domains_of(held, affinity.level)
+            found |= near if affinity.anti else {state.index for state in self.nodes.named.values()} - near
+        return found
 
-    def _short(self, ask: Ask) -> str:
-        free = {key: sum(node.get(key, 0) for node in self._free.values()) for key in ask.resources}
-        return f"asks {_show(ask)}; free {_amounts(free)}"
+    def _domains_of(self, indices: Iterable[int], level: str) -> set[int]:
+        """Returns every node in the domains of some nodes."""
+        where = self.nodes.domain(level)
+        wanted = {where[index] for index in indices} - {-1}
+        return {state.index for state in self.nodes.named.values() if where[state.index] in wanted}
 
-    def _impossible(self, ask: Ask) -> str:
-        nodes = "; ".join(f"{name} has {_amounts(capacity)}" for name, capacity in self._capacity.items())
-        return f"asks {_show(ask)}, which never fits: {nodes or 'there are no nodes'}: ask for less, or add workers"
+    def _start(self, queue: QueueState, lane: Lane, request: Request, held: Sequence[Sequence[Held]]) -> None:
+        app, unit, now = request.app, request.unit, self.now
+        members, own, known, at = [], app.held, self.members, self.nodes.at
+        wanted = self.nodes.wanted
+        for number, each in enumerate(held):
+            group = request.group or app.gang[number]
+            if group.again:
+                for _ in each:
+                    group.rank()
+            else:
+                group.next += len(each)
+            wanted[group.shape] -= len(each)
+            for one in each:
+                own[one.id] = one
+                known[one.id] = (app, one)
+                members.append(Member(one.id, at[one.node].node.name, one.devices))
+        self._count(app, unit.usage, len(members), 1)
+        if app.started is None:
+            app.started = now
+            estimate = app.job.runtime_estimate
+            app.ends = now + estimate if estimate is not None else float("inf")
+        app.state = AppState.RUNNING
+        for each_queue in queue.above:
+            each_queue.pending -= unit.members
+        request.left -= 1
+        if not request.left or queue.config.properties.sort_policy != "fifo":
+            self._leave(request)
+            if request.left:
+                self._enter(request)
+            else:
+                app.requests.remove(request)
+                if request.group is None:
+                    if self._timers:
+                        self._timers.pop(app.id, None)
+                    if app.elastic:
+                        self._ask_for_more(app)
+        if self.backfill.kind:
+            self.backfill.started(request, [(one.shape, one.node) for each in held for one in each])
+        id = next(self._ids)
+        self._bound[id] = tuple(member.id for member in members)
+        where = "node" if len(members) == 1 else f"{len({member.node for member in members})} nodes"
+        self._out.append(Bind(id, f"first in {queue.path}, best {where}", app.job.id, tuple(members)))
 
+    def _count(self, app: Application, usage: Iterable[tuple[int, int]], members: int, sign: int) -> None:
+        """Counts what an application has got (1) or given back (-1) against its queue and limits."""
+        usage = [(position, sign * amount) for position, amount in usage]
+        own = app.usage
+        for position, amount in usage:
+            own[position] = own.get(position, 0) + amount
+        step = 0
+        if app.counted != bool(sign > 0 or app.held):
+            app.counted = not app.counted
+            step = 1 if app.counted else -1
+        for counter in app.limits:
+            used = counter.used
+            for position, amount in usage:
+                used[position] += amount
+            counter.applications += step
+        for queue in app.queue.above:
+            queue.allocated += sign * members
+        if sign < 0:
+            for counter in app.limits:
+                if counter.waiting:
+                    self._wake(counter)
+            self._dirty[app.queue] = None
 
-def _place(ask: Ask, free: dict[str, dict[str, int]]) -> Placement | None:
-    """First fit of every member; `free` is changed only when all fit."""
-    asked = {key: amount for key, amount in ask.resources.items() if amount}
-    taken: list[str] = []
-    for name, room in free.items():
-        while len(taken) < ask.members and all(room.get(key, 0) >= amount for key, amount in asked.items()):
-            _take(room, asked)
-            taken.append(name)
-        if len(taken) == ask.members:
-            return Placement(tuple(taken))
-    for name in taken:
-        _give(free[name], asked)
-    return None
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
+    def _ask(self, request: Request) -> None:
+        """Lets a request wait."""
+        app = request.app
+        app.requests.append(request)
+        wanted = self.nodes.wanted
+        for part in request.unit.parts:
+            wanted[part.shape] = wanted.get(part.shape, 0) + part.count * request.left
+        for queue in app.queue.above:
+            queue.pending += request.unit.members * request.left
+        self._enter(request)
 
-def _take(room: dict[str, int], asked: dict[str, int]) -> None:
-    for key, amount in asked.items():
-        room[key] = room.get(key, 0) - amount
+    def _withdraw(self, request: Request) -> None:
+        """Takes back a request that waits."""
+        app = request.app
+        app.requests.remove(request)
+        for part in request.unit.parts:
+            self.nodes.wanted[part.shape] -= part.count * request.left
+        for queue in app.queue.above:
+            queue.pending -= request.unit.members * request.left
+        self._leave(request)
+        if self.backfill.kind:
+            self.backfill.withdrawn(request)
+        self._dirty[app.queue] = None
 
+    def _enter(self, request: Request) -> None:
+        """Puts a request into its lane."""
+        app, queue, unit = request.app, request.app.queue, request.unit
+        properties = queue.config.properties
+        priority = -app.job.priority if properties.sort_priority else 0
+        request.key = (priority, app.share() if properties.sort_policy == "fair" else 0.0, app.number)
+        name = (unit, app.job.user if len(app.limits) > len(queue.above) else "")
+        lane = queue.lanes.get(name)
+        if lane is None:
+            lane = queue.lanes[name] = Lane(queue, unit, name[1], next(self._numbers))
+        request.lane = lane
+        lane.add(request)
+        if unit.parked and lane.parked is None:
+            self._park(lane, unit)
+        elif lane.parked is None and lane.heap[0][1] is request:
+            queue.push(lane)
+        self._dirty[queue] = None
 
-def _give(room: dict[str, int], asked: dict[str, int]) -> None:
-    for key, amount in asked.items():
-        room[key] = room.get(key, 0) + amount
+    def _leave(self, request: Request) -> None:
+        """Takes a request out of its lane."""
+        lane, request.lane = request.lane, None
+        if lane is not None:
+            queue = lane.queue
+            if lane.head() is None:
+                del queue.lanes[(lane.unit, lane.user)]
+                if lane.parked is not None:
+                    lane.parked.waiting.pop(lane, None)
+            else:
+                queue.push(lane)
 
+    def _park(self, lane: Lane, on: Counter | Unit) -> None:
+        """Lets a lane wait for a limit, or for room."""
+        lane.parked = on
+        on.waiting[lane] = None
+        self._dirty[lane.queue] = None
 
-def _show(ask: Ask) -> str:
-    each = _amounts(ask.resources)
-    return each if ask.members == 1 else f"a gang of {ask.members} x {each}"
+    def _park_unit(self, unit: Unit) -> None:
+        """Lets a unit wait for room on nodes."""
+        if not unit.parked:
+            unit.parked = True
+            for shape in {part.shape for part in unit.parts}:
+                self._parked.setdefault(shape, []).append(unit)
 
+    def _wake(self, on: Counter | Unit) -> None:
+        """Lets the lanes try again that wait for something."""
+        for lane in on.waiting:
+            lane.parked = None
+            lane.queue.push(lane)
+            self._dirty[lane.queue] = None
+        on.waiting.clear()
 
-def _amounts(resources: dict[str, int]) -> str:
-    shown = []
-    for key, amount in resources.items():
-        if key == "memory":
-            shown.append(f"memory={amount / 2**30:.3g}Gi")
+    def unpark(self, unit: Unit) -> None:
+        """Lets a unit be tried again."""
+        if unit.parked:
+            unit.parked = False
+            for shape in {part.shape for part in unit.parts}:
+                units = self._parked[shape]
+                units.remove(unit)
+                if not units:
+                    del self._parked[shape]
+        self._wake(unit)
+
+    def _wake_by_nodes(self) -> None:
+        """Looks who could go where something has become free."""
+        freed, self._freed = self._freed, {}
+        for index in freed:
+            if not self._parked:
+                return
+            for shape in self.nodes.fitting(index, self._parked):
+                for unit in list(self._parked.get(shape, ())):
+                    if unit.simple is None:
+                        unit.short -= self.nodes.room(shape, self.nodes.at[index])
+                    if unit.simple is not None or unit.short <= 0:
+                        self.unpark(unit)
+
+    def unpark_all(self) -> None:
+        """Lets everything be tried again that waits for room: the nodes have changed."""
+        for units in list(self._parked.values()):
+            for unit in list(units):
+                self.unpark(unit)
+
+    def wake_all(self) -> None:
+        """Lets everything be tried again: the configuration has changed."""
+        self.unpark_all()
+        for counter in self.tree.counted():
+            self._wake(counter)
+
+    def _time_out(self) -> None:
+        """Ends the wait of gangs that took too long."""
+        for id, at in list(self._timers.items()):
+            if at > self.now:
+                continue
+            del self._timers[id]
+            app = self.apps[id]
+            request = next(each for each in app.requests if each.group is None)
+            self._withdraw(request)
+            if app.job.style == SOFT:
+                app.state = AppState.RESUMING
+                self._ask_for_more(app, all=True)
+            else:
+                members = request.unit.members
+                self._reject(app, f"its gang of {members} could not start within {app.job.timeout:g} s", AppState.FAILED)
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def _submitted(self, event: events.JobSubmitted) -> None:
+        job = event.job
+        if job.id in self.apps or job.id in self.ended:
+            raise UsageError(f"job {job.id!r} was submitted already: give the new one another id")
+        try:
+            app = self._application(job, forced=False)
+        except ClearanceError as error:
+            self._refuse(job, str(error))
+            return
+        self.apps[job.id] = app
+        app.state = AppState.ACCEPTED
+        if app.gang:
+            parts = tuple(
+                Part(group.shape, group.group.min_member, group.group.topology, group.group.anti_affinity)
+                for group in app.gang
+            )
+            if job.timeout is not None:
+                self._timers[job.id] = self.now + job.timeout
+            self._ask(Request(app, self._unit(app, parts), None, 1, self.now))
         else:
-            shown.append(f"{key}={amount / _UNIT.get(key, 1):g}")
-    return " ".join(shown) or "nothing"
+            self._ask_for_more(app)
+
+    def _application(self, job: Job, forced: bool) -> Application:
+        """Returns a job as an application of its queue.
+
+        Raises:
+            ClearanceError: no queue takes it, or it is not well formed.
+        """
+        queue, limits = self._seat(job, forced)
+        groups = []
+        for group in job.task_groups:
+            most = group.min_member if group.max_member is None else group.max_member
+            if group.min_member < 0 or most < max(group.min_member, 1):
+                raise UsageError(
+                    f"job {job.id!r}, group {group.name!r}: min_member is {group.min_member} and max_member "
+                    f"{group.max_member}: ask for at least one member, and for no fewer than the minimum"
+                )
+            groups.append(Group(group, self.shapes.of(group, f"job {job.id}, group {group.name}")))
+        if not groups or (len(groups) > 1 and len({group.group.name for group in groups}) < len(groups)):
+            raise UsageError(f"job {job.id!r}: give it at least one group, and each a name of its own")
+        if len(self.space.names) > len(self.nodes.total):
+            self._widen()
+        return Application(job, next(self._numbers), queue, limits, groups, self.now)
+
+    def _seat(self, job: Job, forced: bool) -> tuple[QueueState, tuple[Counter, ...]]:
+        """Returns the leaf of a job, and everything with a maximum that its members count against.
+
+        Raises:
+            UsageError: no queue takes it.
+        """
+        key = (job.queue, job.user, job.groups, tuple(job.tags.items()) if job.tags else (), forced)
+        seat = self._seats.get(key)
+        if seat is None:
+            submitted = Submitted(job.user, job.groups, job.queue, job.tags, forced)
+            found = place(self.partition.placement_rules, self.tree, submitted)
+            if isinstance(found, Rejected):
+                raise UsageError(f"job {job.id!r}: {found}")
+            for path in found.created:
+                self.tree.create(created(self.partition, path, leaf=path == found.queue))
+            queue = self.tree.queues[found.queue]
+            seat = queue, (*self.tree.counters(queue, job.user, job.groups), *queue.above)
+            if len(self._seats) >= SEATS:
+                self._seats.clear()
+            self._seats[key] = seat
+        return seat
+
+    def _ask_for_more(self, app: Application, all: bool = False) -> None:
+        """Asks for the members beyond the minimum; for all of them, where the gang will not come."""
+        for group in app.groups:
+            most = group.group.min_member if group.group.max_member is None else group.group.max_member
+            left = most - (0 if all else group.next)
+            if left > 0:
+                self._ask(Request(app, self._unit(app, (_single(group),)), group, left, self.now))
+
+    def _unit(self, app: Application, parts: tuple[Part, ...]) -> Unit:
+        """Returns the unit of these parts; jobs of other lengths are other units where that decides who may start."""
+        if not self.backfill.reserves:
+            return self.units.of(parts)
+        estimate = app.job.runtime_estimate
+        return self.units.of(parts, 1 if estimate is None else 2 + max(int(4 * math.log2(max(estimate, 1.0))), 0))
+
+    def _refuse(self, job: Job, reason: str) -> None:
+        self.ended[job.id] = (AppState.REJECTED, reason)
+        self._out.append(Reject(next(self._ids), reason, job.id))
+
+    def _reject(self, app: Application, reason: str, state: AppState = AppState.REJECTED) -> None:
+        """Ends an application that cannot start."""
+        self._end(app, state, reason)
+        self._out.append(Reject(next(self._ids), reason, app.id))
+
+    def _end(self, app: Application, state: AppState, reason: str = "") -> None:
+        """Takes an application away with all that it holds and asks for."""
+        for request in list(app.requests):
+            self._withdraw(request)
+        for held in list(app.held.values()):
+            self._give(app, held)
+        self._timers.pop(app.id, None)
+        if self.backfill.kind:
+            self.backfill.ended(app)
+        del self.apps[app.id]
+        self.ended[app.id] = (state, reason)
+        app.state = state
+        if app.queue.dynamic or app.queue.state != "active":
+            self._prune(app.queue)
+
+    def _give(self, app: Application, held: Held) -> None:
+        """Takes a member off its node."""
+        del app.held[held.id], self.members[held.id]
+        self.nodes.give(held)
+        self._freed[held.node] = None
+        self._count(app, held.shape.usage, 1, -1)
+
+    def _finished(self, event: events.JobFinished) -> None:
+        app = self._app(event.job)
+        self._end(app, AppState.FAILED if event.failed else AppState.COMPLETED)
+
+    def _member_finished(self, event: events.MemberFinished) -> None:
+        app, held = self._member(event.member)
+        self._give(app, held)
+        if not app.held and not app.requests:
+            self._end(app, AppState.FAILED if event.failed else AppState.COMPLETED)
+
+    def _evicted(self, event: events.MemberEvicted) -> None:
+        app, held = self._member(event.member)
+        self._give(app, held)
+        self._again(app, [held])
+
+    def _again(self, app: Application, lost: Sequence[Held]) -> None:
+        """Asks again for members that were lost: for the whole gang, where it has nothing left of it."""
+        by_group: dict[str, list[int]] = {}
+        for held in lost:
+            _, name, rank = held.id.rsplit("/", 2)
+            by_group.setdefault(name, []).append(int(rank))
+        app.state = AppState.ACCEPTED if not app.held else app.state
+        for group in app.groups:
+            ranks = by_group.get(group.group.name)
+            if not ranks:
+                continue
+            group.again = sorted([*group.again, *ranks], reverse=True)
+            whole = len(ranks) > 1 and len(ranks) == group.group.min_member and not app.held
+            part = Part(group.shape, len(ranks), group.group.topology, group.group.anti_affinity) if whole else _single(group)
+            self._ask(Request(app, self._unit(app, (part,)), group, 1 if whole else len(ranks), self.now))
+
+    def _bind_failed(self, event: events.BindFailed) -> None:
+        ids = self._bound.pop(event.decision, None)
+        if ids is None:
+            raise UsageError(f"there is no decision {event.decision} whose members could fail to start: it is late")
+        lost = [self.members[id] for id in ids if id in self.members]
+        for app, held in lost:
+            self._give(app, held)
+        if lost:
+            self._again(lost[0][0], [held for _, held in lost])
+
+    def _restored(self, event: events.Restored) -> None:
+        job = event.job
+        if job.id in self.apps:
+            raise UsageError(f"job {job.id!r} is there already: it is restored once, before anything else")
+        app = self._application(job, forced=True)
+        self.apps[job.id] = app
+        app.state, app.started = AppState.RUNNING, event.since
+        estimate = job.runtime_estimate
+        app.ends = event.since + estimate if estimate is not None else float("inf")
+        by_name = {group.group.name: group for group in app.groups}
+        for id, node in event.places:
+            group = by_name[id.rsplit("/", 2)[1]]
+            (held,) = self.nodes.take((id,), group.shape, self._node(node).index)
+            app.held[id] = held
+            self.members[id] = (app, held)
+            group.next = max(group.next, int(id.rsplit("/", 1)[1]) + 1)
+            self._count(app, group.shape.usage, 1, 1)
+
+    def _app(self, id: str) -> Application:
+        app = self.apps.get(id)
+        if app is None:
+            ended = " any more" if id in self.ended else nearest(id, self.apps)
+            raise UsageError(f"there is no job {id!r}{ended}")
+        return app
+
+    def _member(self, id: str) -> tuple[Application, Held]:
+        found = self.members.get(id)
+        if found is None:
+            raise UsageError(f"there is no member {id!r}: it has ended, or never started")
+        return found
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def _node(self, name: str) -> NodeState:
+        state = self.nodes.named.get(name)
+        if state is None:
+            raise UsageError(f"there is no node {name!r}{nearest(name, self.nodes.named)}")
+        return state
+
+    def _node_added(self, event: events.NodeAdded) -> None:
+        known = self.nodes.named.get(event.node.name)
+        if known is not None:
+            if known.node != event.node:
+                self._node_changed(events.NodeChanged(event.node))
+            return
+        state = self.nodes.add(event.node)
+        self._resized(state)
+
+    def _node_changed(self, event: events.NodeChanged) -> None:
+        state = self._node(event.node.name)
+        self.nodes.change(state, event.node)
+        self._resized(state)
+
+    def _node_removed(self, event: events.NodeRemoved) -> None:
+        state = self._node(event.name)
+        lost: dict[Application, list[Held]] = {}
+        for held in list(state.held.values()):
+            app = self.members[held.id][0]
+            self._give(app, held)
+            lost.setdefault(app, []).append(held)
+        self._freed.pop(state.index, None)
+        self.nodes.remove(state)
+        self._resized(None)
+        for app, gone in lost.items():
+            self._again(app, gone)
+
+    def _resized(self, state: NodeState | None) -> None:
+        self.tree.stale = True
+        if state is not None:
+            self._freed[state.index] = None
+
+    def _widen(self) -> None:
+        self.shapes.widen()
+        self.nodes.widen()
+        self.tree.rate(self.nodes.total)
+
+    def _prune(self, queue: QueueState) -> None:
+        before = len(self.tree.queues)
+        self.tree.prune(queue)
+        if len(self.tree.queues) < before:
+            self._seats.clear()
+
+
+def _single(group: Group) -> Part:
+    """Returns one member of a group beyond its minimum."""
+    topology = Topology(required=group.group.topology.required)
+    return Part(group.shape, 1, topology, group.group.anti_affinity)
+
+
+def digest(made: Iterable[Decision]) -> str:
+    """Returns the digest of some decisions."""
+    return hashlib.sha256(_encoder.encode(list(made))).hexdigest()
+
+
+__all__ = ["Scheduler", "decisions", "digest"]

@@ -44,11 +44,15 @@ class Unit:
         simple: the shape, where the unit is one member that goes anywhere; else None.
         parked: whether it fits nowhere now.
         short: how many members lack a place, at least, since it was tried; a node that frees room for some lowers it.
-        lanes: of applications that wait for room on nodes.
+        waiting: lanes of those that wait for room on nodes.
         why: why it does not fit.
+        never: why it could not start in the empty cluster; empty: it could.
+        checked_at: the version of the nodes for which that was found out.
     """
 
-    __slots__ = ("lanes", "members", "parked", "parts", "short", "simple", "usage", "why")
+    __slots__ = (
+        "checked_at", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
+    )  # fmt: skip
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.parts = parts
@@ -63,7 +67,9 @@ class Unit:
         self.simple = only.shape if plain and not only.apart else None
         self.parked = False
         self.short = 0
-        self.lanes: dict[Lane, None] = {}
+        self.waiting: dict[Lane, None] = {}
+        self.never = ""
+        self.checked_at = -1
         self.why = ""
 
 
@@ -74,28 +80,21 @@ class Units:
         self._singles: dict[Shape, Unit] = {}
         self._known: dict[object, Unit] = {}
 
-    def of(self, parts: tuple[Part, ...]) -> Unit:
-        """Returns the unit of these parts."""
+    def of(self, parts: tuple[Part, ...], length: int = 0) -> Unit:
+        """Returns the unit of these parts.
+
+        Args:
+            parts: what starts at once.
+            length: what else tells units apart: how long they take, roughly, where that decides who may start.
+        """
         only = parts[0]
-        if len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart:
+        if not length and len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart:
             found = self._singles.get(only.shape)
             if found is None:
                 found = self._singles[only.shape] = Unit(parts)
             return found
-        key = tuple((part.shape, part.count, part.topology, part.apart) for part in parts)
+        key = (length, *((part.shape, part.count, part.topology, part.apart) for part in parts))
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Unit(parts)
         return found
-
-    def single(self, shape: Shape) -> Unit | None:
-        """Returns the unit of one member of a shape that goes anywhere, if somebody asked for it."""
-        return self._singles.get(shape)
-
-    def forget(self, unit: Unit) -> None:
-        """Forgets a unit that nobody asks for."""
-        part = unit.parts[0]
-        if self._singles.get(part.shape) is unit:
-            del self._singles[part.shape]
-        else:
-            self._known.pop(tuple((part.shape, part.count, part.topology, part.apart) for part in unit.parts), None)

@@ -1,0 +1,307 @@
+"""Room kept for who is first and does not fit yet, and who may go on around it.
+
+Rules (EASY: Lifka 1995; conservative: Feitelson and Weil 1998):
+
+1. At most one unit of each queue has room kept for it: under `easy` only the first of all, under `conservative` the first
+   of each queue. It holds nothing meanwhile: its nodes work on until it starts.
+2. The start that is reserved follows from when the members that run are expected to end; one that is late already is
+   expected to take a tenth of its time more.
+3. Whatever ends before a reserved start goes anywhere; whatever may not goes where it leaves the kept room at that start.
+4. Under `fifo` nothing of a queue overtakes its first; there is no reservation.
+5. Where estimates are missing the start is unknown, and the nodes that could be free first take nothing more that would
+   be in the way.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from clearance.cluster.application import Application, Request
+from clearance.cluster.decision import Reserve
+from clearance.cluster.nodes import Nodes, NodeState
+from clearance.cluster.queues import QueueState
+from clearance.cluster.shape import Shape
+from clearance.cluster.space import DEVICE, EMPTY, MOST, WHOLE
+from clearance.cluster.unit import Part, Unit
+from clearance.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from clearance.cluster.scheduler import Scheduler
+
+FIFO, EASY, CONSERVATIVE = "fifo", "easy", "conservative"
+KINDS = (FIFO, EASY, CONSERVATIVE)
+NEVER = math.inf
+_LATE = 0.1
+
+
+class Reservation:
+    """Room that is kept.
+
+    Attributes:
+        request: for whom.
+        start: when it is to start; infinity: unknown.
+        spare: by node, the columns that are left besides at that start.
+    """
+
+    __slots__ = ("request", "spare", "start")
+
+    def __init__(self, request: Request, start: float, spare: dict[int, list[int]]) -> None:
+        self.request = request
+        self.start = start
+        self.spare = spare
+
+
+class Backfill:
+    """See the module.
+
+    Args:
+        scheduler: whose units these are.
+        kind: `fifo`, `easy`, `conservative` or None.
+
+    Attributes:
+        holding: what is reserved, by queue.
+    """
+
+    def __init__(self, scheduler: Scheduler, kind: str | None) -> None:
+        if kind is not None and kind not in KINDS:
+            raise UsageError(f"there is no backfill {kind!r}{nearest(kind, KINDS)}: use {', '.join(KINDS)} or none")
+        self._scheduler = scheduler
+        self.kind = kind
+        self.holding: dict[QueueState, Reservation] = {}
+        self._held_back: dict[Unit, None] = {}
+        self._ends: list[tuple[float, int, Application]] = []
+
+    @property
+    def reserves(self) -> bool:
+        """Whether room is kept at all."""
+        return self.kind in (EASY, CONSERVATIVE)
+
+    # -- what the scheduler tells --------------------------------------------------------------------------------------
+
+    def started(self, request: Request, places: Iterable[tuple[Shape, int]]) -> None:
+        """A request has started, with members of these shapes on these nodes."""
+        app = request.app
+        if request.app.queue.stuck is request:
+            request.app.queue.unstick()
+        if not self.reserves:
+            return
+        entry = (app.ends, app.number, app)
+        at = bisect.bisect_left(self._ends, entry[:2], key=lambda each: each[:2])
+        if at == len(self._ends) or self._ends[at][2] is not app:
+            self._ends.insert(at, entry)
+        self._drop(request)
+        for reservation in self.holding.values():
+            if app.ends > reservation.start:
+                for shape, node in places:
+                    if (spare := reservation.spare.get(node)) is not None:
+                        _reduce(spare, shape, 1)
+
+    def withdrawn(self, request: Request) -> None:
+        """A request waits no more."""
+        if request.app.queue.stuck is request:
+            request.app.queue.unstick()
+        self._drop(request)
+
+    def ended(self, app: Application) -> None:
+        """An application has ended."""
+        if self.reserves and app.started is not None:
+            at = bisect.bisect_left(self._ends, (app.ends, app.number), key=lambda each: each[:2])
+            if at < len(self._ends) and self._ends[at][2] is app:
+                del self._ends[at]
+
+    def refused(self, request: Request) -> None:
+        """There is no room for a request now: keeps some for it where it is the first."""
+        queue = request.app.queue
+        if self.kind == FIFO:
+            if queue.stuck is None or request.key < queue.stuck.key:
+                queue.stuck = request
+            return
+        if self.holding:
+            self._held_back[request.unit] = None
+        kept = self.holding.get(queue)
+        if kept is not None and kept.request is request:
+            if kept.start > self._scheduler.now:
+                return
+        elif kept is not None if self.kind == CONSERVATIVE else self.holding:
+            return
+        reservation = self._plan(request)
+        self.holding[queue] = reservation
+        if request.app.promised is None and reservation.start < NEVER:
+            request.app.promised = reservation.start
+        scheduler = self._scheduler
+        nodes = tuple(scheduler.nodes.at[index].name for index in sorted(reservation.spare))
+        start = reservation.start if reservation.start < NEVER else None
+        when = "when enough has ended" if start is None else f"at {start:g}"
+        scheduler.decide(Reserve(scheduler.next_id(), f"{request.unit.members} members fit {when}", request.app.id, nodes, start))
+
+    def overdue(self) -> Iterable[Request]:
+        """Returns the requests whose reserved start has come."""
+        now = self._scheduler.now
+        return [kept.request for kept in self.holding.values() if kept.start <= now]
+
+    def _drop(self, request: Request) -> None:
+        queue = request.app.queue
+        kept = self.holding.get(queue)
+        if kept is not None and kept.request is request:
+            del self.holding[queue]
+            held_back, self._held_back = self._held_back, {}
+            for unit in held_back:
+                self._scheduler.unpark(unit)
+            for leaf in (queue,) if self.kind == CONSERVATIVE else self._scheduler.tree.leaves():
+                first = leaf.waiting_first()
+                if first is not None and first.unit.parked:
+                    self._scheduler.unpark(first.unit)
+
+    # -- what it allows ------------------------------------------------------------------------------------------------
+
+    def delays(self, request: Request, shape: Shape, count: int, index: int) -> bool:
+        """Whether members on a node would be in the way of what is reserved."""
+        ends = self._ends_of(request)
+        for kept in self.holding.values():
+            if kept.request is not request and ends > kept.start:
+                spare = kept.spare.get(index)
+                if spare is not None and not _spares(spare, shape, count):
+                    return True
+        return False
+
+    def forbidden(self, request: Request, part: Part) -> set[int]:
+        """Returns the nodes where members of a part would be in the way of what is reserved."""
+        ends = self._ends_of(request)
+        found: set[int] = set()
+        for kept in self.holding.values():
+            if kept.request is not request and ends > kept.start:
+                found |= {
+                    index for index, spare in kept.spare.items() if not _spares(spare, part.shape, part.count)
+                }  # fmt: skip
+        return found
+
+    def _ends_of(self, request: Request) -> float:
+        estimate = request.app.job.runtime_estimate
+        return NEVER if estimate is None else self._scheduler.now + estimate
+
+    # -- when ----------------------------------------------------------------------------------------------------------
+
+    def _plan(self, request: Request) -> Reservation:
+        """Finds the first moment when a request fits, and where."""
+        scheduler = self._scheduler
+        nodes, now = scheduler.nodes, scheduler.now
+        kept_already = {index for kept in self.holding.values() if kept.request is not request for index in kept.spare}
+        seen = _Foresight(nodes, request.unit.parts, kept_already)
+        if not seen.enough():
+            for end, _, app in self._expected(now):
+                for held in app.held.values():
+                    seen.free(held.node, held.shape, held.devices)
+                if seen.enough():
+                    return Reservation(request, end, seen.spare())
+        return Reservation(request, NEVER if not seen.enough() else now, seen.spare())
+
+    def _expected(self, now: float) -> Iterable[tuple[float, int, Application]]:
+        """Returns the applications that run by their expected ends, late ones included."""
+        late = bisect.bisect_right(self._ends, now, key=lambda each: each[0])
+        if not late:
+            return self._ends
+        moved = [
+            (now + max(1.0, _LATE * (now - (app.started or 0.0))), number, app) for _, number, app in self._ends[:late]
+        ]
+        return sorted([*moved, *self._ends[late:]], key=lambda each: each[:2])
+
+
+class _Foresight:
+    """The nodes as they will be, as far as members are expected to end."""
+
+    def __init__(self, nodes: Nodes, parts: tuple[Part, ...], without: set[int]) -> None:
+        self._nodes = nodes
+        self._parts = parts
+        self._states: dict[int, NodeState] = {}
+        self._rooms: list[dict[int, int]] = []
+        self._totals: list[dict[int, int]] = []
+        self._domains: list[list[int] | None] = []
+        self._without = without
+        for part in parts:
+            level = part.topology.required
+            domain = nodes.domain(level) if level else None
+            rooms: dict[int, int] = {}
+            totals: dict[int, int] = {}
+            for index in nodes.columns.ranked(nodes.row(part.shape)):
+                if index not in without:
+                    rooms[index] = self._room(part, nodes.at[index])
+                    where = domain[index] if domain else 0
+                    totals[where] = totals.get(where, 0) + rooms[index]
+            self._rooms.append(rooms)
+            self._totals.append(totals)
+            self._domains.append(domain)
+
+    def _room(self, part: Part, state: NodeState) -> int:
+        room = self._nodes.room(part.shape, state)
+        return min(room, 1) if part.apart else room
+
+    def free(self, index: int, shape: Shape, devices: tuple[int, ...]) -> None:
+        """A member ends on a node."""
+        if index in self._without:
+            return
+        state = self._states.get(index)
+        if state is None:
+            state = self._states[index] = self._nodes.at[index].copy()
+            state.held = dict(state.held)
+        for position, amount in shape.usage:
+            state.used[position] -= amount
+        for number in devices:
+            if number < len(state.devices):
+                state.devices[number] += shape.share or DEVICE
+        state.whole -= shape.whole
+        for number, part in enumerate(self._parts):
+            if part.shape.bias(state.node) == -NEVER:
+                continue
+            rooms, domain = self._rooms[number], self._domains[number]
+            room = self._room(part, state)
+            where = domain[index] if domain else 0
+            self._totals[number][where] = self._totals[number].get(where, 0) + room - rooms.get(index, 0)
+            rooms[index] = room
+
+    def enough(self) -> bool:
+        """Whether every part fits, each by itself."""
+        return all(
+            max(totals.values(), default=0) >= part.count
+            for part, totals in zip(self._parts, self._totals, strict=True)
+        )
+
+    def spare(self) -> dict[int, list[int]]:
+        """Returns where the parts would go, and what is left there besides."""
+        found: dict[int, list[int]] = {}
+        for number, part in enumerate(self._parts):
+            domain, totals = self._domains[number], self._totals[number]
+            enough = [where for where, total in totals.items() if total >= part.count]
+            wanted = min(enough, default=None)
+            left = part.count
+            rooms = self._rooms[number]
+            for index in sorted(rooms, key=lambda index: (-rooms[index], index)):
+                if left and rooms[index] and (domain is None or domain[index] == wanted):
+                    here = min(rooms[index], left)
+                    left -= here
+                    state = self._states.get(index) or self._nodes.at[index]
+                    columns = found.setdefault(index, self._nodes.free(state))
+                    _reduce(columns, part.shape, here)
+        return found
+
+
+def _spares(spare: list[int], shape: Shape, count: int) -> bool:
+    """Whether so many members fit beside what is kept on a node."""
+    if count > 1:
+        return all(spare[column] >= amount * count for column, amount in shape.takes) and (
+            spare[WHOLE] >= shape.gpus * count and (not shape.share or spare[MOST] >= shape.share * count)
+        )
+    return all(need <= have for need, have in zip(shape.needs, spare, strict=True))
+
+
+def _reduce(spare: list[int], shape: Shape, count: int) -> None:
+    """Takes members out of what is left on a node, with no more of its devices than it could lose."""
+    for column, amount in shape.takes:
+        spare[column] -= amount * count
+    spare[WHOLE] -= shape.gpus * count + (1 if shape.share else 0)
+    spare[MOST] = DEVICE if spare[WHOLE] > 0 else 0
+    spare[EMPTY] = 0
+
+

@@ -233,7 +233,7 @@ class Scheduler:
             return [[self.nodes.take_one(self._name(request, 0, 0), unit.simple, index)]]
         return gang.place(
             self.nodes, unit, lambda part, number: self._name(request, part, number),
-            lambda part: (*self._unwanted(request, part), *backfill.forbidden(request, part)),
+            lambda part: (*self.unwanted(request, part), *backfill.forbidden(request, part)),
         )  # fmt: skip
 
     @staticmethod
@@ -243,7 +243,7 @@ class Scheduler:
         rank = again[-1 - number] if number < len(again) else group.next + number - len(again)
         return f"{request.app.job.id}/{group.group.name}/{rank}"
 
-    def _unwanted(self, request: Request, part: Part) -> set[int]:
+    def unwanted(self, request: Request, part: Part) -> set[int]:
         """Returns the nodes that affinity keeps a part away from."""
         found: set[int] = set()
         app = request.app

@@ -56,38 +56,17 @@ def test_the_tag_rule_takes_the_namespace_and_fails_without_one():
 
 COMPLEX = """
 partitions:
-- name: default
-  placementrules:
-  - name: user
-    create: true
-    filter:
-      type: allow
-      groups:
-      - dev*
-    parent:
-    - name: tag
-      value: namespace
+- placementrules:
+  - {name: user, create: true, filter: {groups: [dev*]}, parent: {name: tag, value: namespace}}
   - name: tag
     value: namespace
     create: true
-    parent:
-    - name: fixed
-      value: root.namespaces
-      filter:
-        type: allow
-        users:
-        - john
-  - name: fixed
-    value: root.default
+    parent: [{name: fixed, value: root.namespaces, filter: {type: allow, users: [john]}}]
+  - {name: fixed, value: root.default}
   queues:
   - name: root
     submitacl: "*"
-    queues:
-    - name: namespaces
-      parent: true
-    - name: newapp
-      parent: true
-    - name: default
+    queues: [{name: namespaces, parent: true}, {name: newapp, parent: true}, {name: default}]
 """
 
 
@@ -216,30 +195,21 @@ def test_a_filter_is_for_whom_it_names_or_for_the_others(filter: Filter, ana: bo
 
 TEMPLATE = """
 partitions:
-- name: default
-  placementrules:
-  - name: provided
-    create: true
+- placementrules: [{name: provided, create: true}]
   queues:
   - name: root
-    submitacl: '*'
+    submitacl: "*"
     properties: {application.sort.priority: disabled}
     childtemplate:
       maxapplications: 10
-      properties:
-        application.sort.policy: fair
-      resources:
-        guaranteed: {vcore: 1, memory: 1G}
-        max: {vcore: 20, memory: 600G}
+      properties: {application.sort.policy: fair}
+      resources: {guaranteed: {vcore: 1, memory: 1G}, max: {vcore: 20, memory: 600G}}
     queues:
     - name: parent
       parent: true
       properties: {priority.policy: fence, priority.offset: 5, preemption.policy: disabled}
-      childtemplate:
-        resources:
-          max: {vcore: 21, memory: 610G}
-    - name: notemplate
-      parent: true
+      childtemplate: {resources: {max: {vcore: 21, memory: 610G}}}
+    - {name: notemplate, parent: true}
 """
 
 

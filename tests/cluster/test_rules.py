@@ -94,6 +94,12 @@ def test_a_queue_that_may_not_be_submitted_to_leaves_it_to_the_next_rule():
     assert placed(tree, user="sarah") == "root.users.sarah"
 
 
+def test_a_group_that_a_list_names_may_submit_through_a_rule():
+    tree = partition("[{name: provided}]", "[{name: a, submitacl: ' dev'}]", acl="''")
+    assert placed(tree, queue="a", groups=("dev",)) == "root.a"
+    assert placed(tree, queue="a", groups=("ops",)) is None
+
+
 def test_without_a_match_a_job_goes_into_the_default_queue_or_is_rejected_with_every_reason():
     rules = "[{name: provided}, {name: tag, value: team}, {name: user}]"
     assert placed(partition(rules, "[{name: default}]"), queue="nowhere") == "root.default"
@@ -129,7 +135,7 @@ def test_a_parent_takes_no_jobs_and_a_leaf_no_queues():
     answer = place(tree.placement_rules, tree, Submitted("ana", queue="root.leaf.new"))
     assert isinstance(answer, Rejected)
     assert "'root.leaf' is a leaf" in str(answer)
-    below = partition("[{name: tag, value: x, create: true, parent: {name: user}}]", "[{name: ana}, {name: default}]")
+    below = partition("[{name: tag, value: x, parent: {name: user}}]", "[{name: ana}, {name: default}]")
     assert placed(below, user="ana", tags={"x": "y"}) is None
 
 
@@ -137,6 +143,13 @@ def test_every_queue_on_the_way_is_created_parents_first():
     tree = partition("[{name: provided, create: true}]", "[{name: ml, parent: true}]")
     answer = place(tree.placement_rules, tree, Submitted("ana", queue="root.ml.vision.train"))
     assert answer == Placed("root.ml.vision.train", ("root.ml.vision", "root.ml.vision.train"), "provided")
+
+
+def test_a_rule_below_another_creates_only_where_it_says_so_itself():
+    rules = "[{name: tag, value: x, parent: {name: user, create: true}}]"
+    tree = partition(rules, "[{name: ana, queues: [{name: old}]}]")
+    assert placed(tree, user="ana", tags={"x": "old"}) == "root.ana.old"
+    assert placed(tree, user="ana", tags={"x": "new"}) is None
 
 
 def test_a_name_that_can_be_no_queue_ends_the_chain():
@@ -263,6 +276,7 @@ def test_whatever_the_rules_are_a_job_gets_a_leaf_that_is_there_or_can_be_made(
         assert answer.reasons[-1][0] != "root.default" or not forced
         return
     if answer.created:
+        assert answer.rule == "recovery" or any(rule.create for rule in rules if str(rule) == answer.rule)
         assert answer.created[-1] == answer.queue
         above = answer.created[0].rpartition(".")[0]
         assert tree.exists(above)

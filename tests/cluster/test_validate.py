@@ -61,12 +61,17 @@ BAD_QUEUES = [
     (
         "[{name: a, limits: [{users: [x], maxresources: {vcore: 1}, maxapplications: 5}], queues: [{name: b, queues: "
         "[{name: c, limits: [{users: [x], maxresources: {vcore: 2}}]}]}]}]",
-        "root.a.b.c.limits[0].maxresources.vcore is 2 but of users 'x' 'root.a' has 1",
+        "root.a.b.c.limits[0].maxresources.vcore is 2 but above it user 'x' has 1: lower it",
+    ),
+    (
+        "[{name: a, limits: [{users: [x], maxresources: {vcore: 1}}], queues: [{name: b, limits: [{users: [x], "
+        "maxapplications: 5}], queues: [{name: c, limits: [{users: [x], maxresources: {vcore: 2}}]}]}]}]",
+        "root.a.b.c.limits[0].maxresources.vcore is 2 but above it user 'x' has 1: lower it",
     ),
     (
         "[{name: a, limits: [{groups: [g], maxapplications: 5}], queues: [{name: b, limits: "
         "[{groups: [g], maxapplications: 6}]}]}]",
-        "root.a.b.limits[0].maxapplications is 6 but of groups 'g' 'root.a' has 5",
+        "root.a.b.limits[0].maxapplications is 6 but above it group 'g' has 5: lower it",
     ),
 ]
 

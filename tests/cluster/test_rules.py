@@ -56,38 +56,17 @@ def test_the_tag_rule_takes_the_namespace_and_fails_without_one():
 
 COMPLEX = """
 partitions:
-- name: default
-  placementrules:
-  - name: user
-    create: true
-    filter:
-      type: allow
-      groups:
-      - dev*
-    parent:
-    - name: tag
-      value: namespace
+- placementrules:
+  - {name: user, create: true, filter: {groups: [dev*]}, parent: {name: tag, value: namespace}}
   - name: tag
     value: namespace
     create: true
-    parent:
-    - name: fixed
-      value: root.namespaces
-      filter:
-        type: allow
-        users:
-        - john
-  - name: fixed
-    value: root.default
+    parent: [{name: fixed, value: root.namespaces, filter: {type: allow, users: [john]}}]
+  - {name: fixed, value: root.default}
   queues:
   - name: root
     submitacl: "*"
-    queues:
-    - name: namespaces
-      parent: true
-    - name: newapp
-      parent: true
-    - name: default
+    queues: [{name: namespaces, parent: true}, {name: newapp, parent: true}, {name: default}]
 """
 
 
@@ -113,6 +92,12 @@ def test_a_queue_that_may_not_be_submitted_to_leaves_it_to_the_next_rule():
     )
     assert placed(tree, user="john") == "root.production"
     assert placed(tree, user="sarah") == "root.users.sarah"
+
+
+def test_a_group_that_a_list_names_may_submit_through_a_rule():
+    tree = partition("[{name: provided}]", "[{name: a, submitacl: ' dev'}]", acl="''")
+    assert placed(tree, queue="a", groups=("dev",)) == "root.a"
+    assert placed(tree, queue="a", groups=("ops",)) is None
 
 
 def test_without_a_match_a_job_goes_into_the_default_queue_or_is_rejected_with_every_reason():
@@ -150,7 +135,7 @@ def test_a_parent_takes_no_jobs_and_a_leaf_no_queues():
     answer = place(tree.placement_rules, tree, Submitted("ana", queue="root.leaf.new"))
     assert isinstance(answer, Rejected)
     assert "'root.leaf' is a leaf" in str(answer)
-    below = partition("[{name: tag, value: x, create: true, parent: {name: user}}]", "[{name: ana}, {name: default}]")
+    below = partition("[{name: tag, value: x, parent: {name: user}}]", "[{name: ana}, {name: default}]")
     assert placed(below, user="ana", tags={"x": "y"}) is None
 
 
@@ -158,6 +143,13 @@ def test_every_queue_on_the_way_is_created_parents_first():
     tree = partition("[{name: provided, create: true}]", "[{name: ml, parent: true}]")
     answer = place(tree.placement_rules, tree, Submitted("ana", queue="root.ml.vision.train"))
     assert answer == Placed("root.ml.vision.train", ("root.ml.vision", "root.ml.vision.train"), "provided")
+
+
+def test_a_rule_below_another_creates_only_where_it_says_so_itself():
+    rules = "[{name: tag, value: x, parent: {name: user, create: true}}]"
+    tree = partition(rules, "[{name: ana, queues: [{name: old}]}]")
+    assert placed(tree, user="ana", tags={"x": "old"}) == "root.ana.old"
+    assert placed(tree, user="ana", tags={"x": "new"}) is None
 
 
 def test_a_name_that_can_be_no_queue_ends_the_chain():
@@ -216,30 +208,21 @@ def test_a_filter_is_for_whom_it_names_or_for_the_others(filter: Filter, ana: bo
 
 TEMPLATE = """
 partitions:
-- name: default
-  placementrules:
-  - name: provided
-    create: true
+- placementrules: [{name: provided, create: true}]
   queues:
   - name: root
-    submitacl: '*'
+    submitacl: "*"
     properties: {application.sort.priority: disabled}
     childtemplate:
       maxapplications: 10
-      properties:
-        application.sort.policy: fair
-      resources:
-        guaranteed: {vcore: 1, memory: 1G}
-        max: {vcore: 20, memory: 600G}
+      properties: {application.sort.policy: fair}
+      resources: {guaranteed: {vcore: 1, memory: 1G}, max: {vcore: 20, memory: 600G}}
     queues:
     - name: parent
       parent: true
       properties: {priority.policy: fence, priority.offset: 5, preemption.policy: disabled}
-      childtemplate:
-        resources:
-          max: {vcore: 21, memory: 610G}
-    - name: notemplate
-      parent: true
+      childtemplate: {resources: {max: {vcore: 21, memory: 610G}}}
+    - {name: notemplate, parent: true}
 """
 
 
@@ -293,6 +276,7 @@ def test_whatever_the_rules_are_a_job_gets_a_leaf_that_is_there_or_can_be_made(
         assert answer.reasons[-1][0] != "root.default" or not forced
         return
     if answer.created:
+        assert answer.rule == "recovery" or any(rule.create for rule in rules if str(rule) == answer.rule)
         assert answer.created[-1] == answer.queue
         above = answer.created[0].rpartition(".")[0]
         assert tree.exists(above)

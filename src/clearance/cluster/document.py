@@ -170,7 +170,9 @@ class Fields:
     def items(self) -> Iterator[tuple[str, str, int]]:
         """Yields each key with its text and line."""
         for name, node in self._values.items():
-            if not empty(node) and (text := self._scalar(node, self.path(name))) is not None:
+            if empty(node):
+                self.problems.add(f"{self.path(name)} is empty: write a value, or take it away", line_of(node))
+            elif (text := self._scalar(node, self.path(name))) is not None:
                 yield name, text, line_of(node)
 
     def boolean(self, name: str, default: bool) -> bool:

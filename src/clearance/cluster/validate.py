@@ -20,7 +20,7 @@ from clearance.cluster.model import ROOT, Limit, PartitionConfig, PlacementRule,
 from clearance.cluster.problems import Problems
 from clearance.cluster.quantities import Amounts, add, exceeding, format_quantity, minimum
 
-Held = Mapping[str, tuple[Limit, str]]  # the tightest limit above, and its path, by `users.NAME` or `groups.NAME`
+Held = Mapping[str, Limit]  # what holds from above, by `users.NAME` or `groups.NAME`
 
 
 def validate(partition: PartitionConfig, problems: Problems) -> None:
@@ -122,30 +122,30 @@ def _limits(queue: QueueConfig, problems: Problems) -> None:
 
 
 def _inherited(queue: QueueConfig, above: Held, problems: Problems) -> None:
-    held: dict[str, tuple[Limit, str]] = dict(above)
+    held: dict[str, Limit] = dict(above)
     for limit in queue.limits:
         at = limit.where
         for who in (*(f"users.{name}" for name in limit.users), *(f"groups.{name}" for name in limit.groups)):
             if who not in above:
-                held[who] = (limit, queue.path)
+                held[who] = limit
                 continue
-            outer, path = above[who]
-            kind, _, name = who.partition(".")
+            outer = above[who]
+            kind, name = who.split("s.", 1)
             line = problems.line(at) or queue.line
             for resource in exceeding(limit.max_resources, outer.max_resources):
                 has = format_quantity(resource, limit.max_resources[resource])
                 most = format_quantity(resource, outer.max_resources[resource])
                 problems.add(
-                    f"{at}.maxresources.{resource} is {has} but of {kind} {name!r} {path!r} has {most}: lower it",
+                    f"{at}.maxresources.{resource} is {has} but above it {kind} {name!r} has {most}: lower it",
                     problems.line(f"{at}.maxresources.{resource}") or line,
                 )
             if (limit.max_applications or 0) > (outer.max_applications or limit.max_applications or 0):
                 problems.add(
-                    f"{at}.maxapplications is {limit.max_applications} but of {kind} {name!r} {path!r} has "
+                    f"{at}.maxapplications is {limit.max_applications} but above it {kind} {name!r} has "
                     f"{outer.max_applications}: lower it",
                     problems.line(f"{at}.maxapplications") or line,
                 )
-            held[who] = (_tighter(limit, outer), path)
+            held[who] = _tighter(limit, outer)
     for child in queue.children:
         _inherited(child, held, problems)
 

@@ -32,7 +32,7 @@ from clearance.cluster.nodes import POLICIES, Held, Nodes, NodeState
 from clearance.cluster.possible import impossible
 from clearance.cluster.queues import Counter, Lane, QueueState, Tree
 from clearance.cluster.rules import Rejected, Submitted, created, place
-from clearance.cluster.shape import Shapes
+from clearance.cluster.shape import Shape, Shapes
 from clearance.cluster.space import Space
 from clearance.cluster.unit import Part, Unit, Units
 from clearance.errors import ClearanceError, UsageError, nearest
@@ -86,7 +86,8 @@ class Scheduler:
         self._out: list[Decision] = []
         self._dirty: dict[QueueState, None] = {}
         self._freed: dict[int, None] = {}
-        self._parked: dict[Any, list[Unit]] = {}
+        self._parked: dict[Shape, list[Unit]] = {}
+        self._drawn: dict[Unit, None] = {}
         self._seats: dict[tuple[Any, ...], tuple[QueueState, tuple[Counter, ...]]] = {}
         self._bound: dict[int, tuple[str, ...]] = {}
         self._timers: dict[str, float] = {}
@@ -307,6 +308,8 @@ class Scheduler:
                         self._timers.pop(app.id, None)
                     if app.elastic:
                         self._ask_for_more(app)
+        if self._drawn:
+            self._moved()
         if self.backfill.kind:
             self.backfill.started(request, [(one.shape, one.node) for each in held for one in each])
         id = next(self._ids)
@@ -403,6 +406,8 @@ class Scheduler:
         """Lets a unit wait for room on nodes."""
         if not unit.parked:
             unit.parked = True
+            if unit.drawn:
+                self._drawn[unit] = None
             for shape in {part.shape for part in unit.parts}:
                 self._parked.setdefault(shape, []).append(unit)
 
@@ -418,6 +423,7 @@ class Scheduler:
         """Lets a unit be tried again."""
         if unit.parked:
             unit.parked = False
+            self._drawn.pop(unit, None)
             for shape in {part.shape for part in unit.parts}:
                 units = self._parked[shape]
                 units.remove(unit)
@@ -449,6 +455,11 @@ class Scheduler:
         self.unpark_all()
         for counter in self.tree.counted():
             self._wake(counter)
+
+    def _moved(self) -> None:
+        """Lets those be tried again that are drawn to others or kept away from them, since one has come or gone."""
+        for unit in list(self._drawn):
+            self.unpark(unit)
 
     def _time_out(self) -> None:
         """Ends the wait of gangs that took too long."""
@@ -579,6 +590,10 @@ class Scheduler:
         self.nodes.give(held)
         self._freed[held.node] = None
         self._count(app, held.shape.usage, 1, -1)
+        for request in app.requests:
+            if request.unit.parked and request.unit.simple is None:
+                self.unpark(request.unit)
+        self._moved()
 
     def _finished(self, event: events.JobFinished) -> None:
         app = self._app(event.job)

@@ -44,6 +44,7 @@ class Unit:
         simple: the shape, where the unit is one member that goes anywhere; else None.
         parked: whether it fits nowhere now.
         short: how many members lack a place, at least, since it was tried; a node that frees room for some lowers it.
+        drawn: whether other jobs' members draw it to or keep it away from nodes.
         waiting: lanes of those that wait for room on nodes.
         why: why it does not fit.
         never: why it could not start in the empty cluster; empty: it could.
@@ -51,7 +52,7 @@ class Unit:
     """
 
     __slots__ = (
-        "checked_at", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
+        "checked_at", "drawn", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
     )  # fmt: skip
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
@@ -65,6 +66,7 @@ class Unit:
         only = parts[0]
         plain = len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.shape.affinity
         self.simple = only.shape if plain and not only.apart else None
+        self.drawn = any(part.shape.affinity for part in parts)
         self.parked = False
         self.short = 0
         self.waiting: dict[Lane, None] = {}

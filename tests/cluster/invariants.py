@@ -10,6 +10,8 @@ from clearance.cluster.space import DEVICE
 
 def check(scheduler: Scheduler) -> None:
     """Fails where something is over its maximum, miscounted, or half of a gang."""
+    for id in list(scheduler.apps):
+        scheduler.app(id)  # a fork counts what only runs when something happens to it
     positions = len(scheduler.nodes.total)
     for state in scheduler.nodes.named.values():
         used, devices, whole = [0] * positions, [DEVICE] * len(state.devices), 0

@@ -7,12 +7,16 @@ soft style.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from clearance.cluster.job import Job, TaskGroup
 from clearance.cluster.nodes import Held
 from clearance.cluster.queues import Counter, Key, Lane, QueueState
 from clearance.cluster.shape import Shape
 from clearance.cluster.unit import Unit
+
+if TYPE_CHECKING:
+    from clearance.cluster.scheduler import Scheduler
 
 
 class AppState(StrEnum):
@@ -72,12 +76,15 @@ class Request:
         since: when it was asked.
         lane: where it waits; None: it does not.
         key: its place there.
+        number: counts up in the application.
     """
 
-    __slots__ = ("app", "group", "key", "lane", "left", "since", "unit")
+    __slots__ = ("app", "group", "key", "lane", "left", "number", "since", "unit")
 
     def __init__(self, app: Application, unit: Unit, group: Group | None, left: int, since: float) -> None:
         self.app = app
+        self.number = app.asked
+        app.asked += 1
         self.unit = unit
         self.group = group
         self.left = left
@@ -92,6 +99,7 @@ class Application:
     Attributes:
         job: as it was submitted.
         number: counts up with each submission.
+        asked: how often it has asked.
         queue: the leaf.
         limits: what its members count against: limits on its user and groups first, then the queues from the leaf up.
         elastic: whether it asks for members beyond the minimum of its groups.
@@ -104,11 +112,12 @@ class Application:
         started: when its first member started; None: not yet.
         ends: when it is expected to end.
         counted: whether the limits on applications count it.
+        owner: the scheduler whose copy it is; see `cluster.fork`.
         promised: the first start that was reserved for it; None: none.
     """
 
     __slots__ = (
-        "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "promised", "queue", "requests", "started",
+        "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "owner", "promised", "queue", "requests", "started",
         "state", "submitted", "usage",
     )  # fmt: skip
 
@@ -123,12 +132,14 @@ class Application:
         self.groups = groups
         self.gang = [group for group in groups if group.group.min_member]
         self.elastic = any((group.group.max_member or 0) > group.group.min_member for group in groups)
+        self.asked = 0
         self.requests: list[Request] = []
         self.held: dict[str, Held] = {}
         self.submitted = now
         self.started: float | None = None
         self.ends = float("inf")
         self.counted = False
+        self.owner: Scheduler | None = None
         self.usage: dict[int, int] = {}
         self.promised: float | None = None
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
@@ -90,7 +90,7 @@ class Backfill:
             return
         entry = (app.ends, app.number, app)
         at = bisect.bisect_left(self._ends, entry[:2], key=lambda each: each[:2])
-        if at == len(self._ends) or self._ends[at][2] is not app:
+        if at == len(self._ends) or self._ends[at][1] != app.number:
             self._ends.insert(at, entry)
         self._drop(request)
         for reservation in self.holding.values():
@@ -109,7 +109,7 @@ class Backfill:
         """An application has ended."""
         if self.reserves and app.started is not None:
             at = bisect.bisect_left(self._ends, (app.ends, app.number), key=lambda each: each[:2])
-            if at < len(self._ends) and self._ends[at][2] is app:
+            if at < len(self._ends) and self._ends[at][1] == app.number:
                 del self._ends[at]
 
     def refused(self, request: Request) -> None:
@@ -154,6 +154,16 @@ class Backfill:
                 first = leaf.waiting_first()
                 if first is not None and first.unit.parked:
                     self._scheduler.unpark(first.unit)
+
+    def copy_to(
+        self, other: Backfill, requests: Mapping[Request, Request], queue: Callable[[QueueState], QueueState]
+    ) -> None:
+        """Gives a fork what is reserved and who is expected to end."""
+        other.holding = {
+            queue(where): Reservation(requests[kept.request], kept.start, {index: list(spare) for index, spare in kept.spare.items()})
+            for where, kept in self.holding.items()
+        }  # fmt: skip
+        other._ends = list(self._ends)
 
     # -- what it allows ------------------------------------------------------------------------------------------------
 

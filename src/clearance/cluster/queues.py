@@ -67,6 +67,11 @@ class Counter:
         self.used += [0] * (positions - len(self.used))
         self.max += [ENDLESS] * (positions - len(self.max))
 
+    def copy_from(self, other: Counter) -> None:
+        """Takes the maxima and what is used from another, but not who waits."""
+        self.used, self.max, self.limited = list(other.used), list(other.max), other.limited
+        self.applications, self.max_applications = other.applications, other.max_applications
+
     def over(self, usage: Iterable[tuple[int, int]]) -> int:
         """Returns the position of the first maximum that would be exceeded; -1: none."""
         if self.limited:
@@ -83,32 +88,32 @@ class Lane:
     Attributes:
         queue: the leaf.
         unit: the request.
-        heap: of key and request; entries of those that left are stale.
+        heap: of key, number and request; entries of those that left are stale.
         number: counts up in the leaf.
-        user: whose they are.
+        name: what tells it from others of the same unit: the user, where limits count them.
         parked: for what it waits; None: it may start.
     """
 
-    __slots__ = ("heap", "number", "parked", "queue", "unit", "user")
+    __slots__ = ("heap", "name", "number", "parked", "queue", "unit")
 
-    def __init__(self, queue: QueueState, unit: Unit, user: str, number: int) -> None:
+    def __init__(self, queue: QueueState, unit: Unit, name: tuple[str, ...], number: int) -> None:
         self.number = number
         self.queue = queue
         self.unit = unit
-        self.user = user
-        self.heap: list[tuple[Key, Request]] = []
+        self.name = name
+        self.heap: list[tuple[Key, int, Request]] = []
         self.parked: Counter | Unit | None = None
 
     def add(self, request: Request) -> None:
         """Puts a request where its key says."""
-        heapq.heappush(self.heap, (request.key, request))
+        heapq.heappush(self.heap, (request.key, request.number, request))
 
-    def head(self) -> tuple[Key, Request] | None:
+    def head(self) -> tuple[Key, int, Request] | None:
         """Returns the first, without those who left."""
         heap = self.heap
         while heap:
             first = heap[0]
-            if first[1].lane is self and first[1].key == first[0]:
+            if first[2].lane is self and first[2].key == first[0]:
                 return first
             heapq.heappop(heap)
         return None
@@ -146,7 +151,7 @@ class QueueState(Counter):
         self.state = ACTIVE
         self.pending = 0
         self.allocated = 0
-        self.lanes: dict[tuple[Unit, str], Lane] = {}
+        self.lanes: dict[tuple[Unit | str, ...], Lane] = {}
         self.heads: list[tuple[Key, int, Lane]] = []
         self.order: list[tuple[int, float, int, str, int, QueueState]] = []
         self.key: tuple[int, float, int, str] | None = None
@@ -173,6 +178,12 @@ class QueueState(Counter):
     def widen(self, positions: int) -> None:
         super().widen(positions)
         self.guaranteed += [0] * (positions - len(self.guaranteed))
+
+    def copy_from(self, other: Counter) -> None:
+        super().copy_from(other)
+        assert isinstance(other, QueueState)
+        self.guaranteed, self.rates, self.state = list(other.guaranteed), list(other.rates), other.state
+        self.pending, self.allocated, self.dynamic = other.pending, other.allocated, other.dynamic
 
     def rate(self, total: list[int]) -> None:
         """Recomputes what the fair share divides by; see rule 3."""
@@ -204,7 +215,7 @@ class QueueState(Counter):
             head for lane in self.lanes.values()
             if not isinstance(lane.parked, Counter) and (head := lane.head()) is not None
         ]  # fmt: skip
-        return min(heads, key=lambda head: head[0])[1] if heads else None
+        return min(heads, key=lambda head: head[0])[2] if heads else None
 
     # -- order ---------------------------------------------------------------------------------------------------------
 
@@ -278,15 +289,18 @@ class Tree:
     Args:
         root: as declared.
         space: of the scheduler.
+        counters: of limits that are there already.
     """
 
-    def __init__(self, root: QueueConfig, space: Space) -> None:
+    def __init__(
+        self, root: QueueConfig, space: Space, counters: dict[tuple[str, str, str], Counter] | None = None
+    ) -> None:
         self._space = space
         self.total: list[int] = [0] * len(space.names)
         self.stale = False
         self.limits = any(config.limits for config in root.walk())
         self.queues: dict[str, QueueState] = {}
-        self._counters: dict[tuple[str, str, str], Counter] = {}
+        self._counters = counters or {}
         self.root = self._grow(root, None)
 
     def _grow(self, config: QueueConfig, parent: QueueState | None) -> QueueState:
@@ -378,6 +392,13 @@ class Tree:
     def leaves(self) -> Iterator[QueueState]:
         """Yields the leaves in which somebody waits."""
         return (queue for queue in self.queues.values() if queue.lanes)
+
+    def copy_counters(self, copies: dict[Counter, Counter]) -> dict[tuple[str, str, str], Counter]:
+        """Returns copies of the limits, and notes which stands for which."""
+        for counter in self._counters.values():
+            copies[counter] = Counter(counter.label)
+            copies[counter].copy_from(counter)
+        return {key: copies[counter] for key, counter in self._counters.items()}
 
     def counted(self) -> Iterator[Counter]:
         """Yields everything that has a maximum."""

@@ -26,6 +26,7 @@ from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.decision import Bind, Decision, Member, Reject
+from clearance.cluster.fork import Copies, adopt, fork
 from clearance.cluster.job import SOFT, Job, Topology
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES, Held, Nodes, NodeState
@@ -81,7 +82,7 @@ class Scheduler:
         self.ended: dict[str, tuple[AppState, str]] = {}
         self.members: dict[str, tuple[Application, Held]] = {}
         self.backfill = Backfill(self, backfill)
-        self._numbers = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._ids = itertools.count(1)
         self._out: list[Decision] = []
         self._dirty: dict[QueueState, None] = {}
@@ -93,6 +94,8 @@ class Scheduler:
         self._timers: dict[str, float] = {}
         self._digest = hashlib.sha256()
         self.notices: list[str] = []
+        self.turn = 0
+        self.origin: tuple[Scheduler, int, Copies] | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.NodeAdded: self._node_added,
             events.NodeChanged: self._node_changed,
@@ -118,6 +121,7 @@ class Scheduler:
             now: seconds of the driver's clock.
         """
         self.now = max(now, self.now)
+        self.turn += 1
         handlers = self._handlers
         for each in happened:
             try:
@@ -136,6 +140,7 @@ class Scheduler:
             The decisions, in order.
         """
         self.now = now = max(now, self.now)
+        self.turn += 1
         if self._timers:
             self._time_out()
         if self.tree.stale:
@@ -157,7 +162,7 @@ class Scheduler:
             lane = queue.lane() if queue is not None else None
             if queue is None or lane is None:
                 break
-            if self._try(queue, lane, lane.heap[0][1]):
+            if self._try(queue, lane, lane.heap[0][2]):
                 left -= 1
             queue.touch()
         out, self._out = self._out, []
@@ -200,7 +205,7 @@ class Scheduler:
             else:
                 if self.backfill.kind:
                     self.backfill.refused(request)
-                self._park_unit(unit)
+                self.park_unit(unit)
                 self._park(lane, unit)
             return False
         self._start(queue, lane, request, held)
@@ -372,15 +377,15 @@ class Scheduler:
         properties = queue.config.properties
         priority = -app.job.priority if properties.sort_priority else 0
         request.key = (priority, app.share() if properties.sort_policy == "fair" else 0.0, app.number)
-        name = (unit, app.job.user if len(app.limits) > len(queue.above) else "")
-        lane = queue.lanes.get(name)
+        name = (app.job.user,) if len(app.limits) > len(queue.above) else ()
+        lane = queue.lanes.get((unit, *name))
         if lane is None:
-            lane = queue.lanes[name] = Lane(queue, unit, name[1], next(self._numbers))
+            lane = queue.lanes[unit, *name] = Lane(queue, unit, name, next(self.numbers))
         request.lane = lane
         lane.add(request)
         if unit.parked and lane.parked is None:
             self._park(lane, unit)
-        elif lane.parked is None and lane.heap[0][1] is request:
+        elif lane.parked is None and lane.heap[0][2] is request:
             queue.push(lane)
         self._dirty[queue] = None
 
@@ -390,7 +395,7 @@ class Scheduler:
         if lane is not None:
             queue = lane.queue
             if lane.head() is None:
-                del queue.lanes[(lane.unit, lane.user)]
+                del queue.lanes[lane.unit, *lane.name]
                 if lane.parked is not None:
                     lane.parked.waiting.pop(lane, None)
             else:
@@ -402,7 +407,7 @@ class Scheduler:
         on.waiting[lane] = None
         self._dirty[lane.queue] = None
 
-    def _park_unit(self, unit: Unit) -> None:
+    def park_unit(self, unit: Unit) -> None:
         """Lets a unit wait for room on nodes."""
         if not unit.parked:
             unit.parked = True
@@ -521,7 +526,7 @@ class Scheduler:
             raise UsageError(f"job {job.id!r}: give it at least one group, and each a name of its own")
         if len(self.space.names) > len(self.nodes.total):
             self._widen()
-        return Application(job, next(self._numbers), queue, limits, groups, self.now)
+        return Application(job, next(self.numbers), queue, limits, groups, self.now)
 
     def _seat(self, job: Job, forced: bool) -> tuple[QueueState, tuple[Counter, ...]]:
         """Returns the leaf of a job, and everything with a maximum that its members count against.
@@ -596,7 +601,7 @@ class Scheduler:
         self._moved()
 
     def _finished(self, event: events.JobFinished) -> None:
-        app = self._app(event.job)
+        app = self.app(event.job)
         self._end(app, AppState.FAILED if event.failed else AppState.COMPLETED)
 
     def _member_finished(self, event: events.MemberFinished) -> None:
@@ -630,7 +635,7 @@ class Scheduler:
         ids = self._bound.pop(event.decision, None)
         if ids is None:
             raise UsageError(f"there is no decision {event.decision} whose members could fail to start: it is late")
-        lost = [self.members[id] for id in ids if id in self.members]
+        lost = [self._member(id) for id in ids if id in self.members]
         for app, held in lost:
             self._give(app, held)
         if lost:
@@ -654,18 +659,38 @@ class Scheduler:
             group.next = max(group.next, int(id.rsplit("/", 1)[1]) + 1)
             self._count(app, group.shape.usage, 1, 1)
 
-    def _app(self, id: str) -> Application:
+    def app(self, id: str) -> Application:
+        """Returns a job that waits or runs.
+
+        Raises:
+            UsageError: there is none of this id.
+        """
         app = self.apps.get(id)
         if app is None:
             ended = " any more" if id in self.ended else nearest(id, self.apps)
             raise UsageError(f"there is no job {id!r}{ended}")
+        if self.origin is not None and app.owner is not self:
+            origin, turn, copies = self.origin
+            if origin.turn != turn:
+                raise ClearanceError("the scheduler of which this is a fork has gone on: ask a new one")
+            return adopt(self, app, copies)
         return app
 
     def _member(self, id: str) -> tuple[Application, Held]:
         found = self.members.get(id)
         if found is None:
             raise UsageError(f"there is no member {id!r}: it has ended, or never started")
-        return found
+        return self.app(found[0].id), found[1]
+
+    def fork(self) -> Scheduler:
+        """Returns a copy that goes its own way from here."""
+        other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing)
+        fork(self, other)
+        return other
+
+    def copy_times(self, other: Scheduler) -> None:
+        """Gives a fork what was not looked at yet."""
+        other._freed, other._timers, other._bound = dict(self._freed), dict(self._timers), dict(self._bound)
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -693,7 +718,7 @@ class Scheduler:
         state = self._node(event.name)
         lost: dict[Application, list[Held]] = {}
         for held in list(state.held.values()):
-            app = self.members[held.id][0]
+            app = self._member(held.id)[0]
             self._give(app, held)
             lost.setdefault(app, []).append(held)
         self._freed.pop(state.index, None)

@@ -81,6 +81,7 @@ class Units:
     def __init__(self) -> None:
         self._singles: dict[Shape, Unit] = {}
         self._known: dict[object, Unit] = {}
+        self._lengths: dict[Unit, int] = {}
 
     def of(self, parts: tuple[Part, ...], length: int = 0) -> Unit:
         """Returns the unit of these parts.
@@ -90,13 +91,31 @@ class Units:
             length: what else tells units apart: how long they take, roughly, where that decides who may start.
         """
         only = parts[0]
-        if not length and len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart:
+        plain = len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart
+        if plain and not length and not only.shape.affinity:
             found = self._singles.get(only.shape)
             if found is None:
                 found = self._singles[only.shape] = Unit(parts)
             return found
-        key = (length, *((part.shape, part.count, part.topology, part.apart) for part in parts))
+        key = _key(parts, length)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Unit(parts)
+            self._lengths[found] = length
         return found
+
+    def know(self, unit: Unit, length: int) -> None:
+        """Takes a unit that was made elsewhere."""
+        if not length and unit.simple is not None:
+            self._singles[unit.parts[0].shape] = unit
+        else:
+            self._known[_key(unit.parts, length)] = unit
+        self._lengths[unit] = length
+
+    def length(self, unit: Unit) -> int:
+        """Returns what besides its parts tells a unit apart."""
+        return self._lengths.get(unit, 0)
+
+
+def _key(parts: tuple[Part, ...], length: int) -> object:
+    return (length, *((part.shape, part.count, part.topology, part.apart) for part in parts))

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from clearance.cluster.columns import ENDLESS
 from clearance.cluster.shape import NEVER, Shape
+from clearance.cluster.space import EMPTY, MOST
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -173,6 +175,24 @@ class ArrayColumns:
         (where,) = np.nonzero(row > NEVER)
         order: list[int] = where[np.argsort(-row[where], kind="stable")].tolist()
         return order
+
+    def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
+        where = np.array(indices, np.intp)
+        most = np.full(len(where), ENDLESS)
+        for column, need in enumerate(shape.needs):
+            if need and column not in (MOST, EMPTY):
+                np.minimum(most, self._free[column, where] // need, out=most)
+        found: list[int] = most.tolist()
+        return found
+
+    def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
+        open = self._now_base > NEVER
+        usable = open if biases is None else open & (np.asarray(biases) > NEVER)
+        lack = {}
+        for column, need in enumerate(shape.needs):
+            if need and (count := int((usable & (self._now_free[column] < need)).sum())):
+                lack[column] = count
+        return int((~open).sum()), int(open.sum() - usable.sum()), lack
 
     def copy(self) -> ArrayColumns:
         other = ArrayColumns(len(self._free), self._compiled)

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from clearance.cluster.shape import NEVER, Shape
+from clearance.cluster.space import EMPTY, MOST
 
 LISTS_UP_TO = 64
+ENDLESS = 1 << 30
 
 
 class Columns(Protocol):
@@ -60,6 +62,12 @@ class Columns(Protocol):
 
     def ranked(self, slot: int) -> list[int]:
         """Returns all nodes where the shape fits, the best first."""
+
+    def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
+        """Returns how many members each node has room for, by its columns alone: shares of devices do not count."""
+
+    def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
+        """Returns how many nodes are closed, how many others the shape may not use, and how many lack each column."""
 
     def copy(self) -> Columns:
         """Returns a copy that changes on its own and has no rows."""
@@ -131,6 +139,26 @@ class ListColumns:
     def ranked(self, slot: int) -> list[int]:
         row = self._rows[slot][1]
         return sorted((index for index, score in enumerate(row) if score > NEVER), key=lambda index: -row[index])
+
+    def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
+        needs = [(column, need) for column, need in enumerate(shape.needs) if need and column not in (MOST, EMPTY)]
+        return [
+            min((self._free[index][column] // need for column, need in needs), default=ENDLESS) for index in indices
+        ]  # fmt: skip
+
+    def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
+        closed = unusable = 0
+        lack: dict[int, int] = {}
+        for index, base in enumerate(self._base):
+            if base == NEVER:
+                closed += 1
+            elif biases is not None and biases[index] == NEVER:
+                unusable += 1
+            else:
+                for column, need in enumerate(shape.needs):
+                    if need > self._free[index][column]:
+                        lack[column] = lack.get(column, 0) + 1
+        return closed, unusable, lack
 
     def copy(self) -> ListColumns:
         other = ListColumns()

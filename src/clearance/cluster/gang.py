@@ -68,11 +68,9 @@ def _few(nodes: Nodes, part: Part, number: int, name: Name, without: set[int]) -
 
 def _many(nodes: Nodes, part: Part, number: int, name: Name, without: set[int], unit: Unit) -> list[Held]:
     """Ranks the nodes once, chooses among domains, and fills."""
-    rooms = {
-        index: nodes.room(part.shape, nodes.at[index])
-        for index in nodes.columns.ranked(nodes.row(part.shape))
-        if index not in without
-    }
+    rooms = nodes.rooms(part.shape)
+    for index in without:
+        rooms.pop(index, None)
     if part.apart:
         rooms = _apart(rooms, nodes.domain(part.apart))
     order: Sequence[int] | None = list(rooms)

@@ -4,8 +4,7 @@ Rules:
 
 1. A job starts with `min_member` members of every group at once, or with none: that is its gang. Members beyond the
    minimum, up to `max_member`, start one by one as there is room; a group whose minimum is 0 has only such members.
-2. Amounts are under YuniKorn's names and in the units of `cluster.quantities`; text such as `"700Gi"` is parsed when
-   the job is submitted. Less than one GPU is a share of one device; more than one is whole devices.
+2. Amounts are written as in `queues.yaml`: `90` or `"500m"` of `vcore`, `"700Gi"` of `memory`, `8` of `nvidia.com/gpu`. Less than one GPU is a share of one device; more than one is whole devices.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Node(msgspec.Struct, frozen=True):
 
     Attributes:
         name: unique in the cluster.
-        capacity: by name, in the units of `cluster.quantities` or as text.
+        capacity: by name, written as in `queues.yaml`: `96` of `vcore`, `"1Ti"` of `memory`, `8` of `nvidia.com/gpu`.
         labels: levels of the topology among them.
         taints: that jobs must tolerate.
         pool: the autoscaling pool that it is of; empty: none.

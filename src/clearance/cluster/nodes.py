@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from clearance.cluster.columns import LISTS_UP_TO, Columns, ListColumns
 from clearance.cluster.node import Node
+from clearance.cluster.quantities import GPU
 from clearance.cluster.shape import NEVER, Shape
-from clearance.cluster.space import DEVICE, GPU_AT, Space
+from clearance.cluster.space import DEVICE, EMPTY, GPU_AT, MOST, WHOLE, Space
 from clearance.errors import ClearanceError, MissingExtra
 
 if TYPE_CHECKING:
@@ -266,6 +267,31 @@ class Nodes:
         elif shape.share:
             most = min(most, sum(left // shape.share for left in state.devices if left > 0))
         return max(most, 0)
+
+    def rooms(self, shape: Shape) -> dict[int, int]:
+        """Returns how many members of a shape each node has room for where at least one fits, the best node first."""
+        order = self.columns.ranked(self.row(shape))
+        if shape.share:
+            return {index: self.room(shape, self.at[index]) for index in order}
+        if shape.whole:
+            return dict.fromkeys(order, 1)
+        return dict(zip(order, self.columns.multiples(shape, order), strict=True))
+
+    def lacking(self, shape: Shape) -> tuple[int, int, dict[str, int]]:
+        """Returns how many nodes are closed, how many others a shape may not use, and how many lack each resource.
+
+        Devices count twice: `nvidia.com/gpu` where too few are wholly free, or none has so large a part free.
+        """
+        gone = len(self.at) - len(self.named)
+        closed, unusable, lack = self.columns.lacking(shape, self._biases(shape))
+        named: dict[str, int] = {}
+        for column, count in lack.items():
+            if column == EMPTY:
+                name = "empty"
+            else:
+                name = GPU if column in (WHOLE, MOST) else self._space.names[column if column < EMPTY else column - 2]
+            named[name] = max(named.get(name, 0), count)
+        return closed - gone, unusable, named
 
     def free(self, state: NodeState) -> list[int]:
         """Returns the columns of a node; see `cluster.space`."""

@@ -26,6 +26,7 @@ from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.decision import Bind, Decision, Member, Reject
+from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.fork import Copies, adopt, fork
 from clearance.cluster.job import SOFT, Job, Topology
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
@@ -36,6 +37,7 @@ from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.shape import Shape, Shapes
 from clearance.cluster.space import Space
 from clearance.cluster.unit import Part, Unit, Units
+from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
 
 SEATS = 100_000
@@ -308,6 +310,7 @@ class Scheduler:
                 self._enter(request)
             else:
                 app.requests.remove(request)
+                self.units.forget(unit)
                 if request.group is None:
                     if self._timers:
                         self._timers.pop(app.id, None)
@@ -367,6 +370,7 @@ class Scheduler:
         for queue in app.queue.above:
             queue.pending -= request.unit.members * request.left
         self._leave(request)
+        self.units.forget(request.unit)
         if self.backfill.kind:
             self.backfill.withdrawn(request)
         self._dirty[app.queue] = None
@@ -559,7 +563,12 @@ class Scheduler:
                 self._ask(Request(app, self._unit(app, (_single(group),)), group, left, self.now))
 
     def _unit(self, app: Application, parts: tuple[Part, ...]) -> Unit:
-        """Returns the unit of these parts; jobs of other lengths are other units where that decides who may start."""
+        """Returns the unit of these parts; jobs of other lengths are other units where that decides who may start.
+
+        A member that must keep to others of its job, or away from them, shares its unit with no other job.
+        """
+        if parts[0].count == 1 and (parts[0].apart or parts[0].topology.required):
+            return self.units.of(parts, -app.number)
         if not self.backfill.reserves:
             return self.units.of(parts)
         estimate = app.job.runtime_estimate
@@ -681,6 +690,22 @@ class Scheduler:
         if found is None:
             raise UsageError(f"there is no member {id!r}: it has ended, or never started")
         return self.app(found[0].id), found[1]
+
+    def explain(self, job: str) -> Explanation:
+        """Says where a job stands and why; see `cluster.explain`.
+
+        Raises:
+            UsageError: there is no such job.
+        """
+        return explain(self, job)
+
+    def what_if(self, changes: Sequence[Change]) -> WhatIf:
+        """Returns what would be after some changes; see `cluster.whatif`.
+
+        Raises:
+            UsageError: a change of something that is not there.
+        """
+        return WhatIf(self, changes)
 
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""

@@ -53,7 +53,7 @@ class Space:
         """Returns pairs of position and amount, without zeros.
 
         Args:
-            amounts: integers are in the unit already; text is parsed.
+            amounts: as in `queues.yaml`: `90` or `"500m"` of vcore, `"700Gi"`.
             where: for the message.
 
         Raises:
@@ -61,7 +61,7 @@ class Space:
         """
         found = []
         for name, value in amounts.items():
-            amount = value if type(value) is int and 0 <= value < 2**63 else parse_quantity(name, value, where)
+            amount = parse_quantity(name, value, where)
             position = self.at(name)
             if amount:
                 found.append((position, amount))

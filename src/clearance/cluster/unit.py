@@ -112,6 +112,11 @@ class Units:
             self._known[_key(unit.parts, length)] = unit
         self._lengths[unit] = length
 
+    def forget(self, unit: Unit) -> None:
+        """Forgets a unit of one job alone, which asks for it no more."""
+        if self._lengths.get(unit, 0) < 0 and not unit.waiting:
+            self._known.pop(_key(unit.parts, self._lengths.pop(unit)), None)
+
     def length(self, unit: Unit) -> int:
         """Returns what besides its parts tells a unit apart."""
         return self._lengths.get(unit, 0)

@@ -1,0 +1,166 @@
+"""Why a job waits: what is in its way, in the order in which it would have to be lifted.
+
+Rules:
+
+1. Blockers come in the order in which the scheduler asks: maxima of users and groups, of the queues from the leaf up,
+   whoever must go first, room on the nodes, room that is kept for somebody else.
+2. The first blocker is sufficient: where it alone is lifted, the job starts, or another blocker is the first.
+3. Nothing is remembered from earlier attempts: everything is looked at as it is now.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clearance.cluster.application import Application, AppState, Request
+from clearance.cluster.gang import place
+from clearance.cluster.quantities import format_amounts
+from clearance.cluster.queues import Counter
+
+if TYPE_CHECKING:
+    from clearance.cluster.scheduler import Scheduler
+
+APPLICATIONS, QUOTA, BEHIND, ROOM, TOPOLOGY, KEPT, TURN = (
+    "applications", "quota", "behind", "room", "topology", "kept", "turn",
+)  # fmt: skip
+
+
+class Blocker(msgspec.Struct, frozen=True):
+    """One thing that is in the way.
+
+    Attributes:
+        kind: `applications`, `quota`, `behind`, `room`, `topology`, `kept` or `turn`.
+        text: for people.
+        subject: what it is about: the label of a maximum, the id of another job, the name of a level.
+        resource: of a quota, by name.
+        lack: how much of it, or how many members, are missing.
+        nodes: of `room`: how many nodes are out for each reason, by name of the reason.
+    """
+
+    kind: str
+    text: str
+    subject: str = ""
+    resource: str = ""
+    lack: int = 0
+    nodes: dict[str, int] = {}
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Where a job stands.
+
+    Attributes:
+        job: its id.
+        state: in YuniKorn's words.
+        queue: its path; empty where none took it.
+        blockers: in order; empty for one that does not wait.
+        text: one line for people.
+        start: when room is kept for it, in seconds of the driver's clock; None: it is not.
+    """
+
+    job: str
+    state: str
+    queue: str
+    blockers: tuple[Blocker, ...]
+    text: str
+    start: float | None = None
+
+
+def explain(scheduler: Scheduler, id: str) -> Explanation:
+    """Says where a job stands and why.
+
+    Raises:
+        UsageError: there is no such job.
+    """
+    if id in scheduler.ended:
+        state, reason = scheduler.ended[id]
+        return Explanation(id, state, "", (), reason or f"it is {state.lower()}")
+    app = scheduler.app(id)
+    waiting = sorted(app.requests, key=lambda request: request.key)
+    if not waiting:
+        nodes = sorted({scheduler.nodes.at[held.node].name for held in app.held.values()})
+        shown = ", ".join(nodes[:5]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
+        return Explanation(id, app.state, app.queue.path, (), f"{len(app.held)} members run on {shown}")
+    request = waiting[0]
+    blockers = tuple(_blockers(scheduler, app, request))
+    kept = next((each for each in scheduler.backfill.holding.values() if each.request is request), None)
+    start = kept.start if kept is not None and kept.start < float("inf") else None
+    text = blockers[0].text if blockers else "it starts with the next step"
+    return Explanation(id, app.state if app.held else AppState.ACCEPTED, app.queue.path, blockers, text, start)
+
+
+def _blockers(scheduler: Scheduler, app: Application, request: Request) -> list[Blocker]:
+    found = [blocker for counter in app.limits for blocker in _over(scheduler, counter, app, request)]
+    stuck = app.queue.stuck
+    if stuck is not None and stuck is not request and request.key > stuck.key:
+        who = stuck.app.id
+        text = f"behind {who}, which is first in {app.queue.path} and waits for room for {stuck.unit.members} members"
+        found.append(Blocker(BEHIND, text, who))
+    room = _room(scheduler, request)
+    if room is not None:
+        found.append(room)
+    else:
+        found += _kept(scheduler, request)
+    if not found:
+        found.append(Blocker(TURN, f"its turn in {app.queue.path} comes with the next step", app.queue.path))
+    return found
+
+
+def _over(scheduler: Scheduler, counter: Counter, app: Application, request: Request) -> list[Blocker]:
+    """Returns the maxima of one queue, user or group that a request would exceed."""
+    found = []
+    if not app.counted and counter.applications >= counter.max_applications:
+        text = f"{counter.label} runs {counter.applications} of {counter.max_applications} applications"
+        found.append(Blocker(APPLICATIONS, text, counter.label, lack=1))
+    for position, amount in request.unit.usage:
+        over = counter.used[position] + amount - counter.max[position]
+        if over > 0:
+            name = scheduler.space.names[position]
+            used, most, asked = (
+                format_amounts({name: each}) for each in (counter.used[position], counter.max[position], amount)
+            )  # fmt: skip
+            text = f"{counter.label} uses {used} of {most.partition('=')[2]}, and {asked.partition('=')[2]} more are asked for"
+            found.append(Blocker(QUOTA, text, counter.label, name, over))
+    return found
+
+
+def _room(scheduler: Scheduler, request: Request) -> Blocker | None:
+    """Returns what the nodes lack; None where there is room."""
+    unit, nodes = request.unit, scheduler.nodes
+    held = place(nodes, unit, lambda part, number: f"?/{part}/{number}", lambda part: scheduler.unwanted(request, part))
+    if held is not None:
+        for one in (one for group in held for one in group):
+            nodes.give(one)
+        return None
+    for part in unit.parts:
+        without = scheduler.unwanted(request, part)
+        rooms = {index: room for index, room in nodes.rooms(part.shape).items() if index not in without}
+        room = sum(min(each, 1) for each in rooms.values()) if part.apart else sum(rooms.values())
+        asked = format_amounts(scheduler.space.named(part.shape.usage))
+        if room >= part.count:
+            continue
+        closed, unusable, lack = nodes.lacking(part.shape)
+        reasons = {name: count for name, count in (("closed", closed), ("not allowed", unusable)) if count}
+        reasons |= {f"short of {name}": count for name, count in lack.items()}
+        if without:
+            reasons["kept away"] = len(without)
+        shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there are none"
+        many = f"a gang of {part.count} x {asked} is short by {part.count - room}" if part.count > 1 else f"{asked} fits on no node"
+        return Blocker(ROOM, f"{many}; of {len(nodes.named)} nodes: {shown}", lack=part.count - room, nodes=reasons)
+    levels = [part.topology.required or part.apart for part in unit.parts if part.topology.required or part.apart]
+    if levels:
+        why = unit.why or f"members must be in {'one' if unit.parts[0].topology.required else 'different'} {levels[0]}"
+        return Blocker(TOPOLOGY, f"{why}, though there is room in all", levels[0], lack=unit.short)
+    return Blocker(ROOM, f"its {len(unit.parts)} groups do not fit side by side", lack=1)
+
+
+def _kept(scheduler: Scheduler, request: Request) -> list[Blocker]:
+    """Returns for whom room is kept that a request would be in the way of."""
+    found = []
+    for kept in scheduler.backfill.holding.values():
+        if kept.request is not request and any(scheduler.backfill.forbidden(request, part) for part in request.unit.parts):
+            start = "when enough has ended" if kept.start == float("inf") else f"at {kept.start:g}"
+            text = f"room is kept for {kept.request.app.id}, which starts {start}; this would still run then"
+            found.append(Blocker(KEPT, text, kept.request.app.id))
+    return found

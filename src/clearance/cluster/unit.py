@@ -49,14 +49,16 @@ class Unit:
         why: why it does not fit.
         never: why it could not start in the empty cluster; empty: it could.
         checked_at: the version of the nodes for which that was found out.
+        length: how long it takes, roughly, where that decides who may start; see `Units.of`.
     """
 
     __slots__ = (
-        "checked_at", "drawn", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
+        "checked_at", "drawn", "length", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
     )  # fmt: skip
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
+    def __init__(self, parts: tuple[Part, ...], length: int = 0) -> None:
         self.parts = parts
+        self.length = length
         self.members = sum(part.count for part in parts)
         usage: dict[int, int] = {}
         for part in parts:
@@ -98,5 +100,5 @@ class Units:
         key = (length, *((part.shape, part.count, part.topology, part.apart) for part in parts))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = Unit(parts)
+            found = self._known[key] = Unit(parts, length)
         return found

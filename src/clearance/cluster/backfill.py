@@ -4,9 +4,11 @@ Rules (EASY: Lifka 1995; conservative: Feitelson and Weil 1998):
 
 1. At most one unit of each queue has room kept for it: under `easy` only the first of all, under `conservative` the first
    of each queue. It holds nothing meanwhile: its nodes work on until it starts.
-2. The start that is reserved follows from when the members that run are expected to end; one that is late already is
-   expected to take a tenth of its time more.
+2. The start that is reserved follows from when the members that run are expected to end, those that are late already
+   included (`cluster.estimates`). Of the room there will be then, what is not free yet is kept before what is.
 3. Whatever ends before a reserved start goes anywhere; whatever may not goes where it leaves the kept room at that start.
+   They go in the order of the queue; under `sjbf`, which is else as `easy`, the shortest first (Tsafrir, Etsion and
+   Feitelson, 2007). The first of a queue is the first by that order whichever kind it is, so that all have their turn.
 4. Under `fifo` nothing of a queue overtakes its first; there is no reservation.
 5. Where estimates are missing the start is unknown, and the nodes that could be free first take nothing more that would
    be in the way.
@@ -15,12 +17,15 @@ Rules (EASY: Lifka 1995; conservative: Feitelson and Weil 1998):
 from __future__ import annotations
 
 import bisect
+import heapq
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
 from clearance.cluster.decision import Reserve
+from clearance.cluster.estimates import corrected
 from clearance.cluster.nodes import Nodes, NodeState
 from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import Shape
@@ -31,10 +36,9 @@ from clearance.errors import UsageError, nearest
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
 
-FIFO, EASY, CONSERVATIVE = "fifo", "easy", "conservative"
-KINDS = (FIFO, EASY, CONSERVATIVE)
+FIFO, EASY, SJBF, CONSERVATIVE = "fifo", "easy", "sjbf", "conservative"
+KINDS = (FIFO, EASY, SJBF, CONSERVATIVE)
 NEVER = math.inf
-_LATE = 0.1
 
 
 class Reservation:
@@ -59,7 +63,7 @@ class Backfill:
 
     Args:
         scheduler: whose units these are.
-        kind: `fifo`, `easy`, `conservative` or None.
+        kind: `fifo`, `easy`, `sjbf`, `conservative` or None.
 
     Attributes:
         holding: what is reserved, by queue.
@@ -77,7 +81,7 @@ class Backfill:
     @property
     def reserves(self) -> bool:
         """Whether room is kept at all."""
-        return self.kind in (EASY, CONSERVATIVE)
+        return self.kind in (EASY, SJBF, CONSERVATIVE)
 
     # -- what the scheduler tells --------------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ class Backfill:
         if not self.reserves:
             return
         entry = (app.ends, app.number, app)
-        at = bisect.bisect_left(self._ends, entry[:2], key=lambda each: each[:2])
+        at = bisect.bisect_left(self._ends, entry[:2])
         if at == len(self._ends) or self._ends[at][1] != app.number:
             self._ends.insert(at, entry)
         self._drop(request)
@@ -108,7 +112,7 @@ class Backfill:
     def ended(self, app: Application) -> None:
         """An application has ended."""
         if self.reserves and app.started is not None:
-            at = bisect.bisect_left(self._ends, (app.ends, app.number), key=lambda each: each[:2])
+            at = bisect.bisect_left(self._ends, (app.ends, app.number))
             if at < len(self._ends) and self._ends[at][1] == app.number:
                 del self._ends[at]
 
@@ -119,7 +123,7 @@ class Backfill:
             if queue.stuck is None or request.key < queue.stuck.key:
                 queue.stuck = request
             return
-        if self.holding:
+        if self.holding and self._ends_of(request) > min(kept.start for kept in self.holding.values()):
             self._held_back[request.unit] = None
         kept = self.holding.get(queue)
         if kept is not None and kept.request is request:
@@ -129,6 +133,9 @@ class Backfill:
             return
         reservation = self._plan(request)
         self.holding[queue] = reservation
+        if self.kind == SJBF:
+            for leaf in self._scheduler.tree.leaves():
+                leaf.sort(shortest=True)
         if request.app.promised is None and reservation.start < NEVER:
             request.app.promised = reservation.start
         scheduler = self._scheduler
@@ -151,6 +158,7 @@ class Backfill:
             for unit in held_back:
                 self._scheduler.unpark(unit)
             for leaf in (queue,) if self.kind == CONSERVATIVE else self._scheduler.tree.leaves():
+                leaf.sort(shortest=False)
                 first = leaf.waiting_first()
                 if first is not None and first.unit.parked:
                     self._scheduler.unpark(first.unit)
@@ -167,26 +175,24 @@ class Backfill:
 
     # -- what it allows ------------------------------------------------------------------------------------------------
 
-    def delays(self, request: Request, shape: Shape, count: int, index: int) -> bool:
-        """Whether members on a node would be in the way of what is reserved."""
+    def caps(self, request: Request, part: Part) -> dict[int, int]:
+        """Returns by node how many members of a part are not in the way of what is reserved there."""
         ends = self._ends_of(request)
+        found: dict[int, int] = {}
         for kept in self.holding.values():
             if kept.request is not request and ends > kept.start:
-                spare = kept.spare.get(index)
-                if spare is not None and not _spares(spare, shape, count):
-                    return True
-        return False
-
-    def forbidden(self, request: Request, part: Part) -> set[int]:
-        """Returns the nodes where members of a part would be in the way of what is reserved."""
-        ends = self._ends_of(request)
-        found: set[int] = set()
-        for kept in self.holding.values():
-            if kept.request is not request and ends > kept.start:
-                found |= {
-                    index for index, spare in kept.spare.items() if not _spares(spare, part.shape, part.count)
-                }  # fmt: skip
+                for index, spare in kept.spare.items():
+                    cap = _fits(spare, part.shape, part.count)
+                    if cap < found.get(index, part.count):
+                        found[index] = cap
         return found
+
+    def keeps(self, index: int, unit: Unit, shape: Shape) -> bool:
+        """Whether room that is free on a node now is of no use to a unit that waits because of what is reserved."""
+        return unit in self._held_back and any(
+            kept.request.unit is not unit and index in kept.spare and not _fits(kept.spare[index], shape, 1)
+            for kept in self.holding.values()
+        )
 
     def _ends_of(self, request: Request) -> float:
         estimate = request.app.job.runtime_estimate
@@ -210,13 +216,11 @@ class Backfill:
 
     def _expected(self, now: float) -> Iterable[tuple[float, int, Application]]:
         """Returns the applications that run by their expected ends, late ones included."""
-        late = bisect.bisect_right(self._ends, now, key=lambda each: each[0])
+        late = bisect.bisect_right(self._ends, (now, math.inf))
         if not late:
             return self._ends
-        moved = [
-            (now + max(1.0, _LATE * (now - (app.started or 0.0))), number, app) for _, number, app in self._ends[:late]
-        ]
-        return sorted([*moved, *self._ends[late:]], key=lambda each: each[:2])
+        moved = [(corrected(app.started or 0.0, now), number, app) for _, number, app in self._ends[:late]]
+        return heapq.merge(sorted(moved), itertools.islice(self._ends, late, None))
 
 
 class _Foresight:
@@ -227,6 +231,7 @@ class _Foresight:
         self._parts = parts
         self._states: dict[int, NodeState] = {}
         self._rooms: list[dict[int, int]] = []
+        self._before: list[dict[int, int]] = []
         self._totals: list[dict[int, int]] = []
         self._domains: list[list[int] | None] = []
         self._without = without
@@ -241,6 +246,7 @@ class _Foresight:
                     where = domain[index] if domain else 0
                     totals[where] = totals.get(where, 0) + rooms[index]
             self._rooms.append(rooms)
+            self._before.append(dict(rooms))
             self._totals.append(totals)
             self._domains.append(domain)
 
@@ -286,24 +292,37 @@ class _Foresight:
             enough = [where for where, total in totals.items() if total >= part.count]
             wanted = min(enough, default=None)
             left = part.count
-            rooms = self._rooms[number]
-            for index in sorted(rooms, key=lambda index: (-rooms[index], index)):
-                if left and rooms[index] and (domain is None or domain[index] == wanted):
-                    here = min(rooms[index], left)
+            rooms, before = self._rooms[number], self._before[number]
+            there = sorted(index for index in rooms if domain is None or domain[index] == wanted)
+            kept: dict[int, int] = {}
+            for index in there:
+                here = min(rooms[index] - before.get(index, 0), left)
+                if here > 0:
+                    kept[index] = here
                     left -= here
-                    state = self._states.get(index) or self._nodes.at[index]
-                    columns = found.setdefault(index, self._nodes.free(state))
-                    _reduce(columns, part.shape, here)
+            for index in there:
+                here = min(rooms[index] - kept.get(index, 0), left)
+                if here > 0:
+                    kept[index] = kept.get(index, 0) + here
+                    left -= here
+            for index, here in kept.items():
+                state = self._states.get(index) or self._nodes.at[index]
+                columns = found.setdefault(index, self._nodes.free(state))
+                _reduce(columns, part.shape, here)
         return found
 
 
-def _spares(spare: list[int], shape: Shape, count: int) -> bool:
-    """Whether so many members fit beside what is kept on a node."""
-    if count > 1:
-        return all(spare[column] >= amount * count for column, amount in shape.takes) and (
-            spare[WHOLE] >= shape.gpus * count and (not shape.share or spare[MOST] >= shape.share * count)
-        )
-    return all(need <= have for need, have in zip(shape.needs, spare, strict=True))
+def _fits(spare: list[int], shape: Shape, most: int) -> int:
+    """Returns how many members, up to so many, fit beside what is kept on a node."""
+    if shape.whole:
+        return int(all(need <= have for need, have in zip(shape.needs, spare, strict=True)))
+    for column, amount in shape.takes:
+        most = min(most, spare[column] // amount)
+    if shape.gpus:
+        most = min(most, spare[WHOLE] // shape.gpus)
+    elif shape.share:
+        most = min(most, max(spare[WHOLE], int(spare[MOST] >= shape.share)))
+    return max(most, 0)
 
 
 def _reduce(spare: list[int], shape: Shape, count: int) -> None:

@@ -159,7 +159,7 @@ def _kept(scheduler: Scheduler, request: Request) -> list[Blocker]:
     """Returns for whom room is kept that a request would be in the way of."""
     found = []
     for kept in scheduler.backfill.holding.values():
-        if kept.request is not request and any(scheduler.backfill.forbidden(request, part) for part in request.unit.parts):
+        if kept.request is not request and any(scheduler.backfill.caps(request, part) for part in request.unit.parts):
             start = "when enough has ended" if kept.start == float("inf") else f"at {kept.start:g}"
             text = f"room is kept for {kept.request.app.id}, which starts {start}; this would still run then"
             found.append(Blocker(KEPT, text, kept.request.app.id))

@@ -33,7 +33,7 @@ class Copies:
         """Returns the copy of a unit."""
         other = self.units.get(unit)
         if other is None:
-            other = self.units[unit] = Unit(unit.parts)
+            other = self.units[unit] = Unit(unit.parts, unit.length)
             other.parked, other.short, other.why = unit.parked, unit.short, unit.why
             other.never, other.checked_at = unit.never, unit.checked_at
         return other
@@ -74,8 +74,8 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
             if twin.parked is not None:
                 twin.parked.waiting[twin] = None
         copy.stuck = copies.requests.get(queue.stuck) if queue.stuck is not None else None
-    for unit, twin_unit in copies.units.items():
-        other.units.know(twin_unit, scheduler.units.length(unit))
+    for twin_unit in copies.units.values():
+        other.units.know(twin_unit)
         if twin_unit.parked:
             twin_unit.parked = False
             other.park_unit(twin_unit)

@@ -11,7 +11,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from clearance.cluster.nodes import FAIR, Held, Nodes
 from clearance.cluster.unit import CLOSE, Part, Unit
@@ -21,7 +21,13 @@ Name = Callable[[int, int], str]
 Allowed = Callable[[Part], "set[int] | None"]
 
 
-def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iterable[int]]) -> list[list[Held]] | None:
+def place(
+    nodes: Nodes,
+    unit: Unit,
+    name: Name,
+    forbidden: Callable[[Part], Iterable[int]],
+    most: Callable[[Part], Mapping[int, int]] = lambda part: {},
+) -> list[list[Held]] | None:
     """Finds places for all members of a unit and takes them.
 
     Args:
@@ -29,6 +35,7 @@ def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iter
         unit: what is to start.
         name: gives the id of a member from the number of its part and its number in the part.
         forbidden: gives the nodes that a part must not use.
+        most: gives nodes that may take no more members of a part than so many.
 
     Returns:
         By part, in the order of the ranks; None where not all fit: then `unit.short` says how many at least lack a
@@ -36,11 +43,12 @@ def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iter
     """
     placed: list[list[Held]] = []
     for number, part in enumerate(unit.parts):
-        without = set(forbidden(part))
+        caps = most(part)
+        without = {*forbidden(part), *(index for index, cap in caps.items() if cap <= 0)}
         if part.count <= FEW and part.topology == CLOSE and not part.apart:
-            found = _few(nodes, part, number, name, without)
+            found = _few(nodes, part, number, name, without, caps)
         else:
-            found = _many(nodes, part, number, name, without, unit)
+            found = _many(nodes, part, number, name, without, caps, unit)
         if len(found) < part.count:
             unit.short = max(unit.short, 1) if part.topology != CLOSE or part.apart else part.count - len(found)
             for held in (held for group in (*placed, found) for held in group):
@@ -50,7 +58,9 @@ def place(nodes: Nodes, unit: Unit, name: Name, forbidden: Callable[[Part], Iter
     return placed
 
 
-def _few(nodes: Nodes, part: Part, number: int, name: Name, without: set[int]) -> list[Held]:
+def _few(
+    nodes: Nodes, part: Part, number: int, name: Name, without: set[int], caps: Mapping[int, int]
+) -> list[Held]:
     """Takes the best node again and again."""
     found: list[Held] = []
     while len(found) < part.count:
@@ -61,16 +71,23 @@ def _few(nodes: Nodes, part: Part, number: int, name: Name, without: set[int]) -
         if index < 0:
             break
         room = 1 if nodes.policy == FAIR else nodes.room(part.shape, nodes.at[index])
+        if index in caps:
+            room = min(room, caps[index])
+            without.add(index)
         count = min(room, part.count - len(found))
         found += nodes.take([name(number, len(found) + more) for more in range(count)], part.shape, index)
     return found
 
 
-def _many(nodes: Nodes, part: Part, number: int, name: Name, without: set[int], unit: Unit) -> list[Held]:
+def _many(
+    nodes: Nodes, part: Part, number: int, name: Name, without: set[int], caps: Mapping[int, int], unit: Unit
+) -> list[Held]:
     """Ranks the nodes once, chooses among domains, and fills."""
     rooms = nodes.rooms(part.shape)
     for index in without:
         rooms.pop(index, None)
+    for index in caps.keys() & rooms.keys():
+        rooms[index] = min(rooms[index], caps[index])
     if part.apart:
         rooms = _apart(rooms, nodes.domain(part.apart))
     order: Sequence[int] | None = list(rooms)

@@ -134,12 +134,13 @@ class QueueState(Counter):
         allocated: how many members run in it and below it.
         lanes: of a leaf.
         stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
+        shortest: whether of equal priority the shortest is next, whoever came first: behind one for whom room is kept.
         dynamic: whether a placement rule made it.
     """
 
     __slots__ = (
         "above", "allocated", "children", "config", "dynamic", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
-        "parent", "path", "pending", "priority", "rates", "state", "stuck", "version",
+        "parent", "path", "pending", "priority", "rates", "shortest", "state", "stuck", "version",
     )  # fmt: skip
 
     def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
@@ -158,6 +159,7 @@ class QueueState(Counter):
         self.version = 0
         self.priority = 0
         self.stuck: Request | None = None
+        self.shortest = False
         self.dynamic = False
         self.guaranteed: list[int] = []
         self.rates: list[tuple[int, float]] = []
@@ -223,7 +225,19 @@ class QueueState(Counter):
         """Lets the leaf know of a lane whose first has changed."""
         head = lane.head()
         if head is not None and lane.parked is None:
-            heapq.heappush(self.heads, (head[0], lane.number, lane))
+            heapq.heappush(self.heads, (self._turn(lane, head[0]), lane.number, lane))
+
+    def _turn(self, lane: Lane, key: Key) -> Key:
+        """Returns when the turn of a lane is whose first has this key."""
+        return (key[0], float(lane.unit.length), key[2]) if self.shortest else key
+
+    def sort(self, shortest: bool) -> None:
+        """Changes whether the shortest is next."""
+        if shortest != self.shortest:
+            self.shortest = shortest
+            self.heads = []
+            for lane in self.lanes.values():
+                self.push(lane)
 
     def lane(self) -> Lane | None:
         """Returns the lane of a leaf whose first is next; None where none could start."""
@@ -232,7 +246,7 @@ class QueueState(Counter):
             key, _, lane = heads[0]
             if lane.parked is None:
                 head = lane.head()
-                if head is not None and head[0] == key:
+                if head is not None and self._turn(lane, head[0]) == key:
                     return lane if self.stuck is None or key <= self.stuck.key else None
             heapq.heappop(heads)
         return None

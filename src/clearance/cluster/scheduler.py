@@ -41,6 +41,7 @@ from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
 
 SEATS = 100_000
+UNKNOWN = 1 << 20  # longer than any length that is known
 _encoder = msgspec.json.Encoder()
 
 
@@ -232,16 +233,16 @@ class Scheduler:
         backfill = self.backfill
         if unit.simple is not None:
             index = self.nodes.best(unit.simple)
-            if backfill.holding and index >= 0 and backfill.delays(request, unit.simple, 1, index):
-                forbidden = backfill.forbidden(request, unit.parts[0])
-                index = self.nodes.columns.best_of(self.nodes.row(unit.simple), forbidden, None, 0)
+            if backfill.holding and index >= 0 and (caps := backfill.caps(request, unit.parts[0])).get(index) == 0:
+                full = [node for node, cap in caps.items() if not cap]
+                index = self.nodes.columns.best_of(self.nodes.row(unit.simple), full, None, 0)
             if index < 0:
                 unit.short = 1
                 return None
             return [[self.nodes.take_one(self._name(request, 0, 0), unit.simple, index)]]
         return gang.place(
             self.nodes, unit, lambda part, number: self._name(request, part, number),
-            lambda part: (*self.unwanted(request, part), *backfill.forbidden(request, part)),
+            lambda part: self.unwanted(request, part), lambda part: backfill.caps(request, part),
         )  # fmt: skip
 
     @staticmethod
@@ -443,11 +444,14 @@ class Scheduler:
     def _wake_by_nodes(self) -> None:
         """Looks who could go where something has become free."""
         freed, self._freed = self._freed, {}
+        holding = self.backfill.holding
         for index in freed:
             if not self._parked:
                 return
             for shape in self.nodes.fitting(index, self._parked):
                 for unit in list(self._parked.get(shape, ())):
+                    if holding and self.backfill.keeps(index, unit, shape):
+                        continue
                     if unit.simple is None:
                         unit.short -= self.nodes.room(shape, self.nodes.at[index])
                     if unit.simple is not None or unit.short <= 0:
@@ -572,7 +576,7 @@ class Scheduler:
         if not self.backfill.reserves:
             return self.units.of(parts)
         estimate = app.job.runtime_estimate
-        return self.units.of(parts, 1 if estimate is None else 2 + max(int(4 * math.log2(max(estimate, 1.0))), 0))
+        return self.units.of(parts, UNKNOWN if estimate is None else 1 + int(4 * math.log2(max(estimate, 1.0))))
 
     def _refuse(self, job: Job, reason: str) -> None:
         self.ended[job.id] = (AppState.REJECTED, reason)

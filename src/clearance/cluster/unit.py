@@ -49,14 +49,16 @@ class Unit:
         why: why it does not fit.
         never: why it could not start in the empty cluster; empty: it could.
         checked_at: the version of the nodes for which that was found out.
+        length: how long it takes, roughly, where that decides who may start; see `Units.of`.
     """
 
     __slots__ = (
-        "checked_at", "drawn", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
+        "checked_at", "drawn", "length", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
     )  # fmt: skip
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
+    def __init__(self, parts: tuple[Part, ...], length: int = 0) -> None:
         self.parts = parts
+        self.length = length
         self.members = sum(part.count for part in parts)
         usage: dict[int, int] = {}
         for part in parts:
@@ -81,7 +83,6 @@ class Units:
     def __init__(self) -> None:
         self._singles: dict[Shape, Unit] = {}
         self._known: dict[object, Unit] = {}
-        self._lengths: dict[Unit, int] = {}
 
     def of(self, parts: tuple[Part, ...], length: int = 0) -> Unit:
         """Returns the unit of these parts.
@@ -100,26 +101,20 @@ class Units:
         key = _key(parts, length)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = Unit(parts)
-            self._lengths[found] = length
+            found = self._known[key] = Unit(parts, length)
         return found
 
-    def know(self, unit: Unit, length: int) -> None:
+    def know(self, unit: Unit) -> None:
         """Takes a unit that was made elsewhere."""
-        if not length and unit.simple is not None:
+        if not unit.length and unit.simple is not None:
             self._singles[unit.parts[0].shape] = unit
         else:
-            self._known[_key(unit.parts, length)] = unit
-        self._lengths[unit] = length
+            self._known[_key(unit.parts, unit.length)] = unit
 
     def forget(self, unit: Unit) -> None:
         """Forgets a unit of one job alone, which asks for it no more."""
-        if self._lengths.get(unit, 0) < 0 and not unit.waiting:
-            self._known.pop(_key(unit.parts, self._lengths.pop(unit)), None)
-
-    def length(self, unit: Unit) -> int:
-        """Returns what besides its parts tells a unit apart."""
-        return self._lengths.get(unit, 0)
+        if unit.length < 0 and not unit.waiting:
+            self._known.pop(_key(unit.parts, unit.length), None)
 
 
 def _key(parts: tuple[Part, ...], length: int) -> object:

@@ -1,0 +1,331 @@
+"""The simulator: a trace drives the scheduler itself, event by event. Nothing is decided here.
+
+Rules:
+
+1. What happens at one moment is told at once, ends before submissions, and one step decides. A driver that tells a
+   live scheduler the same gets the same decisions, with the same digest.
+2. A job ends its runtime after its gang has started; of a job without a minimum, after its first member has.
+3. A member that is preempted leaves at once. Its job goes on when its gang is whole again, from its last checkpoint, or
+   from its beginning where it has none.
+4. Nodes do not fail, and whatever is decided is carried out. `Migrate`, `Scale` and `Drain` are for those who ask for
+   plans; `step` makes none.
+5. Memory grows by a few numbers for each job, and otherwise with what runs and waits, not with what has been.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import itertools
+import math
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from clearance.cluster.decision import Bind, Migrate, Preempt, Reject
+from clearance.cluster.estimates import GIVEN, estimator
+from clearance.cluster.event import Event, JobFinished, JobSubmitted, MemberEvicted, NodeAdded
+from clearance.cluster.job import Job
+from clearance.cluster.model import PartitionConfig, SchedulerConfig
+from clearance.cluster.node import Node
+from clearance.cluster.scheduler import Scheduler
+from clearance.cluster.simulate.report import NEVER_STARTED, Promises, Report, Summary, bounded_slowdown, by_size, jain
+from clearance.cluster.simulate.samples import Sampler
+from clearance.cluster.simulate.trace import Arrival, Trace
+from clearance.errors import UsageError
+
+Record = Callable[[float, list[Event]], None]
+_HOUR = 3600.0
+_LATE = 1e-6
+
+
+def simulate(
+    trace: Trace,
+    config: SchedulerConfig | PartitionConfig,
+    nodes: Iterable[Node] = (),
+    *,
+    policy: str | None = None,
+    backfill: str | None = None,
+    estimates: str = GIVEN,
+    seed: int = 0,
+    backing: str | None = None,
+    record: Record | None = None,
+) -> Report:
+    """Runs a trace to its end.
+
+    Args:
+        trace: whose jobs come.
+        config: of the queues.
+        nodes: of the cluster; none: those that the trace tells of.
+        policy: see `Scheduler`.
+        backfill: see `Scheduler`.
+        estimates: what is known of runtimes; see `cluster.estimates`.
+        seed: of whatever is random: the factors of wrong estimates.
+        backing: see `Scheduler`.
+        record: is called with each moment and what is told the scheduler then.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        UsageError: there are no nodes, the jobs do not come in the order of time, or an option is unknown.
+    """
+    cluster = tuple(nodes) or trace.nodes
+    if not cluster:
+        raise UsageError("the trace tells of no nodes: name them, by a file or such as 40x8gpu")
+    scheduler = Scheduler(config, policy, backfill, seed, backing)
+    simulation = Simulation(scheduler, trace, estimates, seed, record)
+    with _without_cycles():
+        began = time.process_time()
+        simulation.tell(0.0, [NodeAdded(node) for node in cluster])
+        simulation.run()
+        return simulation.report(time.process_time() - began)
+
+
+class _Life:
+    """One job from its submission to its end.
+
+    Attributes:
+        job: as it was submitted.
+        number: in the trace.
+        submit: when.
+        runtime: in all.
+        left: of it.
+        since: when it began or went on; infinity: it does not run.
+        ends: when it is to end; infinity: it does not run.
+        members: that must run for it to go on.
+    """
+
+    __slots__ = ("bound", "ends", "job", "left", "members", "number", "runtime", "since", "submit")
+
+    def __init__(self, job: Job, number: int, arrival: Arrival) -> None:
+        self.job = job
+        self.number = number
+        self.submit = arrival.submit
+        self.runtime = self.left = arrival.runtime
+        self.since = self.ends = math.inf
+        self.members = sum(group.min_member for group in job.task_groups) or 1
+        self.bound: list[int] = []
+
+
+class Simulation:
+    """See the module; one of them runs once.
+
+    Args:
+        scheduler: that decides.
+        trace: whose jobs come.
+        estimates: see `cluster.estimates`.
+        seed: of wrong ones.
+        record: see `simulate`.
+    """
+
+    def __init__(self, scheduler: Scheduler, trace: Trace, estimates: str, seed: int, record: Record | None) -> None:
+        self._scheduler = scheduler
+        self._arrivals = iter(trace.arrivals)
+        self._estimator = estimator(estimates, seed)
+        self._given = estimates == GIVEN
+        self._record = record
+        self._reserves = scheduler.backfill.reserves
+        self._lives: dict[str, _Life] = {}
+        self._timeline: list[tuple[float, int, _Life | None]] = []
+        self._order = itertools.count()
+        self._sampler = Sampler()
+        self._running = 0
+        self._waits, self._starts, self._sizes = array("d"), array("d"), array("l")
+        self._jcts = array("d")
+        self._slow: dict[str, tuple[int, float]] = {}
+        self._promises = Promises()
+        self._rejected = self._moves = self._events = 0
+        self._first, self._last = math.inf, 0.0
+        self._since = 0.0
+        self._used: list[float] = []
+        self._total: list[float] = []
+        self._node_seconds = 0.0
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Goes from moment to moment until nothing happens any more."""
+        timeline, lives, observe = self._timeline, self._lives, self._estimator.observe
+        arrival = next(self._arrivals, None)
+        while arrival is not None or timeline:
+            now = timeline[0][0] if timeline else math.inf
+            if arrival is not None and arrival.submit < now:
+                now = arrival.submit
+            happened: list[Event] = []
+            while timeline and timeline[0][0] == now:
+                life = heapq.heappop(timeline)[2]
+                if life is not None and life.ends == now:
+                    observe(life.job, life.runtime)
+                    del lives[life.job.id]
+                    self._ended(life, now)
+                    happened.append(JobFinished(life.job.id))
+            while arrival is not None and arrival.submit == now:
+                happened.append(JobSubmitted(self._submitted(arrival)))
+                arrival = next(self._arrivals, None)
+            if arrival is not None and arrival.submit < now:
+                raise UsageError(f"job {arrival.job.id!r} comes at {arrival.submit:g}, after one at {now:g}: sort the trace")
+            self._events += len(happened)
+            self.tell(now, happened)
+
+    def tell(self, now: float, happened: list[Event]) -> None:
+        """Tells the scheduler what has happened, and does what it decides."""
+        scheduler = self._scheduler
+        self._count(now)
+        while True:
+            if self._record is not None:
+                self._record(now, happened)
+            scheduler.apply(happened, now)
+            evicted: list[Event] = []
+            for decision in scheduler.step(now):
+                if type(decision) is Bind:
+                    self._bind(decision, now)
+                elif type(decision) is Reject:
+                    self._reject(decision)
+                elif type(decision) is Preempt:
+                    evicted += self._preempt(decision, now)
+                elif type(decision) is Migrate:
+                    self._moves += 1
+            if not evicted:
+                break
+            happened = evicted
+        if now >= self._sampler.due:
+            self._sampler.take(scheduler, now, self._running)
+
+    def _count(self, now: float) -> None:
+        """Adds up what was used since the last moment."""
+        span = now - self._since
+        if span > 0:
+            nodes = self._scheduler.nodes
+            if len(self._used) < len(nodes.total):
+                more = [0.0] * (len(nodes.total) - len(self._used))
+                self._used += more
+                self._total += more
+            for position, total in enumerate(nodes.total):
+                if total:
+                    self._used[position] += nodes.used[position] * span
+                    self._total[position] += total * span
+            self._node_seconds += len(nodes.named) * span
+            self._since = now
+
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    def _submitted(self, arrival: Arrival) -> Job:
+        job = arrival.job
+        if not self._given:
+            job = replace(job, runtime_estimate=self._estimator.estimate(job, arrival.runtime))
+        life = self._lives[job.id] = _Life(job, len(self._starts), arrival)
+        self._starts.append(NEVER_STARTED)
+        self._waits.append(NEVER_STARTED)
+        self._sizes.append(life.members)
+        self._first = min(self._first, arrival.submit)
+        if job.timeout is not None:
+            heapq.heappush(self._timeline, (arrival.submit + job.timeout, next(self._order), None))
+        return job
+
+    def _bind(self, decision: Bind, now: float) -> None:
+        life = self._lives[decision.job]
+        life.bound.append(decision.id)
+        if life.ends < math.inf:
+            return
+        if self._starts[life.number] == NEVER_STARTED:
+            self._starts[life.number] = now
+            self._waits[life.number] = now - life.submit
+            if self._reserves:
+                self._keep(self._scheduler.apps[decision.job].promised, now)
+        elif len(self._scheduler.apps[decision.job].held) < life.members:
+            return
+        life.since = now
+        life.ends = now + life.left
+        self._running += 1
+        heapq.heappush(self._timeline, (life.ends, next(self._order), life))
+
+    def _keep(self, promised: float | None, now: float) -> None:
+        """Compares a start with what was promised."""
+        if promised is not None:
+            late = now - promised
+            made, broken, worst = self._promises.made + 1, self._promises.broken, self._promises.worst
+            self._promises = Promises(made, broken + (late > _LATE), max(worst, late))
+
+    def _ended(self, life: _Life, now: float) -> None:
+        self._running -= 1
+        self._last = now
+        jct = now - life.submit
+        self._jcts.append(jct)
+        queue = self._scheduler.apps[life.job.id].queue.path
+        count, total = self._slow.get(queue, (0, 0.0))
+        self._slow[queue] = count + 1, total + bounded_slowdown(jct, life.runtime)
+        self._forget(life)
+
+    def _reject(self, decision: Reject) -> None:
+        life = self._lives.pop(decision.job)
+        self._rejected += 1
+        self._forget(life)
+
+    def _forget(self, life: _Life) -> None:
+        return
+
+    def _preempt(self, decision: Preempt, now: float) -> list[Event]:
+        """Takes members off; returns what has happened thereby."""
+        self._moves += len(decision.members)
+        for id in decision.members:
+            life = self._lives[id.rsplit("/", 2)[0]]
+            if life.ends < math.inf:
+                every, done = life.job.checkpoint_interval, now - life.since
+                life.left -= done // every * every if every else 0.0
+                life.since = life.ends = math.inf
+                self._running -= 1
+        return [MemberEvicted(id) for id in decision.members]
+
+    # -- what came of it -----------------------------------------------------------------------------------------------
+
+    def report(self, cpu: float) -> Report:
+        """Returns what came of it; `cpu` are the seconds that it took."""
+        self._sampler.take(self._scheduler, max(self._scheduler.now, self._since), self._running)
+        samples = self._sampler.samples
+        names = self._scheduler.space.names
+        count = sum(each for each, _ in self._slow.values())
+        return Report(
+            submitted=len(self._starts),
+            finished=len(self._jcts),
+            rejected=self._rejected,
+            unstarted=len(self._lives),
+            jct=Summary.of(self._jcts),
+            wait=Summary.of(wait for wait in self._waits if wait < NEVER_STARTED),
+            slowdown=sum(total for _, total in self._slow.values()) / count if count else 0.0,
+            wait_by_size=by_size(self._sizes, self._waits),
+            utilisation={
+                names[at]: used / self._total[at] for at, used in enumerate(self._used) if self._total[at]
+            },
+            fragmentation=samples.mean(samples.fragmentation),
+            fairness=jain([total / each for each, total in self._slow.values()]),
+            moves=self._moves,
+            node_hours=self._node_seconds / _HOUR,
+            busy_node_hours=samples.mean(samples.busy) * (samples.at[-1] - samples.at[0]) / _HOUR,
+            makespan=max(self._last - self._first, 0.0) if self._jcts else 0.0,
+            promises=self._promises,
+            events=self._events,
+            digest=self._scheduler.digest,
+            cpu_seconds=cpu,
+            events_per_s=self._events / cpu if cpu > 0 else 0.0,
+            samples=samples,
+            starts=self._starts,
+        )  # fmt: skip
+
+
+@contextmanager
+def _without_cycles() -> Iterator[None]:
+    """Lets the collector of cycles rest: a simulation makes none that grow, and it would walk all that waits again and again."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()

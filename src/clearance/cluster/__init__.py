@@ -1,10 +1,62 @@
 """WHERE and WHEN: the capacity desk. Pure: state in, decisions out; no I/O, no clock, no randomness.
 
-The simplest honest desk: the nodes' resources, gangs all or nothing, priorities, then first come first served; and
-limits by name.
+`Scheduler` decides for a cluster: queues, gangs, placement, reservations. `Desk` is what the control loop asks on one
+machine. What is heavy is imported when it is first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from clearance.cluster.ask import Ask, Decision, Limit, Placement
 from clearance.cluster.desk import Desk
 
-__all__ = ["Ask", "Decision", "Limit", "Placement", "Desk"]
+if TYPE_CHECKING:
+    from clearance.cluster.config import load as load
+    from clearance.cluster.event import BindFailed as BindFailed
+    from clearance.cluster.event import JobFinished as JobFinished
+    from clearance.cluster.event import JobSubmitted as JobSubmitted
+    from clearance.cluster.event import MemberEvicted as MemberEvicted
+    from clearance.cluster.event import MemberFinished as MemberFinished
+    from clearance.cluster.event import NodeAdded as NodeAdded
+    from clearance.cluster.event import NodeChanged as NodeChanged
+    from clearance.cluster.event import NodeRemoved as NodeRemoved
+    from clearance.cluster.event import Restored as Restored
+    from clearance.cluster.job import Affinity as Affinity
+    from clearance.cluster.job import Job as Job
+    from clearance.cluster.job import TaskGroup as TaskGroup
+    from clearance.cluster.job import Toleration as Toleration
+    from clearance.cluster.job import Topology as Topology
+    from clearance.cluster.node import Node as Node
+    from clearance.cluster.node import Taint as Taint
+    from clearance.cluster.scheduler import Scheduler as Scheduler
+    from clearance.cluster.whatif import AddNodes as AddNodes
+    from clearance.cluster.whatif import EndJob as EndJob
+    from clearance.cluster.whatif import RaiseMaximum as RaiseMaximum
+    from clearance.cluster.whatif import RemoveNode as RemoveNode
+    from clearance.cluster.whatif import Submit as Submit
+
+_HOME = {
+    "load": "config",
+    "Scheduler": "scheduler",
+    **dict.fromkeys(("Affinity", "Job", "TaskGroup", "Toleration", "Topology"), "job"),
+    **dict.fromkeys(("Node", "Taint"), "node"),
+    **dict.fromkeys(
+        (
+            "BindFailed", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished", "NodeAdded", "NodeChanged",
+            "NodeRemoved", "Restored",
+        ),
+        "event",
+    ),
+    **dict.fromkeys(("AddNodes", "EndJob", "RaiseMaximum", "RemoveNode", "Submit"), "whatif"),
+}  # fmt: skip
+
+__all__ = ["Ask", "Decision", "Desk", "Limit", "Placement", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first asked for."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

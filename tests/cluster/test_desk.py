@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearance.cluster import Ask, Limit, Placement, Scheduler
+from clearance.cluster import Ask, Limit, Placement, Desk
 from clearance.errors import ClearanceError
 
 
-def scheduler(**nodes: int) -> Scheduler:
-    made = Scheduler()
+def scheduler(**nodes: int) -> Desk:
+    made = Desk()
     for name, cpus in nodes.items():
         made.add_node(name, {"cpu": cpus * 1000, "memory": 2**30})
     return made
@@ -102,7 +102,7 @@ asks = st.builds(
     history=st.lists(st.one_of(asks, st.integers(0, 30)), max_size=60),
 )
 def test_no_node_is_ever_overcommitted_and_gangs_are_whole(nodes, history):
-    desk = Scheduler()
+    desk = Desk()
     capacity = {f"n{i}": {"cpu": cpus * 1000, "memory": 2**30} for i, cpus in enumerate(nodes)}
     for name, amounts in capacity.items():
         desk.add_node(name, amounts)

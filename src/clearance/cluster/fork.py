@@ -61,7 +61,7 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
         copy = copies.queue(queue)
         for lane in queue.lanes.values():
             twin = copies.lanes[lane] = Lane(copy, copies.unit(lane.unit), lane.name, lane.number)
-            copy.lanes[twin.unit, *lane.name] = twin
+            copy.lanes[twin.unit, lane.name] = twin
             for key, _, request in lane.heap:
                 if request.lane is lane and request.key == key:
                     copied = copies.requests[request]

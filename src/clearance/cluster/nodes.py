@@ -39,15 +39,17 @@ class Held:
         shape: what it takes.
         node: index of its node.
         devices: indices of its GPUs.
+        bound: id of the decision that put it there; 0: none did.
     """
 
-    __slots__ = ("devices", "id", "node", "shape")
+    __slots__ = ("bound", "devices", "id", "node", "shape")
 
     def __init__(self, id: str, shape: Shape, node: int, devices: tuple[int, ...]) -> None:
         self.id = id
         self.shape = shape
         self.node = node
         self.devices = devices
+        self.bound = 0
 
 
 class NodeState:

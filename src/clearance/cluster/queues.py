@@ -96,7 +96,7 @@ class Lane:
 
     __slots__ = ("heap", "name", "number", "parked", "queue", "unit")
 
-    def __init__(self, queue: QueueState, unit: Unit, name: tuple[str, ...], number: int) -> None:
+    def __init__(self, queue: QueueState, unit: Unit, name: str, number: int) -> None:
         self.number = number
         self.queue = queue
         self.unit = unit
@@ -136,11 +136,13 @@ class QueueState(Counter):
         stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
         shortest: whether of equal priority the shortest is next, whoever came first: behind one for whom room is kept.
         dynamic: whether a placement rule made it.
+        fair: whether the jobs of a leaf are sorted by share.
+        sorts_priority: whether priorities count in it.
     """
 
     __slots__ = (
-        "above", "allocated", "children", "config", "dynamic", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
-        "parent", "path", "pending", "priority", "rates", "shortest", "state", "stuck", "version",
+        "above", "allocated", "children", "config", "dynamic", "fair", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
+        "parent", "path", "pending", "priority", "rates", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
     def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
@@ -152,7 +154,7 @@ class QueueState(Counter):
         self.state = ACTIVE
         self.pending = 0
         self.allocated = 0
-        self.lanes: dict[tuple[Unit | str, ...], Lane] = {}
+        self.lanes: dict[tuple[Unit, str], Lane] = {}
         self.heads: list[tuple[Key, int, Lane]] = []
         self.order: list[tuple[int, float, int, str, int, QueueState]] = []
         self.key: tuple[int, float, int, str] | None = None
@@ -164,6 +166,7 @@ class QueueState(Counter):
         self.guaranteed: list[int] = []
         self.rates: list[tuple[int, float]] = []
         self.config = config
+        self.fair, self.sorts_priority = False, True
 
     @property
     def is_leaf(self) -> bool:
@@ -173,6 +176,8 @@ class QueueState(Counter):
     def configure(self, config: QueueConfig, space: Space) -> None:
         """Takes a new declaration; usage and who waits stay."""
         self.config = config
+        self.fair = config.properties.sort_policy == "fair"
+        self.sorts_priority = config.properties.sort_priority
         found = {space.at(name): amount for name, amount in config.guaranteed.items()}
         self.limit(space, config.max.items(), config.max_applications)
         self.guaranteed = [found.get(position, 0) for position in range(len(space.names))]
@@ -185,6 +190,7 @@ class QueueState(Counter):
         super().copy_from(other)
         assert isinstance(other, QueueState)
         self.guaranteed, self.rates, self.state = list(other.guaranteed), list(other.rates), other.state
+        self.fair, self.sorts_priority = other.fair, other.sorts_priority
         self.pending, self.allocated, self.dynamic = other.pending, other.allocated, other.dynamic
 
     def rate(self, total: list[int]) -> None:
@@ -269,7 +275,7 @@ class QueueState(Counter):
             first = self.first()
             if first is None:
                 return None
-            if properties.sort_priority:
+            if self.sorts_priority:
                 priority = first.priority
             else:
                 priority = max(child.priority for child in self.children.values() if child.key is not None)
@@ -281,7 +287,7 @@ class QueueState(Counter):
         offset = properties.priority_offset
         self.priority = offset if properties.priority_policy == "fence" else priority + offset
         parent = self.parent
-        counts = parent is None or parent.config.properties.sort_priority
+        counts = parent is None or parent.sorts_priority
         return (-self.priority if counts else 0, self.share(), -self.pending, self.name)
 
     def touch(self) -> None:

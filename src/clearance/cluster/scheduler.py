@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import math
@@ -93,7 +94,6 @@ class Scheduler:
         self._parked: dict[Shape, list[Unit]] = {}
         self._drawn: dict[Unit, None] = {}
         self._seats: dict[tuple[Any, ...], tuple[QueueState, tuple[Counter, ...]]] = {}
-        self._bound: dict[int, tuple[str, ...]] = {}
         self._timers: dict[str, float] = {}
         self._digest = hashlib.sha256()
         self.notices: list[str] = []
@@ -282,8 +282,9 @@ class Scheduler:
 
     def _start(self, queue: QueueState, lane: Lane, request: Request, held: Sequence[Sequence[Held]]) -> None:
         app, unit, now = request.app, request.unit, self.now
-        members, own, known, at = [], app.held, self.members, self.nodes.at
-        wanted = self.nodes.wanted
+        own, known, at, wanted = app.held, self.members, self.nodes.at, self.nodes.wanted
+        id = next(self._ids)
+        members: list[Member] = []
         for number, each in enumerate(held):
             group = request.group or app.gang[number]
             if group.again:
@@ -293,19 +294,19 @@ class Scheduler:
                 group.next += len(each)
             wanted[group.shape] -= len(each)
             for one in each:
+                one.bound = id
                 own[one.id] = one
                 known[one.id] = (app, one)
                 members.append(Member(one.id, at[one.node].node.name, one.devices))
-        self._count(app, unit.usage, len(members), 1)
+        self._add(app, unit.usage, len(members), unit.members)
         if app.started is None:
             app.started = now
             estimate = app.job.runtime_estimate
-            app.ends = now + estimate if estimate is not None else float("inf")
+            if estimate is not None:
+                app.ends = now + estimate
         app.state = AppState.RUNNING
-        for each_queue in queue.above:
-            each_queue.pending -= unit.members
         request.left -= 1
-        if not request.left or queue.config.properties.sort_policy != "fifo":
+        if not request.left or queue.fair:
             self._leave(request)
             if request.left:
                 self._enter(request)
@@ -321,33 +322,45 @@ class Scheduler:
             self._moved()
         if self.backfill.kind:
             self.backfill.started(request, [(one.shape, one.node) for each in held for one in each])
-        id = next(self._ids)
-        self._bound[id] = tuple(member.id for member in members)
         where = "node" if len(members) == 1 else f"{len({member.node for member in members})} nodes"
         self._out.append(Bind(id, f"first in {queue.path}, best {where}", app.job.id, tuple(members)))
 
-    def _count(self, app: Application, usage: Iterable[tuple[int, int]], members: int, sign: int) -> None:
-        """Counts what an application has got (1) or given back (-1) against its queue and limits."""
-        usage = [(position, sign * amount) for position, amount in usage]
+    @staticmethod
+    def _add(app: Application, usage: Iterable[tuple[int, int]], members: int, waited: int) -> None:
+        """Counts what an application has got against its queue and limits; so many of the members had waited."""
         own = app.usage
         for position, amount in usage:
             own[position] = own.get(position, 0) + amount
-        step = 0
-        if app.counted != bool(sign > 0 or app.held):
-            app.counted = not app.counted
-            step = 1 if app.counted else -1
+        step = not app.counted
+        app.counted = True
         for counter in app.limits:
             used = counter.used
             for position, amount in usage:
                 used[position] += amount
-            counter.applications += step
+            if step:
+                counter.applications += 1
         for queue in app.queue.above:
-            queue.allocated += sign * members
-        if sign < 0:
-            for counter in app.limits:
-                if counter.waiting:
-                    self._wake(counter)
-            self._dirty[app.queue] = None
+            queue.allocated += members
+            queue.pending -= waited
+
+    def _subtract(self, app: Application, usage: Iterable[tuple[int, int]]) -> None:
+        """Counts what an application has given back with one member, and wakes who waits for it."""
+        own = app.usage
+        for position, amount in usage:
+            own[position] -= amount
+        last = app.counted and not app.held
+        if last:
+            app.counted = False
+        for counter in app.limits:
+            used = counter.used
+            for position, amount in usage:
+                used[position] -= amount
+            counter.applications -= last
+            if counter.waiting:
+                self._wake(counter)
+        for queue in app.queue.above:
+            queue.allocated -= 1
+        self._dirty[app.queue] = None
 
     # -- waiting -------------------------------------------------------------------------------------------------------
 
@@ -379,13 +392,12 @@ class Scheduler:
     def _enter(self, request: Request) -> None:
         """Puts a request into its lane."""
         app, queue, unit = request.app, request.app.queue, request.unit
-        properties = queue.config.properties
-        priority = -app.job.priority if properties.sort_priority else 0
-        request.key = (priority, app.share() if properties.sort_policy == "fair" else 0.0, app.number)
-        name = (app.job.user,) if len(app.limits) > len(queue.above) else ()
-        lane = queue.lanes.get((unit, *name))
+        priority = -app.job.priority if queue.sorts_priority else 0
+        request.key = (priority, app.share() if queue.fair else 0.0, app.number)
+        name = app.job.user if len(app.limits) > len(queue.above) else ""
+        lane = queue.lanes.get((unit, name))
         if lane is None:
-            lane = queue.lanes[unit, *name] = Lane(queue, unit, name, next(self.numbers))
+            lane = queue.lanes[unit, name] = Lane(queue, unit, name, next(self.numbers))
         request.lane = lane
         lane.add(request)
         if unit.parked and lane.parked is None:
@@ -400,7 +412,7 @@ class Scheduler:
         if lane is not None:
             queue = lane.queue
             if lane.head() is None:
-                del queue.lanes[lane.unit, *lane.name]
+                del queue.lanes[lane.unit, lane.name]
                 if lane.parked is not None:
                     lane.parked.waiting.pop(lane, None)
             else:
@@ -607,7 +619,7 @@ class Scheduler:
         del app.held[held.id], self.members[held.id]
         self.nodes.give(held)
         self._freed[held.node] = None
-        self._count(app, held.shape.usage, 1, -1)
+        self._subtract(app, held.shape.usage)
         for request in app.requests:
             if request.unit.parked and request.unit.simple is None:
                 self.unpark(request.unit)
@@ -645,14 +657,13 @@ class Scheduler:
             self._ask(Request(app, self._unit(app, (part,)), group, 1 if whole else len(ranks), self.now))
 
     def _bind_failed(self, event: events.BindFailed) -> None:
-        ids = self._bound.pop(event.decision, None)
-        if ids is None:
+        lost = [found for found in self.members.values() if found[1].bound == event.decision]
+        if not lost:
             raise UsageError(f"there is no decision {event.decision} whose members could fail to start: it is late")
-        lost = [self._member(id) for id in ids if id in self.members]
-        for app, held in lost:
+        app = self.app(lost[0][0].id)
+        for _, held in lost:
             self._give(app, held)
-        if lost:
-            self._again(lost[0][0], [held for _, held in lost])
+        self._again(app, [held for _, held in lost])
 
     def _restored(self, event: events.Restored) -> None:
         job = event.job
@@ -670,7 +681,7 @@ class Scheduler:
             app.held[id] = held
             self.members[id] = (app, held)
             group.next = max(group.next, int(id.rsplit("/", 1)[1]) + 1)
-            self._count(app, group.shape.usage, 1, 1)
+            self._add(app, group.shape.usage, 1, 0)
 
     def app(self, id: str) -> Application:
         """Returns a job that waits or runs.
@@ -713,13 +724,22 @@ class Scheduler:
 
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""
+        paused = gc.isenabled()
+        gc.disable()  # nothing that is copied is garbage, and looking at all of it would take longer than copying
+        try:
+            return self._fork()
+        finally:
+            if paused:
+                gc.enable()
+
+    def _fork(self) -> Scheduler:
         other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing)
         fork(self, other)
         return other
 
     def copy_times(self, other: Scheduler) -> None:
         """Gives a fork what was not looked at yet."""
-        other._freed, other._timers, other._bound = dict(self._freed), dict(self._timers), dict(self._bound)
+        other._freed, other._timers = dict(self._freed), dict(self._timers)
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 

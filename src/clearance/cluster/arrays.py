@@ -37,7 +37,7 @@ class ArrayColumns:
         self._base: Floats = np.full(64, NEVER)
         self._rows: Floats = np.full((8, 64), NEVER)
         self._biases: Floats = np.zeros((8, 64))
-        self._biased = 0
+        self._biased = False
         self._needs: Ints = np.zeros((columns, 8), np.int64)
         self._column: Ints = np.zeros((columns, 1), np.int64)
         self._shapes: list[Shape | None] = []
@@ -118,22 +118,20 @@ class ArrayColumns:
         self._biases[slot] = 0.0
         if biases is not None:
             self._biases[slot, : self._count] = biases
-            self._biased += bool(self._biases[slot].any())
+            self._biased = True
         self._now_rows[slot][:] = self._row(shape, None if biases is None else self._biases[slot, : self._count])
         return slot
 
     def close(self, slot: int) -> None:
-        self._biased -= bool(self._biases[slot].any())
         self._shapes[slot] = None
         self._biases[slot] = 0.0
         self._needs[:, slot] = np.iinfo(np.int64).max
         self._closed.append(slot)
 
     def set_biases(self, index: int, biases: Iterable[tuple[int, float]]) -> None:
-        for slot, bias in biases:
-            before = bool(self._biases[slot].any())
-            self._biases[slot, index] = bias
-            self._biased += bool(self._biases[slot].any()) - before
+        slots, values = zip(*biases, strict=True)
+        self._biases[list(slots), index] = values
+        self._biased = True
         self.set(index, self._free[:, index].tolist(), float(self._base[index]))
 
     def best(self, slot: int) -> int:

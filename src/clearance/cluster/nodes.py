@@ -7,6 +7,8 @@ Rules:
 3. A node with less than is used (it shrank) has nothing free of that until enough has gone.
 4. A node's score under `binpacking` is its used part, weighted over its resources, GPUs included; under `fair` the same
    below zero.
+5. Under `fgd` a shape's score on a node is how much less fragmented it gets (`cluster.gradient`), and a share takes the
+   device that makes the least of it.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from clearance.errors import ClearanceError, MissingExtra
 
 if TYPE_CHECKING:
     from clearance.cluster.arrays import ArrayColumns
+    from clearance.cluster.gradient import Gradient
 
 BINPACKING, FAIR, FGD = "binpacking", "fair", "fgd"
 POLICIES = (BINPACKING, FAIR, FGD)
 _ROWS = 256
 _WORTH_A_ROW = 2
+_LITTLE = 1e-6  # of the used part, where it only tells nodes apart that are as good
 
 
 class Held:
@@ -109,6 +113,7 @@ class Nodes:
         self._sign = -1.0 if policy == FAIR else 1.0
         self._weights = dict(weights or {})
         self.backing = backing
+        self.gradient = _gradient() if policy == FGD else None
         self.columns: Columns = ListColumns() if backing in (None, "lists") else self._arrays()
         self.at: list[NodeState] = []
         self.named: dict[str, NodeState] = {}
@@ -183,10 +188,7 @@ class Nodes:
             index: of the node.
         """
         state = self.at[index]
-        used, count = state.used, len(ids)
-        for position, amount in shape.usage:
-            used[position] += amount * count
-            self.used[position] += amount * count
+        used = state.used
         found = []
         for id in ids:
             devices: tuple[int, ...] = ()
@@ -195,9 +197,12 @@ class Nodes:
                 for number in devices:
                     state.devices[number] = 0
             elif shape.share:
-                number = _fullest(state.devices, shape.share)
+                number = self._device(state, shape)
                 state.devices[number] -= shape.share
                 devices = (number,)
+            for position, amount in shape.usage:
+                used[position] += amount
+                self.used[position] += amount
             held = state.held[id] = Held(id, shape, index, devices)
             found.append(held)
         if shape.whole:
@@ -209,17 +214,17 @@ class Nodes:
         """As `take`, for one member."""
         state = self.at[index]
         used, total = state.used, self.used
-        for position, amount in shape.usage:
-            used[position] += amount
-            total[position] += amount
         devices: tuple[int, ...] = ()
         if shape.gpus:
             devices = _whole(state.devices, shape.gpus)
             for number in devices:
                 state.devices[number] = 0
         elif shape.share:
-            devices = (_fullest(state.devices, shape.share),)
+            devices = (self._device(state, shape),)
             state.devices[devices[0]] -= shape.share
+        for position, amount in shape.usage:
+            used[position] += amount
+            total[position] += amount
         if shape.whole:
             state.whole += 1
         held = state.held[id] = Held(id, shape, index, devices)
@@ -319,7 +324,7 @@ class Nodes:
         score = 0.0
         for position, weight in state.weights:
             score += used[position] * weight
-        return score * self._sign
+        return score * self._sign * (_LITTLE if self.gradient else 1.0)
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -438,9 +443,39 @@ class Nodes:
         self._refresh(state)
 
     def _refresh(self, state: NodeState) -> None:
-        self.columns.set(state.index, self.free(state), self.score(state))
+        free = self.free(state)
+        self.columns.set(state.index, free, self.score(state))
+        if self.gradient is not None and self.slots:
+            fitting = {slot: shape for shape, slot in self.slots.items()}
+            slots = self.columns.fitting(state.index, list(fitting))
+            if slots:
+                shapes = [fitting[slot] for slot in slots]
+                deltas = self.gradient.deltas(free, state.devices, shapes)
+                self.columns.set_biases(
+                    state.index,
+                    [(slot, shape.bias(state.node) - delta) for slot, shape, (delta, _) in zip(slots, shapes, deltas, strict=True)],
+                )  # fmt: skip
+
+    def _device(self, state: NodeState, shape: Shape) -> int:
+        """Returns the device that a share takes; see rules 2 and 5."""
+        if self.gradient is None:
+            return _fullest(state.devices, shape.share)
+        free = [have - used for have, used in zip(state.capacity[:2], state.used[:2], strict=True)]
+        return self.gradient.deltas(free, state.devices, [shape])[0][1]
+
+    def learn(self) -> None:
+        """Lets `fgd` take what was submitted as typical; rows are made anew where that has changed."""
+        if self.gradient is not None and self.gradient.learn():
+            for shape in list(self.slots):
+                self.close_row(shape)
 
     def _biases(self, shape: Shape) -> Sequence[float] | None:
+        if self.gradient is not None:
+            return [
+                shape.bias(state.node) - self.gradient.deltas(self.free(state), state.devices, [shape])[0][0]
+                if state.name in self.named else 0.0
+                for state in self.at
+            ]  # fmt: skip
         if self.plain and not shape.picky:
             return None
         return [shape.bias(state.node) if state.name in self.named else 0.0 for state in self.at]
@@ -479,6 +514,14 @@ class Nodes:
         except ModuleNotFoundError as error:
             raise MissingExtra("numpy", "cluster") from error
         return ArrayColumns(self._space.columns, compiled=self.backing == "numba")
+
+
+def _gradient() -> Gradient:
+    try:
+        from clearance.cluster.gradient import Gradient
+    except ModuleNotFoundError as error:
+        raise MissingExtra("numpy", "cluster") from error
+    return Gradient()
 
 
 def _whole(devices: Sequence[int], count: int) -> tuple[int, ...]:

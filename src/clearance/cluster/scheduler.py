@@ -150,6 +150,7 @@ class Scheduler:
             self.tree.rate(self.nodes.total)
         if self._freed:
             self._wake_by_nodes()
+        self.nodes.learn()
         for request in self.backfill.overdue():
             self.unpark(request.unit)
         left = most if most is not None else -1
@@ -371,6 +372,8 @@ class Scheduler:
         wanted = self.nodes.wanted
         for part in request.unit.parts:
             wanted[part.shape] = wanted.get(part.shape, 0) + part.count * request.left
+            if self.nodes.gradient is not None:
+                self.nodes.gradient.saw(part.shape, part.count * request.left)
         for queue in app.queue.above:
             queue.pending += request.unit.members * request.left
         self._enter(request)

@@ -1,0 +1,135 @@
+"""Fragmentation gradient descent: a member goes where it makes the least of the free GPUs useless.
+
+Rules (FGD: Weng et al., "Beware of Fragmentation", USENIX ATC 2023):
+
+1. The typical requests are those that were submitted, each with its part of all.
+2. For one request the fragment of a node is every free thousandth of its GPUs, where the request does not fit; else what
+   is free on devices with too little for it, a request for whole devices counting as one for 1000.
+3. The fragmentation of a node is the mean of its fragments over the typical requests. A shape's score on a node is how
+   much less fragmented the node gets by taking a member; a share tries every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clearance.cluster.shape import Shape
+from clearance.cluster.space import DEVICE
+
+_ANEW = 1.25
+_REMEMBERED = 200_000
+
+
+class Gradient:
+    """See the module.
+
+    Attributes:
+        version: changes when the typical requests do.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[Shape, int] = {}
+        self._total = 0
+        self._counted_at = 0
+        self.version = 0
+        self._memory: dict[tuple[Any, ...], tuple[float, int]] = {}
+        self._part: npt.NDArray[np.float64] = np.zeros(0)
+        self._cpu = self._ram = self._whole = self._share = self._least = np.zeros(0, np.int64)
+
+    def saw(self, shape: Shape, count: int) -> None:
+        """A request of this shape was submitted."""
+        self._counts[shape] = self._counts.get(shape, 0) + count
+        self._total += count
+
+    def learn(self) -> bool:
+        """Takes what was submitted as typical, where that is much more than before; returns whether it did."""
+        if self._total < self._counted_at * _ANEW or not self._total:
+            return False
+        self._counted_at = self._total
+        self.version += 1
+        self._memory.clear()
+        shapes = list(self._counts)
+        self._part = np.array([self._counts[shape] / self._total for shape in shapes])
+        needs = np.array([[shape.needs[0], shape.needs[1], shape.gpus, shape.share] for shape in shapes], np.int64)
+        self._cpu, self._ram, self._whole, self._share = needs.T
+        self._least = np.where(self._whole > 0, DEVICE, self._share)
+        return True
+
+    def deltas(self, free: Sequence[int], devices: Sequence[int], shapes: Sequence[Shape]) -> list[tuple[float, int]]:
+        """Returns for each shape how much more fragmented a node gets, and the device that a share should take.
+
+        Args:
+            free: vcore and memory that the node has free.
+            devices: thousandths free of each of its GPUs.
+            shapes: that fit; for others the figures mean nothing.
+        """
+        place = (free[0], free[1], *devices)
+        found: list[tuple[float, int] | None] = [self._memory.get((shape, place)) for shape in shapes]
+        missing = [at for at, known in enumerate(found) if known is None]
+        if missing:
+            self._look([shapes[at] for at in missing], place, devices)
+        return [self._memory[shape, place] for shape in shapes]
+
+    def _look(self, shapes: Sequence[Shape], place: tuple[int, ...], devices: Sequence[int]) -> None:
+        """Works out what is not remembered."""
+        if len(self._memory) > _REMEMBERED:
+            self._memory.clear()
+        after: list[tuple[int, ...]] = [place]
+        choices: list[tuple[Shape, int]] = []
+        cpu, ram = place[:2]
+        for shape in shapes:
+            left = list(devices)
+            rest = (cpu - shape.needs[0], ram - shape.needs[1])
+            if shape.share:
+                seen: set[int] = set()
+                for number, have in enumerate(devices):
+                    if have >= shape.share and have not in seen:
+                        seen.add(have)
+                        choices.append((shape, number))
+                        after.append((*rest, *devices[:number], have - shape.share, *devices[number + 1 :]))
+                if seen:
+                    continue
+            taken = 0
+            for number, have in enumerate(devices):
+                if taken < shape.gpus and have == DEVICE:
+                    left[number] = 0
+                    taken += 1
+            choices.append((shape, -1))
+            after.append((*rest, *left))
+        lost = self._fragmentation(np.array(after, np.int64))
+        base = float(lost[0])
+        for (shape, number), figure in zip(choices, lost[1:].tolist(), strict=True):
+            key = (shape, place)
+            known = self._memory.get(key)
+            if known is None or figure - base < known[0]:
+                self._memory[key] = (figure - base, number)
+
+    def _fragmentation(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Returns the fragmentation of nodes.
+
+        Args:
+            places: (nodes, 2 + devices): vcore, memory and each device, as far as they are free.
+        """
+        devices = places[:, 2:]
+        free = devices.sum(axis=1)
+        if not devices.shape[1]:
+            return free.astype(np.float64)
+        whole = (devices == DEVICE).sum(axis=1)
+        most = devices.max(axis=1)
+        fits = (
+            (places[:, :1] >= self._cpu) & (places[:, 1:2] >= self._ram)
+            & (whole[:, None] >= self._whole) & (most[:, None] >= self._share)
+        )  # fmt: skip
+        ordered = np.sort(devices, axis=1)
+        sums = np.concatenate((np.zeros((len(places), 1), np.int64), np.cumsum(ordered, axis=1)), axis=1)
+        # How much lies on devices with less than a request needs: the sum of so many of the smallest.
+        small = (devices[:, :, None] < self._least).sum(axis=1)
+        useless = np.take_along_axis(sums, small, axis=1)
+        useless = np.where(self._least == 0, free[:, None], useless)
+        return np.asarray(np.where(fits, useless, free[:, None]) @ self._part)
+
+

@@ -38,7 +38,7 @@ class Gradient:
         self.version = 0
         self._memory: dict[tuple[Any, ...], tuple[float, int]] = {}
         self._part: npt.NDArray[np.float64] = np.zeros(0)
-        self._cpu = self._ram = self._whole = self._share = self._least = np.zeros(0, np.int64)
+        self._cpu = self._ram = self._whole = self._share = self._least = self._kind = np.zeros(0, np.int64)
 
     def saw(self, shape: Shape, count: int) -> None:
         """A request of this shape was submitted."""
@@ -56,28 +56,30 @@ class Gradient:
         self._part = np.array([self._counts[shape] / self._total for shape in shapes])
         needs = np.array([[shape.needs[0], shape.needs[1], shape.gpus, shape.share] for shape in shapes], np.int64)
         self._cpu, self._ram, self._whole, self._share = needs.T
-        self._least = np.where(self._whole > 0, DEVICE, self._share)
+        least, self._kind = np.unique(np.where(self._whole > 0, DEVICE, self._share), return_inverse=True)
+        self._least = least
         return True
 
     def deltas(self, free: Sequence[int], devices: Sequence[int], shapes: Sequence[Shape]) -> list[tuple[float, int]]:
-        """Returns for each shape how much more fragmented a node gets, and the device that a share should take.
+        """Returns for each shape how much more fragmented a node gets, and what is free of the device a share should take.
 
         Args:
             free: vcore and memory that the node has free.
             devices: thousandths free of each of its GPUs.
             shapes: that fit; for others the figures mean nothing.
         """
-        place = (free[0], free[1], *devices)
+        place = (free[0], free[1], *sorted(devices))
+        if len(self._memory) > _REMEMBERED:
+            self._memory.clear()
         found: list[tuple[float, int] | None] = [self._memory.get((shape, place)) for shape in shapes]
         missing = [at for at, known in enumerate(found) if known is None]
         if missing:
-            self._look([shapes[at] for at in missing], place, devices)
+            self._look([shapes[at] for at in missing], place)
         return [self._memory[shape, place] for shape in shapes]
 
-    def _look(self, shapes: Sequence[Shape], place: tuple[int, ...], devices: Sequence[int]) -> None:
+    def _look(self, shapes: Sequence[Shape], place: tuple[int, ...]) -> None:
         """Works out what is not remembered."""
-        if len(self._memory) > _REMEMBERED:
-            self._memory.clear()
+        devices = place[2:]
         after: list[tuple[int, ...]] = [place]
         choices: list[tuple[Shape, int]] = []
         cpu, ram = place[:2]
@@ -89,7 +91,7 @@ class Gradient:
                 for number, have in enumerate(devices):
                     if have >= shape.share and have not in seen:
                         seen.add(have)
-                        choices.append((shape, number))
+                        choices.append((shape, have))
                         after.append((*rest, *devices[:number], have - shape.share, *devices[number + 1 :]))
                 if seen:
                     continue
@@ -102,11 +104,11 @@ class Gradient:
             after.append((*rest, *left))
         lost = self._fragmentation(np.array(after, np.int64))
         base = float(lost[0])
-        for (shape, number), figure in zip(choices, lost[1:].tolist(), strict=True):
+        for (shape, have), figure in zip(choices, lost[1:].tolist(), strict=True):
             key = (shape, place)
             known = self._memory.get(key)
             if known is None or figure - base < known[0]:
-                self._memory[key] = (figure - base, number)
+                self._memory[key] = (figure - base, have)
 
     def _fragmentation(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Returns the fragmentation of nodes.
@@ -130,6 +132,6 @@ class Gradient:
         small = (devices[:, :, None] < self._least).sum(axis=1)
         useless = np.take_along_axis(sums, small, axis=1)
         useless = np.where(self._least == 0, free[:, None], useless)
-        return np.asarray(np.where(fits, useless, free[:, None]) @ self._part)
+        return np.asarray(np.where(fits, useless[:, self._kind], free[:, None]) @ self._part)
 
 

@@ -32,7 +32,7 @@ BINPACKING, FAIR, FGD = "binpacking", "fair", "fgd"
 POLICIES = (BINPACKING, FAIR, FGD)
 _ROWS = 256
 _WORTH_A_ROW = 2
-_LITTLE = 1e-6  # of the used part, where it only tells nodes apart that are as good
+_LITTLE = 20.0  # of the used part: thousandths of a device that packing is worth beside fragmentation
 
 
 class Held:
@@ -461,7 +461,7 @@ class Nodes:
         if self.gradient is None:
             return _fullest(state.devices, shape.share)
         free = [have - used for have, used in zip(state.capacity[:2], state.used[:2], strict=True)]
-        return self.gradient.deltas(free, state.devices, [shape])[0][1]
+        return state.devices.index(self.gradient.deltas(free, state.devices, [shape])[0][1])
 
     def learn(self) -> None:
         """Lets `fgd` take what was submitted as typical; rows are made anew where that has changed."""

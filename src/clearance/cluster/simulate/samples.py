@@ -43,7 +43,7 @@ class Samples:
 
     def mean(self, values: list[float] | list[int]) -> float:
         """Returns the mean over time of one of the columns: each sample holds until the next."""
-        if len(self.at) < 2:
+        if len(self.at) < 2 or self.at[-1] == self.at[0]:
             return float(values[0]) if values else 0.0
         spans = [after - before for before, after in zip(self.at, self.at[1:], strict=False)]
         return sum(value * span for value, span in zip(values, spans, strict=False)) / (self.at[-1] - self.at[0])

@@ -238,18 +238,25 @@ class Nodes:
 
     def give(self, held: Held) -> None:
         """Takes a member off its node."""
-        state = self.at[held.node]
-        shape = held.shape
-        del state.held[held.id]
-        for position, amount in shape.usage:
-            state.used[position] -= amount
-            self.used[position] -= amount
-        back = DEVICE if shape.gpus else shape.share
-        for number in held.devices:
-            if number < len(state.devices):
-                state.devices[number] += back
-        state.whole -= shape.whole
-        self._refresh(state)
+        self.give_all((held,))
+
+    def give_all(self, members: Iterable[Held]) -> None:
+        """Takes members off their nodes."""
+        states = {}
+        for held in members:
+            shape = held.shape
+            state = states[held.node] = self.at[held.node]
+            del state.held[held.id]
+            for position, amount in shape.usage:
+                state.used[position] -= amount
+                self.used[position] -= amount
+            back = DEVICE if shape.gpus else shape.share
+            for number in held.devices:
+                if number < len(state.devices):
+                    state.devices[number] += back
+            state.whole -= shape.whole
+        for state in states.values():
+            self._refresh(state)
 
     def room(self, shape: Shape, state: NodeState) -> int:
         """Returns how many members of a shape a node can still take."""

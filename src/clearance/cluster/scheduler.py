@@ -591,9 +591,10 @@ class Scheduler:
         """Takes an application away with all that it holds and asks for."""
         for request in list(app.requests):
             self._withdraw(request)
-        for held in list(app.held.values()):
-            self._give(app, held)
-        self._timers.pop(app.id, None)
+        if app.held:
+            self._give_all(app)
+        if self._timers:
+            self._timers.pop(app.id, None)
         if self.backfill.kind:
             self.backfill.ended(app)
         del self.apps[app.id]
@@ -601,6 +602,18 @@ class Scheduler:
         app.state = state
         if app.queue.dynamic or app.queue.state != "active":
             self._prune(app.queue)
+
+    def _give_all(self, app: Application) -> None:
+        """Takes every member of an application that waits for none off its node."""
+        all = tuple(app.held.values())
+        app.held.clear()
+        for held in all:
+            del self.members[held.id]
+            self._freed[held.node] = None
+        self.nodes.give_all(all)
+        self._count(app, tuple(app.usage.items()), len(all), -1)
+        if self._drawn:
+            self._moved()
 
     def _give(self, app: Application, held: Held) -> None:
         """Takes a member off its node."""

@@ -186,6 +186,13 @@ class Scheduler:
         """Adds a decision to those of this step."""
         self._out.append(decision)
 
+    def forget(self, job: str, bound: Iterable[int]) -> None:
+        """Forgets a job that has ended, and decisions that have been carried out: nobody will tell of them any more."""
+        if job not in self.apps:
+            self.ended.pop(job, None)
+        for decision in bound:
+            self._bound.pop(decision, None)
+
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def _try(self, queue: QueueState, lane: Lane, request: Request) -> bool:

@@ -97,6 +97,7 @@ class _Life:
         since: when it began or went on; infinity: it does not run.
         ends: when it is to end; infinity: it does not run.
         members: that must run for it to go on.
+        bound: ids of the decisions that started it.
     """
 
     __slots__ = ("bound", "ends", "job", "left", "members", "number", "runtime", "since", "submit")
@@ -107,8 +108,8 @@ class _Life:
         self.submit = arrival.submit
         self.runtime = self.left = arrival.runtime
         self.since = self.ends = math.inf
-        self.members = sum(group.min_member for group in job.task_groups) or 1
         self.bound: list[int] = []
+        self.members = sum(group.min_member for group in job.task_groups) or 1
 
 
 class Simulation:
@@ -130,6 +131,7 @@ class Simulation:
         self._record = record
         self._reserves = scheduler.backfill.reserves
         self._lives: dict[str, _Life] = {}
+        self._gone: list[_Life] = []
         self._timeline: list[tuple[float, int, _Life | None]] = []
         self._order = itertools.count()
         self._sampler = Sampler()
@@ -192,6 +194,9 @@ class Simulation:
             if not evicted:
                 break
             happened = evicted
+        for life in self._gone:
+            scheduler.forget(life.job.id, life.bound)
+        self._gone.clear()
         if now >= self._sampler.due:
             self._sampler.take(scheduler, now, self._running)
 
@@ -258,15 +263,12 @@ class Simulation:
         queue = self._scheduler.apps[life.job.id].queue.path
         count, total = self._slow.get(queue, (0, 0.0))
         self._slow[queue] = count + 1, total + bounded_slowdown(jct, life.runtime)
-        self._forget(life)
+        self._gone.append(life)
 
     def _reject(self, decision: Reject) -> None:
         life = self._lives.pop(decision.job)
         self._rejected += 1
-        self._forget(life)
-
-    def _forget(self, life: _Life) -> None:
-        return
+        self._gone.append(life)
 
     def _preempt(self, decision: Preempt, now: float) -> list[Event]:
         """Takes members off; returns what has happened thereby."""

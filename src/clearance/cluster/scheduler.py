@@ -198,7 +198,7 @@ class Scheduler:
     def _try(self, queue: QueueState, lane: Lane, request: Request) -> bool:
         """Starts the first of a lane, or parks the lane; returns whether it has started."""
         unit, app = request.unit, request.app
-        if unit.parked:
+        if unit.parked and not self.backfill.holds(request):
             self._park(lane, unit)
             return False
         blocker = self.blocked(app, unit)

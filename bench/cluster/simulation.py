@@ -8,6 +8,7 @@ and decides at each. The second figure keeps room for the first that waits (EASY
 
 from __future__ import annotations
 
+import itertools
 import random
 import resource
 import sys
@@ -28,20 +29,36 @@ NODES = max(7_500 * JOBS // 717_000, 1)
 GPUS = 8
 LOAD = 0.9
 SEED = 7
+HOUR = 3600.0
+DAY_HOURS, BY_DAY = 8, 2.0
 PLAIN, EASY = 20_000, 5_000
 
 
 def drawn(source: Trace, jobs: int, gpus: int) -> Iterator[Arrival]:
-    """Yields jobs drawn from a trace, so many a second that `LOAD` of the GPUs are asked for."""
+    """Yields jobs drawn from a trace.
+
+    The cluster is busy from the beginning: in the first hour come as many jobs as would be found running at a moment of
+    the steady state, each with a part of its runtime left. The others come at `LOAD` on average, most of them by day.
+    """
     pool = list(source.arrivals)
+    sizes = [arrival.job.task_groups[0].min_member for arrival in pool]
     rng = random.Random(SEED)
-    work = sum(arrival.runtime * arrival.job.task_groups[0].min_member for arrival in pool) / len(pool)
-    rate = LOAD * gpus / work
-    at = 0.0
-    for number in range(jobs):
-        arrival = rng.choice(pool)
-        at += rng.expovariate(rate)
-        yield Arrival(at, arrival.runtime, replace(arrival.job, id=f"j{number}"))
+    rate = LOAD * gpus / (sum(each.runtime * size for each, size in zip(pool, sizes, strict=True)) / len(pool))
+    number, at, found, lengths = 0, 0.0, 0, list(itertools.accumulate(each.runtime for each in pool))
+    while found < LOAD * gpus and number < jobs:
+        drawn = rng.choices(range(len(pool)), cum_weights=lengths)[0]
+        at, found = at + HOUR / gpus, found + sizes[drawn]
+        yield _arrival(pool[drawn], number, at, rng.random())
+        number += 1
+    while number < jobs:
+        day = at % (24 * HOUR) < DAY_HOURS * HOUR
+        at += rng.expovariate(rate * (BY_DAY if day else (24 - BY_DAY * DAY_HOURS) / (24 - DAY_HOURS)))
+        yield _arrival(rng.choice(pool), number, at, 1.0)
+        number += 1
+
+
+def _arrival(source: Arrival, number: int, at: float, left: float) -> Arrival:
+    return Arrival(at, source.runtime * left, replace(source.job, id=f"j{number}"))
 
 
 def queues(source: Trace) -> SchedulerConfig:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.cluster.inputs import data
 from bench.common import show
+
 from clearance.cluster import Job, JobFinished, JobSubmitted, Node, NodeAdded, Scheduler, TaskGroup, Topology, load
 from clearance.cluster.decision import Bind, Decision
 
@@ -187,9 +188,10 @@ def _gang_of_512() -> int:
     spent = []
     for round in range(5):
         scheduler = _scheduler(nodes)
-        spent.append(_timed(lambda: scheduler.apply([JobSubmitted(Job("a", f"root.q{round}", "u", task_groups=(group,)))], 1)))
-        made: list[Decision] = []
-        spent[-1] += _timed(lambda: made.extend(scheduler.step(1)))
+        begun = time.process_time()
+        scheduler.apply([JobSubmitted(Job("a", f"root.q{round}", "u", task_groups=(group,)))], 1)
+        made = scheduler.step(1)
+        spent.append(time.process_time() - begun)
         assert _bound(made) == 512
     return _below("cluster.gang_512_ms", 1000 * statistics.median(spent), 20, "ms")
 

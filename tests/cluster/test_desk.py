@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearance.cluster import Ask, Limit, Placement, Desk
+from clearance.cluster import Ask, Desk, Limit, Placement
 from clearance.errors import ClearanceError
 
 

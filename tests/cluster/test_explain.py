@@ -1,7 +1,5 @@
 """The first blocker is sufficient: lifting it lets the job start, or another one is first."""
 
-from cluster.invariants import check
-from cluster.test_scheduler_properties import CONFIG, acts, nodes, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +11,8 @@ from clearance.cluster.node import Node
 from clearance.cluster.quantities import format_quantity
 from clearance.cluster.scheduler import Scheduler
 from clearance.cluster.whatif import AddNodes, EndJob, RaiseMaximum
+from cluster.invariants import check
+from cluster.test_scheduler_properties import CONFIG, acts, nodes, play
 
 
 def lifted(scheduler, job, blocker):
@@ -60,6 +60,9 @@ def test_the_first_blocker_is_sufficient(first, todo, backfill, backing):
     check(scheduler)
 
 
+ANYWHERE = Topology()
+
+
 def cluster(*jobs, count=4, backfill=None, racks=2):
     scheduler = Scheduler(load(CONFIG), backfill=backfill)
     capacity = {"vcore": "8", "memory": "32Gi", "nvidia.com/gpu": 2}
@@ -69,7 +72,7 @@ def cluster(*jobs, count=4, backfill=None, racks=2):
     return scheduler
 
 
-def job(id, count=1, queue="root.batch", estimate=None, topology=Topology(), **resources):
+def job(id, count=1, queue="root.batch", estimate=None, topology=ANYWHERE, **resources):
     amounts = {name.replace("gpu", "nvidia.com/gpu"): amount for name, amount in resources.items()}
     return Job(id, queue, "ana", task_groups=(TaskGroup("g", count, amounts, topology=topology),), runtime_estimate=estimate)
 

@@ -1,7 +1,5 @@
 """A fork is the scheduler as it is, and goes its own way."""
 
-from cluster.invariants import check, never_over
-from cluster.test_scheduler_properties import CONFIG, KINDS, acts, nodes, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +7,8 @@ from clearance.cluster.config import load
 from clearance.cluster.event import JobFinished
 from clearance.cluster.job import Job
 from clearance.cluster.scheduler import Scheduler
+from cluster.invariants import check, never_over
+from cluster.test_scheduler_properties import CONFIG, KINDS, acts, nodes, play
 
 
 def summary(scheduler):

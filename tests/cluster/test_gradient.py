@@ -1,8 +1,6 @@
 """Fragmentation gradient descent, by hand on small nodes (the definitions of Weng et al., 2023)."""
 
 import pytest
-from cluster.invariants import binds, check, never_over
-from cluster.test_scheduler_properties import CONFIG, acts, nodes, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +8,8 @@ from clearance.cluster import Job, JobSubmitted, Node, NodeAdded, Scheduler, Tas
 from clearance.cluster.gradient import Gradient
 from clearance.cluster.shape import Shapes
 from clearance.cluster.space import Space
+from cluster.invariants import binds, check, never_over
+from cluster.test_scheduler_properties import CONFIG, acts, nodes, play
 
 pytest.importorskip("numpy")
 

@@ -1,17 +1,24 @@
 """Random clusters, queues and jobs: what must hold at every step, whatever happens in which order."""
 
 import pytest
-from cluster.invariants import check, gangs_whole, never_over, nothing_forgotten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearance.cluster.config import load
 from clearance.cluster.event import (
-    BindFailed, JobFinished, JobSubmitted, MemberEvicted, MemberFinished, NodeAdded, NodeChanged, NodeRemoved,
+    BindFailed,
+    JobFinished,
+    JobSubmitted,
+    MemberEvicted,
+    MemberFinished,
+    NodeAdded,
+    NodeChanged,
+    NodeRemoved,
 )  # fmt: skip
 from clearance.cluster.job import Affinity, Job, TaskGroup, Topology
 from clearance.cluster.node import Node, Taint
 from clearance.cluster.scheduler import Scheduler
+from cluster.invariants import check, gangs_whole, never_over, nothing_forgotten
 
 CONFIG = """
 partitions:

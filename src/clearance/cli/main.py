@@ -52,6 +52,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Manage": {
         "cache": ("cache", "See why a task was or was not taken from the cache, and clean up."),
+        "cluster": ("cluster", "Simulate the scheduler of the cluster."),
         "pool": ("pool", "Make limits that tasks share by name, and list them."),
         "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),

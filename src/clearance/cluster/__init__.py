@@ -52,7 +52,7 @@ _HOME = {
     **dict.fromkeys(("AddNodes", "EndJob", "RaiseMaximum", "RemoveNode", "Submit"), "whatif"),
 }  # fmt: skip
 
-__all__ = ["Ask", "Decision", "Desk", "Limit", "Placement", *_HOME]  # noqa: PLE0604
+__all__ = ["Ask", "Decision", "Desk", "Limit", "Placement", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+_FEW = 8
 _all, _less_equal, _where = np.logical_and.reduce, np.less_equal, np.where
 
 
@@ -43,6 +44,8 @@ class ArrayColumns:
         self._shapes: list[Shape | None] = []
         self._closed: list[int] = []
         self._compiled = compiled
+        self._late: dict[int, Sequence[int]] = {}
+        self._light: list[tuple[Floats, tuple[tuple[int, int], ...]]] = []
         self._view()
 
     def _view(self) -> None:
@@ -53,6 +56,21 @@ class ArrayColumns:
         self._now_rows = [self._rows[slot, :nodes] for slot in range(slots)]
         self._now_needs = self._needs[:, :slots]
         self._scores = self._rows[:slots]
+        self._lighten()
+
+    def _lighten(self) -> None:
+        """Keeps what the rows ask for, where they are so few that looking at each is faster than numpy."""
+        open = [(slot, shape) for slot, shape in enumerate(self._shapes) if shape is not None]
+        self._light = [] if len(open) > _FEW or self._biased else [
+            (self._now_rows[slot], tuple((column, need) for column, need in enumerate(shape.needs) if need))
+            for slot, shape in open
+        ]  # fmt: skip
+
+    def _settle(self) -> None:
+        """Writes down what nodes have free; it is put off until somebody looks, since rows are enough for most."""
+        for index, free in self._late.items():
+            self._free[:, index] = free
+        self._late.clear()
 
     def __len__(self) -> int:
         return self._count
@@ -71,31 +89,24 @@ class ArrayColumns:
         return index
 
     def set(self, index: int, free: Sequence[int], base: float) -> None:
-        column = self._column
-        column[:, 0] = free
-        self._free[:, index] = column[:, 0]
+        self._late[index] = free
         self._base[index] = base
-        if self._shapes:
-            fit = _all(_less_equal(self._now_needs, column), 0)
+        if self._light:
+            for row, needs in self._light:
+                for column, need in needs:
+                    if free[column] < need:
+                        row[index] = NEVER
+                        break
+                else:
+                    row[index] = base
+        elif self._shapes:
+            self._column[:, 0] = free
+            fit = _all(_less_equal(self._now_needs, self._column), 0)
             score: Any = base if not self._biased else base + self._biases[: len(fit), index]
             self._scores[:, index] = _where(fit, score, NEVER)
 
-    def set_many(self, indices: Sequence[int], free: Sequence[Sequence[int]], bases: Sequence[float]) -> None:
-        """As `set`, for many nodes at once."""
-        where = np.array(indices)
-        columns = np.array(free, np.int64).T
-        self._free[:, where] = columns
-        self._base[where] = bases
-        for slot, shape in enumerate(self._shapes):
-            if shape is not None:
-                fit = np.ones(len(indices), bool)
-                for column, need in enumerate(shape.needs):
-                    if need:
-                        fit &= columns[column] >= need
-                score = self._base[where] + self._biases[slot, where] if self._biased else self._base[where]
-                self._rows[slot, where] = np.where(fit, score, NEVER)
-
     def widen(self, columns: int) -> None:
+        self._settle()
         more = columns - len(self._free)
         self._free = np.concatenate((self._free, np.zeros((more, self._free.shape[1]), np.int64)))
         self._needs = np.concatenate((self._needs, np.zeros((more, self._needs.shape[1]), np.int64)))
@@ -103,6 +114,7 @@ class ArrayColumns:
         self._view()
 
     def open(self, shape: Shape, biases: Sequence[float] | None) -> int:
+        self._settle()
         if self._closed:
             slot = self._closed.pop()
         else:
@@ -120,6 +132,7 @@ class ArrayColumns:
             self._biases[slot, : self._count] = biases
             self._biased = True
         self._now_rows[slot][:] = self._row(shape, None if biases is None else self._biases[slot, : self._count])
+        self._lighten()
         return slot
 
     def close(self, slot: int) -> None:
@@ -127,11 +140,14 @@ class ArrayColumns:
         self._biases[slot] = 0.0
         self._needs[:, slot] = np.iinfo(np.int64).max
         self._closed.append(slot)
+        self._lighten()
 
     def set_biases(self, index: int, biases: Iterable[tuple[int, float]]) -> None:
         slots, values = zip(*biases, strict=True)
         self._biases[list(slots), index] = values
         self._biased = True
+        self._settle()
+        self._lighten()
         self.set(index, self._free[:, index].tolist(), float(self._base[index]))
 
     def best(self, slot: int) -> int:
@@ -153,6 +169,7 @@ class ArrayColumns:
     def once(self, shape: Shape, biases: Sequence[float] | None) -> int:
         if not self._count:
             return -1
+        self._settle()
         if self._compiled and biases is None:
             from clearance.cluster.compiled import best
 
@@ -175,6 +192,8 @@ class ArrayColumns:
         return order
 
     def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
+        self._settle()
+        self._settle()
         where = np.array(indices, np.intp)
         most = np.full(len(where), ENDLESS)
         for column, need in enumerate(shape.needs):
@@ -184,6 +203,8 @@ class ArrayColumns:
         return found
 
     def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
+        self._settle()
+        self._settle()
         open = self._now_base > NEVER
         usable = open if biases is None else open & (np.asarray(biases) > NEVER)
         lack = {}
@@ -193,6 +214,7 @@ class ArrayColumns:
         return int((~open).sum()), int(open.sum() - usable.sum()), lack
 
     def copy(self) -> ArrayColumns:
+        self._settle()
         other = ArrayColumns(len(self._free), self._compiled)
         other._count = self._count
         other._free, other._base = self._free.copy(), self._base.copy()

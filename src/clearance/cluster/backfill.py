@@ -144,6 +144,11 @@ class Backfill:
         when = "when enough has ended" if start is None else f"at {start:g}"
         scheduler.decide(Reserve(scheduler.next_id(), f"{request.unit.members} members fit {when}", request.app.id, nodes, start))
 
+    def holds(self, request: Request) -> bool:
+        """Whether room is kept for a request: it may start where others that ask for the same may not."""
+        kept = self.holding.get(request.app.queue)
+        return kept is not None and kept.request is request
+
     def overdue(self) -> Iterable[Request]:
         """Returns the requests whose reserved start has come."""
         now = self._scheduler.now

@@ -78,7 +78,7 @@ class Wrong(Given):
 
     def __init__(self, low: float, high: float, seed: int = 0) -> None:
         self._low, self._high = math.log(low), math.log(high)
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - estimates, not secrets
 
     def estimate(self, job: Job, runtime: float) -> float | None:
         return runtime * math.exp(self._random.uniform(self._low, self._high))

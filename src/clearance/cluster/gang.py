@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from clearance.cluster.nodes import FAIR, Held, Nodes
 from clearance.cluster.unit import CLOSE, Part, Unit
 
-FEW = 8
+FEW, MANY = 8, 64
 Name = Callable[[int, int], str]
 Allowed = Callable[[Part], "set[int] | None"]
 
@@ -45,17 +45,28 @@ def place(
     for number, part in enumerate(unit.parts):
         caps = most(part)
         without = {*forbidden(part), *(index for index, cap in caps.items() if cap <= 0)}
-        if part.count <= FEW and part.topology == CLOSE and not part.apart:
+        if (short := _lacking(nodes, part)) > 0:
+            unit.short = short
+            found: list[Held] = []
+        elif part.count <= (FEW if nodes.policy == FAIR else MANY) and part.topology == CLOSE and not part.apart:
             found = _few(nodes, part, number, name, without, caps)
         else:
             found = _many(nodes, part, number, name, without, caps, unit)
         if len(found) < part.count:
-            unit.short = max(unit.short, 1) if part.topology != CLOSE or part.apart else part.count - len(found)
-            for held in (held for group in (*placed, found) for held in group):
-                nodes.give(held)
+            if not short:
+                unit.short = max(unit.short, 1) if part.topology != CLOSE or part.apart else part.count - len(found)
+            nodes.give_all(held for group in (*placed, found) for held in group)
             return None
         placed.append(found)
     return placed
+
+
+def _lacking(nodes: Nodes, part: Part) -> int:
+    """Returns how many members lack a place at least, by all that is free in sum."""
+    fit = part.count
+    for position, amount in part.shape.usage:
+        fit = min(fit, (nodes.total[position] - nodes.used[position]) // amount)
+    return part.count - max(fit, 0)
 
 
 def _few(

@@ -132,6 +132,7 @@ class Gradient:
         small = (devices[:, :, None] < self._least).sum(axis=1)
         useless = np.take_along_axis(sums, small, axis=1)
         useless = np.where(self._least == 0, free[:, None], useless)
-        return np.asarray(np.where(fits, useless[:, self._kind], free[:, None]) @ self._part)
+        fragments: npt.NDArray[np.float64] = np.where(fits, useless[:, self._kind], free[:, None]) @ self._part
+        return fragments
 
 

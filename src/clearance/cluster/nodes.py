@@ -245,18 +245,25 @@ class Nodes:
 
     def give(self, held: Held) -> None:
         """Takes a member off its node."""
-        state = self.at[held.node]
-        shape = held.shape
-        del state.held[held.id]
-        for position, amount in shape.usage:
-            state.used[position] -= amount
-            self.used[position] -= amount
-        back = DEVICE if shape.gpus else shape.share
-        for number in held.devices:
-            if number < len(state.devices):
-                state.devices[number] += back
-        state.whole -= shape.whole
-        self._refresh(state)
+        self.give_all((held,))
+
+    def give_all(self, members: Iterable[Held]) -> None:
+        """Takes members off their nodes."""
+        states = {}
+        for held in members:
+            shape = held.shape
+            state = states[held.node] = self.at[held.node]
+            del state.held[held.id]
+            for position, amount in shape.usage:
+                state.used[position] -= amount
+                self.used[position] -= amount
+            back = DEVICE if shape.gpus else shape.share
+            for number in held.devices:
+                if number < len(state.devices):
+                    state.devices[number] += back
+            state.whole -= shape.whole
+        for state in states.values():
+            self._refresh(state)
 
     def room(self, shape: Shape, state: NodeState) -> int:
         """Returns how many members of a shape a node can still take."""
@@ -355,9 +362,9 @@ class Nodes:
             state = self.at[index]
             free, open = self.free(state), not state.closed
             for shape in shapes:
-                if shape not in slots and open and shape.bias(state.node) > NEVER:
-                    if all(need <= have for need, have in zip(shape.needs, free, strict=True)):
-                        found.append(shape)
+                fits = all(need <= have for need, have in zip(shape.needs, free, strict=True))
+                if fits and open and shape not in slots and shape.bias(state.node) > NEVER:
+                    found.append(shape)
         return found
 
     def close_row(self, shape: Shape) -> None:

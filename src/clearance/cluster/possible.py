@@ -26,7 +26,7 @@ def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None
                 return f"it asks for {asked} at once, and {counter.label} may use {most}: ask for less, or raise the maximum"
         if counter.max_applications < 1:
             return f"{counter.label} may run no application: raise its maximum"
-    if not unit.checked_at == scheduler.nodes.version:
+    if unit.checked_at != scheduler.nodes.version:
         unit.checked_at = scheduler.nodes.version
         unit.never = _never(scheduler, unit)
     return unit.never or None

@@ -157,8 +157,8 @@ class Scheduler:
         root = self.tree.root
         while left:
             if self._dirty:
-                for queue in self._dirty:
-                    queue.touch()
+                for dirty in self._dirty:
+                    dirty.touch()
                 self._dirty.clear()
             queue: QueueState | None = root
             while queue is not None and queue.children:
@@ -187,12 +187,17 @@ class Scheduler:
         """Adds a decision to those of this step."""
         self._out.append(decision)
 
+    def forget(self, job: str) -> None:
+        """Forgets a job that has ended: nobody will ask of it any more."""
+        if job not in self.apps:
+            self.ended.pop(job, None)
+
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def _try(self, queue: QueueState, lane: Lane, request: Request) -> bool:
         """Starts the first of a lane, or parks the lane; returns whether it has started."""
         unit, app = request.unit, request.app
-        if unit.parked:
+        if unit.parked and not self.backfill.holds(request):
             self._park(lane, unit)
             return False
         blocker = self.blocked(app, unit)
@@ -344,8 +349,8 @@ class Scheduler:
             queue.allocated += members
             queue.pending -= waited
 
-    def _subtract(self, app: Application, usage: Iterable[tuple[int, int]]) -> None:
-        """Counts what an application has given back with one member, and wakes who waits for it."""
+    def _subtract(self, app: Application, usage: Iterable[tuple[int, int]], members: int = 1) -> None:
+        """Counts what an application has given back with some members, and wakes who waits for it."""
         own = app.usage
         for position, amount in usage:
             own[position] -= amount
@@ -360,7 +365,7 @@ class Scheduler:
             if counter.waiting:
                 self._wake(counter)
         for queue in app.queue.above:
-            queue.allocated -= 1
+            queue.allocated -= members
         self._dirty[app.queue] = None
 
     # -- waiting -------------------------------------------------------------------------------------------------------
@@ -606,9 +611,10 @@ class Scheduler:
         """Takes an application away with all that it holds and asks for."""
         for request in list(app.requests):
             self._withdraw(request)
-        for held in list(app.held.values()):
-            self._give(app, held)
-        self._timers.pop(app.id, None)
+        if app.held:
+            self._give_all(app)
+        if self._timers:
+            self._timers.pop(app.id, None)
         if self.backfill.kind:
             self.backfill.ended(app)
         del self.apps[app.id]
@@ -616,6 +622,18 @@ class Scheduler:
         app.state = state
         if app.queue.dynamic or app.queue.state != "active":
             self._prune(app.queue)
+
+    def _give_all(self, app: Application) -> None:
+        """Takes every member of an application that waits for none off its node."""
+        all = tuple(app.held.values())
+        app.held.clear()
+        for held in all:
+            del self.members[held.id]
+            self._freed[held.node] = None
+        self.nodes.give_all(all)
+        self._subtract(app, tuple(app.usage.items()), len(all))
+        if self._drawn:
+            self._moved()
 
     def _give(self, app: Application, held: Held) -> None:
         """Takes a member off its node."""

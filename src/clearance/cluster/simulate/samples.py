@@ -4,8 +4,8 @@ Rules:
 
 1. A sample is taken at the first event after each step of time. When there are `MOST`, every second one is dropped and
    the step doubles.
-2. Fragmentation is the part of what is free of a resource that lies on nodes which hold something: room that no member
-   that needs a whole node can use. 0 where nothing is free.
+2. Fragmentation is the part of the capacity that is free on nodes which hold something: room that no member that needs
+   a whole node can use.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Samples:
 
     def mean(self, values: list[float] | list[int]) -> float:
         """Returns the mean over time of one of the columns: each sample holds until the next."""
-        if len(self.at) < 2:
+        if len(self.at) < 2 or self.at[-1] == self.at[0]:
             return float(values[0]) if values else 0.0
         spans = [after - before for before, after in zip(self.at, self.at[1:], strict=False)]
         return sum(value * span for value, span in zip(values, spans, strict=False)) / (self.at[-1] - self.at[0])
@@ -74,11 +74,10 @@ class Sampler:
         total, used = nodes.total[at], nodes.used[at]
         states = nodes.named.values()
         busy = [state for state in states if state.held]
-        free = total - used
         broken = sum(state.capacity[at] - state.used[at] for state in busy)
         samples.at.append(now)
         samples.utilisation.append(used / total if total else 0.0)
-        samples.fragmentation.append(broken / free if free > 0 else 0.0)
+        samples.fragmentation.append(broken / total if total else 0.0)
         samples.busy.append(len(busy))
         samples.nodes.append(len(nodes.named))
         samples.running.append(running)

@@ -99,7 +99,7 @@ class _Life:
         members: that must run for it to go on.
     """
 
-    __slots__ = ("bound", "ends", "job", "left", "members", "number", "runtime", "since", "submit")
+    __slots__ = ("ends", "job", "left", "members", "number", "runtime", "since", "submit")
 
     def __init__(self, job: Job, number: int, arrival: Arrival) -> None:
         self.job = job
@@ -108,7 +108,6 @@ class _Life:
         self.runtime = self.left = arrival.runtime
         self.since = self.ends = math.inf
         self.members = sum(group.min_member for group in job.task_groups) or 1
-        self.bound: list[int] = []
 
 
 class Simulation:
@@ -130,6 +129,7 @@ class Simulation:
         self._record = record
         self._reserves = scheduler.backfill.reserves
         self._lives: dict[str, _Life] = {}
+        self._gone: list[_Life] = []
         self._timeline: list[tuple[float, int, _Life | None]] = []
         self._order = itertools.count()
         self._sampler = Sampler()
@@ -192,6 +192,9 @@ class Simulation:
             if not evicted:
                 break
             happened = evicted
+        for life in self._gone:
+            scheduler.forget(life.job.id)
+        self._gone.clear()
         if now >= self._sampler.due:
             self._sampler.take(scheduler, now, self._running)
 
@@ -228,7 +231,6 @@ class Simulation:
 
     def _bind(self, decision: Bind, now: float) -> None:
         life = self._lives[decision.job]
-        life.bound.append(decision.id)
         if life.ends < math.inf:
             return
         if self._starts[life.number] == NEVER_STARTED:
@@ -258,15 +260,12 @@ class Simulation:
         queue = self._scheduler.apps[life.job.id].queue.path
         count, total = self._slow.get(queue, (0, 0.0))
         self._slow[queue] = count + 1, total + bounded_slowdown(jct, life.runtime)
-        self._forget(life)
+        self._gone.append(life)
 
     def _reject(self, decision: Reject) -> None:
         life = self._lives.pop(decision.job)
         self._rejected += 1
-        self._forget(life)
-
-    def _forget(self, life: _Life) -> None:
-        return
+        self._gone.append(life)
 
     def _preempt(self, decision: Preempt, now: float) -> list[Event]:
         """Takes members off; returns what has happened thereby."""

@@ -1,0 +1,55 @@
+"""`clearance cluster simulate`: a trace in, figures and a folder out."""
+
+import json
+
+import pytest
+
+TRACE = "job,queue,submit_s,gpus,duration_s\na,q,0,4,100\nb,q,1,8,50\nc,q,2,2,20\n"
+QUEUES = """
+partitions:
+- name: default
+  queues:
+  - {name: root, submitacl: "*", queues: [{name: q}]}
+"""
+
+
+@pytest.fixture
+def trace(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text(TRACE)
+    return str(file)
+
+
+def test_it_prints_figures_and_writes_a_folder(clearance, trace, tmp_path):
+    (tmp_path / "queues.yaml").write_text(QUEUES)
+    code, out, err = clearance(
+        "cluster", "simulate", trace, "--nodes", "1x8gpu", "--queues", str(tmp_path / "queues.yaml"), "--backfill", "sjbf",
+        "--estimates", "exact", "--against-fifo", "--report", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "3 submitted, 3 finished" in out
+    assert "1 made, 0 broken" in out
+    assert "later than under plain FIFO" in out
+    assert (tmp_path / "out/index.html").exists()
+
+
+def test_json_is_the_whole_report(clearance, trace):
+    code, out, _ = clearance("cluster", "simulate", trace, "--nodes", "1x8gpu", "--against-fifo", "--json")
+    data = json.loads(out)
+    assert (code, data["finished"], data["later_than_fifo"]) == (0, 3, pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "the trace tells of no nodes: name them"),
+        (("--nodes", "1x8gpu", "--policy", "binpaking"), "did you mean 'binpacking'"),
+        (("--nodes", "1x8gpu", "--backfill", "esay"), "did you mean 'easy'"),
+        (("--nodes", "1x8gpu", "--estimates", "wrong:1"), "write two positive factors in order"),
+        (("--nodes", "nowhere"), "or count them, such as 40x8gpu"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(clearance, trace, options, message):
+    code, out, err = clearance("cluster", "simulate", trace, *options)
+    assert (code, out) == (2, "")
+    assert message in err

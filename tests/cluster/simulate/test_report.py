@@ -25,7 +25,9 @@ def report():
         Arrival(at, runtime, Job(f"j{number}", task_groups=(TaskGroup("w", members, {"nvidia.com/gpu": 1}),)))
         for number, (at, runtime, members) in enumerate(jobs)
     )
-    return simulate(Trace(arrivals), default(), read_nodes("2x4gpu"), policy="binpacking", backfill="easy", estimates="exact")
+    return simulate(
+        Trace(arrivals), default(), read_nodes("2x4gpu"), policy="binpacking", backfill="easy", estimates="exact"
+    )
 
 
 def test_percentiles_are_by_nearest_rank():
@@ -103,5 +105,5 @@ def test_a_folder_holds_the_data_the_pictures_and_a_page_that_shows_them(report,
 
 def test_a_folder_that_cannot_be_written_is_refused(report, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="the report cannot be written to .*file: .*: name another folder"):
+    with pytest.raises(UsageError, match=r"the report cannot be written to .*file: .*: name another folder"):
         write_folder(report, tmp_path / "file", "x")

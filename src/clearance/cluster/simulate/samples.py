@@ -50,7 +50,15 @@ class Samples:
 
     def thin(self) -> None:
         """Drops every second sample."""
-        for column in (self.at, self.utilisation, self.fragmentation, self.busy, self.nodes, self.running, self.waiting):
+        for column in (
+            self.at,
+            self.utilisation,
+            self.fragmentation,
+            self.busy,
+            self.nodes,
+            self.running,
+            self.waiting,
+        ):
             del column[1::2]
 
 

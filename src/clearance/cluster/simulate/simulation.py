@@ -169,7 +169,9 @@ class Simulation:
                 happened.append(JobSubmitted(self._submitted(arrival)))
                 arrival = next(self._arrivals, None)
             if arrival is not None and arrival.submit < now:
-                raise UsageError(f"job {arrival.job.id!r} comes at {arrival.submit:g}, after one at {now:g}: sort the trace")
+                raise UsageError(
+                    f"job {arrival.job.id!r} comes at {arrival.submit:g}, after one at {now:g}: sort the trace"
+                )
             self._events += len(happened)
             self.tell(now, happened)
 
@@ -320,7 +322,7 @@ class Simulation:
 
 @contextmanager
 def _without_cycles() -> Iterator[None]:
-    """Lets the collector of cycles rest: a simulation makes none that grow, and it would walk all that waits again and again."""
+    """Lets the collector of cycles rest: none are made that grow, and it would walk all that waits again and again."""
     enabled = gc.isenabled()
     gc.collect()
     gc.freeze()

@@ -1,9 +1,9 @@
 """717,000 gang jobs on 7,500 nodes of 8 GPUs, simulated: events per CPU second.
 
 The trace is drawn from the 7,169 jobs of `philly_gangs_dev.csv` with replacement, by a seed: a job's queue, gang and
-runtime together, evenly spread over so long a time that nine tenths of all GPUs are asked for. Eight queues with equal
-guarantees in fair order; a gang of n GPUs is n members of one. An event is a submission or an end; the scheduler is told
-and decides at each. The second figure keeps room for the first that waits (EASY, exact runtimes).
+runtime together, so many a second that nine tenths of all GPUs are asked for on average, more by day. Eight queues with
+equal guarantees in fair order; a gang of n GPUs is n members of one. An event is a submission or an end; the scheduler
+is told and decides at each. The second figure keeps room for the first that waits (EASY, exact runtimes).
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def queues(source: Trace) -> SchedulerConfig:
     names = sorted({arrival.job.queue.removeprefix("root.") for arrival in source.arrivals})
     each = NODES * GPUS // len(names)
     lines = [
-        "partitions: [{name: default, nodesortpolicy: {type: binpacking}, queues: [{name: root, submitacl: '*', queues: [",
+        "partitions: [{name: default, nodesortpolicy: {type: binpacking}, queues: [",
+        "{name: root, submitacl: '*', queues: [",
         *(f"  {{name: '{name}', resources: {{guaranteed: {{nvidia.com/gpu: {each}}}}}}}," for name in names),
         "]}]}]",
     ]

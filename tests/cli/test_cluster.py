@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-TRACE = "job,queue,submit_s,gpus,duration_s\na,q,0,4,100\nb,q,1,8,50\nc,q,2,2,20\n"
+TRACE = "job,queue,submit_s,gpus,duration_s\na,q,0,4,100\nb,q,1,8,50\nc,q,2,2,200\n"
 QUEUES = """
 partitions:
 - name: default
@@ -23,12 +23,12 @@ def trace(tmp_path):
 def test_it_prints_figures_and_writes_a_folder(clearance, trace, tmp_path):
     (tmp_path / "queues.yaml").write_text(QUEUES)
     code, out, err = clearance(
-        "cluster", "simulate", trace, "--nodes", "1x8gpu", "--queues", str(tmp_path / "queues.yaml"), "--backfill", "sjbf",
-        "--estimates", "exact", "--against-fifo", "--report", str(tmp_path / "out"),
+        "cluster", "simulate", trace, "--nodes", "1x8gpu", "--queues", str(tmp_path / "queues.yaml"),
+        "--backfill", "sjbf", "--estimates", "exact", "--against-fifo", "--report", str(tmp_path / "out"),
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "3 submitted, 3 finished" in out
-    assert "1 made, 0 broken" in out
+    assert "2 made, 0 broken" in out
     assert "later than under plain FIFO" in out
     assert (tmp_path / "out/index.html").exists()
 

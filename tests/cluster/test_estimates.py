@@ -43,7 +43,9 @@ def test_a_late_job_is_always_expected_in_the_future_and_the_later_the_longer(st
     assert not math.isinf(end)
 
 
-@pytest.mark.parametrize("kind", ["wrong", "wrong:5-0.2", "wrong:0-5", "wrong:a-b", "wrong:1-inf", "exact:1", "learned"])
+@pytest.mark.parametrize(
+    "kind", ["wrong", "wrong:5-0.2", "wrong:0-5", "wrong:a-b", "wrong:1-inf", "exact:1", "learned"]
+)
 def test_what_there_is_not_is_refused(kind):
     with pytest.raises(UsageError, match="estimates"):
         estimator(kind)

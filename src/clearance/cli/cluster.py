@@ -20,7 +20,9 @@ def cluster() -> None:
 @cluster.command()
 @click.argument("trace")
 @click.option("--queues", metavar="FILE", help="queues.yaml; without it there is the one queue root.default.")
-@click.option("--policy", metavar="NAME", help="How nodes are chosen: binpacking, fair or fgd.  [default: of the queues]")
+@click.option(
+    "--policy", metavar="NAME", help="How nodes are chosen: binpacking, fair or fgd.  [default: of the queues]"
+)
 @click.option(
     "--backfill", metavar="KIND", help="What goes on behind who waits: none, fifo, easy, sjbf, conservative.",
     default="none", show_default=True,
@@ -30,7 +32,9 @@ def cluster() -> None:
     "--estimates", metavar="KIND", help="What is known of runtimes: given, none, exact, learnt, wrong:0.2-5.",
     default="given", show_default=True,
 )  # fmt: skip
-@click.option("--whole-nodes", metavar="GPUS", type=click.IntRange(1), help="Gang jobs get whole nodes of so many GPUs.")
+@click.option(
+    "--whole-nodes", metavar="GPUS", type=click.IntRange(1), help="Gang jobs get whole nodes of so many GPUs."
+)
 @click.option("--against-fifo", is_flag=True, help="Simulate plain FIFO too, and say who is later than there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
 @click.option("--report", "folder", metavar="FOLDER", help="Write report.json, the plots and a page that shows them.")
@@ -60,7 +64,9 @@ def simulate(
     if against_fifo:
         fifo = run(found, config.default(), there, policy=policy, backfill="fifo", estimates="none", seed=seed)
         later = report.later_than(fifo)
-        more["later than under plain FIFO"] = f"{later:.1%} of the jobs; its mean wait: {fifo.wait.mean / 3600:.2f} hours"
+        more["later than under plain FIFO"] = (
+            f"{later:.1%} of the jobs; its mean wait: {fifo.wait.mean / 3600:.2f} hours"
+        )
     if folder:
         write_folder(report, folder, f"{trace} simulated", more)
     if as_json:
@@ -73,4 +79,3 @@ def _left_out(trace: Trace) -> dict[str, str]:
     """Returns what of a trace cannot be simulated, as one figure."""
     reasons = ", ".join(f"{count:,}: {reason}" for reason, count in trace.left_out.items())
     return {"left out of the trace": reasons} if reasons else {}
-

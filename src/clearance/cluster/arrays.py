@@ -68,8 +68,8 @@ class ArrayColumns:
 
     def _settle(self) -> None:
         """Writes down what nodes have free; it is put off until somebody looks, since rows are enough for most."""
-        for index, free in self._late.items():
-            self._free[:, index] = free
+        for at, free in self._late.items():
+            self._free[:, at] = free
         self._late.clear()
 
     def __len__(self) -> int:
@@ -93,8 +93,8 @@ class ArrayColumns:
         self._base[index] = base
         if self._light:
             for row, needs in self._light:
-                for column, need in needs:
-                    if free[column] < need:
+                for at, need in needs:
+                    if free[at] < need:
                         row[index] = NEVER
                         break
                 else:

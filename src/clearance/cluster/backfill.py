@@ -2,11 +2,11 @@
 
 Rules (EASY: Lifka 1995; conservative: Feitelson and Weil 1998):
 
-1. At most one unit of each queue has room kept for it: under `easy` only the first of all, under `conservative` the first
-   of each queue. It holds nothing meanwhile: its nodes work on until it starts.
+1. At most one unit of each queue has room kept for it: under `easy` only the first of all, under `conservative` the
+   first of each queue. It holds nothing meanwhile: its nodes work on until it starts.
 2. The start that is reserved follows from when the members that run are expected to end, those that are late already
    included (`cluster.estimates`). Of the room there will be then, what is not free yet is kept before what is.
-3. Whatever ends before a reserved start goes anywhere; whatever may not goes where it leaves the kept room at that start.
+3. Whatever ends before a reserved start goes anywhere; whatever may not goes where it leaves the kept room then.
    They go in the order of the queue; under `sjbf`, which is else as `easy`, the shortest first (Tsafrir, Etsion and
    Feitelson, 2007). The first of a queue is the first by that order whichever kind it is, so that all have their turn.
 4. Under `fifo` nothing of a queue overtakes its first; there is no reservation.
@@ -142,7 +142,9 @@ class Backfill:
         nodes = tuple(scheduler.nodes.at[index].name for index in sorted(reservation.spare))
         start = reservation.start if reservation.start < NEVER else None
         when = "when enough has ended" if start is None else f"at {start:g}"
-        scheduler.decide(Reserve(scheduler.next_id(), f"{request.unit.members} members fit {when}", request.app.id, nodes, start))
+        scheduler.decide(
+            Reserve(scheduler.next_id(), f"{request.unit.members} members fit {when}", request.app.id, nodes, start)
+        )
 
     def holds(self, request: Request) -> bool:
         """Whether room is kept for a request: it may start where others that ask for the same may not."""
@@ -173,7 +175,9 @@ class Backfill:
     ) -> None:
         """Gives a fork what is reserved and who is expected to end."""
         other.holding = {
-            queue(where): Reservation(requests[kept.request], kept.start, {index: list(spare) for index, spare in kept.spare.items()})
+            queue(where): Reservation(
+                requests[kept.request], kept.start, {index: list(spare) for index, spare in kept.spare.items()}
+            )
             for where, kept in self.holding.items()
         }  # fmt: skip
         other._ends = list(self._ends)
@@ -337,5 +341,3 @@ def _reduce(spare: list[int], shape: Shape, count: int) -> None:
     spare[WHOLE] -= shape.gpus * count + (1 if shape.share else 0)
     spare[MOST] = DEVICE if spare[WHOLE] > 0 else 0
     spare[EMPTY] = 0
-
-

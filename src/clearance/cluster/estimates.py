@@ -78,7 +78,7 @@ class Wrong(Given):
 
     def __init__(self, low: float, high: float, seed: int = 0) -> None:
         self._low, self._high = math.log(low), math.log(high)
-        self._random = random.Random(seed)  # noqa: S311 - estimates, not secrets
+        self._random = random.Random(seed)  # noqa: S311 no secret is made of it
 
     def estimate(self, job: Job, runtime: float) -> float | None:
         return runtime * math.exp(self._random.uniform(self._low, self._high))
@@ -122,7 +122,9 @@ def estimator(kind: str, seed: int = 0) -> Estimator:
         if not 0 < least <= most < math.inf:
             raise UsageError(f"estimates {kind!r}: write two positive factors in order, such as 'wrong:0.2-5'")
         return Wrong(least, most, seed)
-    raise UsageError(f"there are no estimates {kind!r}{nearest(name, KINDS)}: use given, none, exact, learnt or wrong:0.2-5")
+    raise UsageError(
+        f"there are no estimates {kind!r}{nearest(name, KINDS)}: use given, none, exact, learnt or wrong:0.2-5"
+    )
 
 
 def corrected(started: float, now: float) -> float:

@@ -7,7 +7,7 @@ from clearance.cluster.simulate.files import guess
 from clearance.cluster.simulate.lines import BadLine
 from clearance.errors import UsageError
 
-PHILLY = "job,queue,submit_s,gpus,duration_s,model\nb,q2,20,16,60,\na,root.q1,10,1,30,\"x, y\"\n"
+PHILLY = 'job,queue,submit_s,gpus,duration_s,model\nb,q2,20,16,60,\na,root.q1,10,1,30,"x, y"\n'
 PODS = (
     "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n"
     "p0,12000,16384,1,460,,LS,Running,100,400,150\n"

@@ -42,7 +42,10 @@ def test_what_is_written_is_read_back_equal(trace):
         ('{"type":"jab"}', "Invalid value 'jab'"),
         ('{"type":"job","submit":0,"runtime":1}', "missing required field `job`"),
         ('{"type":"job","submit":0,"runtime":1,"job":{"id":"a"},"end":3}', "unknown field `end`"),
-        ('{"type":"job","submit":-1,"runtime":1,"job":{"id":"a"}}', "submit is -1 and runtime 1: neither may be negative"),
+        (
+            '{"type":"job","submit":-1,"runtime":1,"job":{"id":"a"}}',
+            "submit is -1 and runtime 1: neither may be negative",
+        ),
         ('{"type":"job","submit":0,"runtime":"x","job":{"id":"a"}}', "Expected `float`, got `str`"),
     ],
 )

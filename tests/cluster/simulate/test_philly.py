@@ -74,7 +74,8 @@ def test_the_mean_wait_is_that_of_a_simulation_without_a_scheduler(backfill, ove
 @pytest.mark.parametrize("backfill", ["easy", "sjbf"])
 def test_with_exact_estimates_no_promise_is_broken(backfill):
     report = simulate(
-        read_trace(FILE), default(), read_nodes(f"{NODES}x{GPUS}gpu"), policy="binpacking", backfill=backfill, estimates="exact"
+        read_trace(FILE), default(), read_nodes(f"{NODES}x{GPUS}gpu"), policy="binpacking", backfill=backfill,
+        estimates="exact",
     )  # fmt: skip
     assert report.promises.made > 1000
     assert report.promises.broken == 0

@@ -25,7 +25,9 @@ def report():
         Arrival(at, runtime, Job(f"j{number}", task_groups=(TaskGroup("w", members, {"nvidia.com/gpu": 1}),)))
         for number, (at, runtime, members) in enumerate(jobs)
     )
-    return simulate(Trace(arrivals), default(), read_nodes("2x4gpu"), policy="binpacking", backfill="easy", estimates="exact")
+    return simulate(
+        Trace(arrivals), default(), read_nodes("2x4gpu"), policy="binpacking", backfill="easy", estimates="exact"
+    )
 
 
 def test_percentiles_are_by_nearest_rank():

@@ -1,4 +1,4 @@
-"""The simulator is the scheduler: the same decisions as a live one, and the times that a clock on the wall would show."""
+"""The simulator is the scheduler: the same decisions as a live one, and the times that a clock would show."""
 
 import heapq
 import math
@@ -41,12 +41,16 @@ def gang(id, members, gpus=1, queue="root.a", **more):
 
 def trace(*jobs):
     """Arrivals from tuples of submission, runtime, members."""
-    return Trace(tuple(Arrival(at, runtime, gang(f"j{number}", members)) for number, (at, runtime, members) in enumerate(jobs)))
+    return Trace(
+        tuple(Arrival(at, runtime, gang(f"j{number}", members)) for number, (at, runtime, members) in enumerate(jobs))
+    )
 
 
 # (seconds to the next submission, runtime, members, which queue)
 jobs = st.lists(
-    st.tuples(st.integers(0, 20), st.integers(0, 60), st.sampled_from([1, 1, 1, 2, 3, 4, 8, 12]), st.sampled_from("ab")),
+    st.tuples(
+        st.integers(0, 20), st.integers(0, 60), st.sampled_from([1, 1, 1, 2, 3, 4, 8, 12]), st.sampled_from("ab")
+    ),
     min_size=1, max_size=40,
 )  # fmt: skip
 
@@ -219,7 +223,8 @@ def test_the_same_seed_decides_the_same_under_any_hash_seed(tmp_path: Path):
     )
     told = {
         subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True,
         ).stdout
         for seed in ("0", "1", "77")
     }  # fmt: skip

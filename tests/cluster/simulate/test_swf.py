@@ -24,7 +24,13 @@ def test_a_line_becomes_a_gang_of_the_requested_processors():
     (arrival,) = read(WHOLE).arrivals
     job = arrival.job
     assert (arrival.submit, arrival.runtime) == (0, 600)
-    assert (job.id, job.user, job.groups, job.queue, job.runtime_estimate) == ("1", "user7", ("group3",), "root.queue2", 900)
+    assert (job.id, job.user, job.groups, job.queue, job.runtime_estimate) == (
+        "1",
+        "user7",
+        ("group3",),
+        "root.queue2",
+        900,
+    )
     (group,) = job.task_groups
     assert (group.min_member, group.resources) == (8, {"vcore": 1})
 

@@ -83,8 +83,8 @@ def guess(lines: list[str], source: str) -> str:
     if heading & set(philly.COLUMNS):
         return "philly"
     raise BadLine(
-        source, at, f"{first[:60]!r} begins no trace: it may be JSON lines, the Standard Workload Format, or a CSV with "
-        f"the columns {', '.join(philly.COLUMNS)} or {', '.join(openb.POD_COLUMNS)}",
+        source, at, f"{first[:60]!r} begins no trace: it may be JSON lines, the Standard Workload Format, or a CSV "
+        f"with the columns {', '.join(philly.COLUMNS)} or {', '.join(openb.POD_COLUMNS)}",
     )  # fmt: skip
 
 

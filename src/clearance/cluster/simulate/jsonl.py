@@ -58,7 +58,9 @@ def read(lines: Iterable[str], source: str = "the trace") -> Trace:
         if isinstance(found, NodeLine):
             nodes.append(found.node)
         elif found.submit < 0 or found.runtime < 0:
-            raise BadLine(source, at, f"submit is {found.submit:g} and runtime {found.runtime:g}: neither may be negative")
+            raise BadLine(
+                source, at, f"submit is {found.submit:g} and runtime {found.runtime:g}: neither may be negative"
+            )
         else:
             arrivals.append(Arrival(found.submit, found.runtime, found.job))
     arrivals.sort(key=lambda arrival: arrival.submit)

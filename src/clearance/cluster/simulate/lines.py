@@ -41,7 +41,9 @@ def records(lines: Iterable[str], columns: Sequence[str], source: str) -> Iterat
         if not cells:
             continue
         if len(cells) != len(heading):
-            raise BadLine(source, reader.line_num, f"{len(cells)} cells under {len(heading)} headings: quote commas in cells")
+            raise BadLine(
+                source, reader.line_num, f"{len(cells)} cells under {len(heading)} headings: quote commas in cells"
+            )
         yield reader.line_num, dict(zip(heading, cells, strict=True))
 
 

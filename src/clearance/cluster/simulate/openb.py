@@ -2,12 +2,12 @@
 
 Rules:
 
-1. A pod is a job of one member: `cpu_milli` thousandths of a vcore, `memory_mib` MiB, and `num_gpu` whole GPUs, or, of one
-   GPU, `gpu_milli` thousandths.
+1. A pod is a job of one member: `cpu_milli` thousandths of a vcore, `memory_mib` MiB, and `num_gpu` whole GPUs, or, of
+   one GPU, `gpu_milli` thousandths.
 2. It comes at `creation_time` and runs from `scheduled_time`, or, where there is none, from then, to `deletion_time`.
    Left out are pods that never ran, so that nobody knows for how long they would.
-3. `gpu_spec` is the model that it needs, a label of the nodes; a choice among several (`A|B`) cannot be expressed here and
-   is refused.
+3. `gpu_spec` is the model that it needs, a label of the nodes; a choice among several (`A|B`) cannot be expressed here
+   and is refused.
 4. `qos` is a label of the job.
 """
 

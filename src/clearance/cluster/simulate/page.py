@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from clearance.cluster.simulate.plots import draw
-from clearance.cluster.simulate.report import Report
+from clearance.cluster.simulate.report import Report, Summary
 from clearance.errors import UsageError
 
 _HOUR = 3600.0
@@ -27,13 +27,13 @@ def figures(report: Report, more: Mapping[str, str] | None = None) -> dict[str, 
         report: of a simulation.
         more: figures that it does not hold itself, such as a comparison.
     """
-    jct, wait, promises = report.jct, report.wait, report.promises
+    promises = report.promises
     late = f", by {promises.worst / _HOUR:.2f} hours at most" if promises.broken else ""
     found = {
         "jobs": f"{report.submitted:,} submitted, {report.finished:,} finished",
         "rejected, never started": f"{report.rejected:,}, {report.unstarted:,}",
-        "completion time, hours": f"{jct.mean / _HOUR:.2f} mean, {jct.p50 / _HOUR:.2f} median, {jct.p99 / _HOUR:.2f} p99",
-        "wait, hours": f"{wait.mean / _HOUR:.2f} mean, {wait.p50 / _HOUR:.2f} median, {wait.p99 / _HOUR:.2f} p99, {wait.max / _HOUR:.2f} longest",
+        "completion time, hours": _hours(report.jct),
+        "wait, hours": _hours(report.wait),
         "bounded slowdown": f"{report.slowdown:.2f} mean",
         **{f"utilisation, {name}": f"{share:.1%}" for name, share in report.utilisation.items()},
         "fragmentation": f"{report.fragmentation:.1%} of capacity is free on nodes that hold something",
@@ -44,6 +44,11 @@ def figures(report: Report, more: Mapping[str, str] | None = None) -> dict[str, 
     }  # fmt: skip
     events = f"{report.events:,} in {report.cpu_seconds:.1f} CPU s: {report.events_per_s:,.0f} a second"
     return found | dict(more or {}) | {"events": events, "digest of the decisions": report.digest}
+
+
+def _hours(times: Summary) -> str:
+    named = {"mean": times.mean, "median": times.p50, "p99": times.p99, "longest": times.max}
+    return ", ".join(f"{seconds / _HOUR:.2f} {name}" for name, seconds in named.items())
 
 
 def write_folder(report: Report, folder: str | Path, title: str, more: Mapping[str, str] | None = None) -> None:

@@ -50,7 +50,9 @@ def _days(report: Report) -> list[float]:
 def _utilisation(report: Report, axes: Axes) -> None:
     """Used by capacity over time, and how many jobs wait on a second scale."""
     days = _days(report)
-    axes.plot(days, [100 * share for share in report.samples.utilisation], color=_BLUE, linewidth=1.2, drawstyle="steps-post")
+    axes.plot(
+        days, [100 * share for share in report.samples.utilisation], color=_BLUE, linewidth=1.2, drawstyle="steps-post"
+    )
     axes.set(xlabel="days", ylim=(0, 102), title="Utilisation, and jobs that wait")
     axes.set_ylabel("used, % of capacity", color=_BLUE)
     other = axes.twinx()
@@ -85,7 +87,13 @@ def _range(size: int, jobs: int) -> str:
 
 
 def _fragmentation(report: Report, axes: Axes) -> None:
-    axes.plot(_days(report), [100 * share for share in report.samples.fragmentation], color=_RED, linewidth=1.2, drawstyle="steps-post")
+    axes.plot(
+        _days(report),
+        [100 * share for share in report.samples.fragmentation],
+        color=_RED,
+        linewidth=1.2,
+        drawstyle="steps-post",
+    )
     axes.set(
         xlabel="days", ylabel="% of capacity", ylim=(0, 102),
         title="Fragmentation: free, but on nodes that hold something",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from clearance.cluster.scheduler import Scheduler
 from clearance.cluster.space import CPU_AT, GPU_AT
 
-MOST = 512
+MOST = 256
 _STEP = 600.0
 
 
@@ -50,7 +50,15 @@ class Samples:
 
     def thin(self) -> None:
         """Drops every second sample."""
-        for column in (self.at, self.utilisation, self.fragmentation, self.busy, self.nodes, self.running, self.waiting):
+        for column in (
+            self.at,
+            self.utilisation,
+            self.fragmentation,
+            self.busy,
+            self.nodes,
+            self.running,
+            self.waiting,
+        ):
             del column[1::2]
 
 
@@ -72,13 +80,15 @@ class Sampler:
         nodes, samples = scheduler.nodes, self.samples
         at = main_resource(scheduler)
         total, used = nodes.total[at], nodes.used[at]
-        states = nodes.named.values()
-        busy = [state for state in states if state.held]
-        broken = sum(state.capacity[at] - state.used[at] for state in busy)
+        busy = broken = 0
+        for state in nodes.named.values():
+            if state.held:
+                busy += 1
+                broken += state.capacity[at] - state.used[at]
         samples.at.append(now)
         samples.utilisation.append(used / total if total else 0.0)
         samples.fragmentation.append(broken / total if total else 0.0)
-        samples.busy.append(len(busy))
+        samples.busy.append(busy)
         samples.nodes.append(len(nodes.named))
         samples.running.append(running)
         samples.waiting.append(len(scheduler.apps) - running)

@@ -141,9 +141,8 @@ class Simulation:
         self._rejected = self._moves = self._events = 0
         self._first, self._last = math.inf, 0.0
         self._since = 0.0
+        self._there: list[int] = []
         self._used: list[float] = []
-        self._total: list[float] = []
-        self._node_seconds = 0.0
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -167,7 +166,9 @@ class Simulation:
                 happened.append(JobSubmitted(self._submitted(arrival)))
                 arrival = next(self._arrivals, None)
             if arrival is not None and arrival.submit < now:
-                raise UsageError(f"job {arrival.job.id!r} comes at {arrival.submit:g}, after one at {now:g}: sort the trace")
+                raise UsageError(
+                    f"job {arrival.job.id!r} comes at {arrival.submit:g}, after one at {now:g}: sort the trace"
+                )
             self._events += len(happened)
             self.tell(now, happened)
 
@@ -195,23 +196,20 @@ class Simulation:
         for life in self._gone:
             scheduler.forget(life.job.id)
         self._gone.clear()
-        if now >= self._sampler.due:
+        if now >= self._sampler.due and self._first < math.inf:
             self._sampler.take(scheduler, now, self._running)
 
     def _count(self, now: float) -> None:
         """Adds up what was used since the last moment."""
-        span = now - self._since
+        span = now - max(self._since, self._first)
         if span > 0:
-            nodes = self._scheduler.nodes
-            if len(self._used) < len(nodes.total):
-                more = [0.0] * (len(nodes.total) - len(self._used))
-                self._used += more
-                self._total += more
-            for position, total in enumerate(nodes.total):
-                if total:
-                    self._used[position] += nodes.used[position] * span
-                    self._total[position] += total * span
-            self._node_seconds += len(nodes.named) * span
+            if not self._there:
+                total = self._scheduler.nodes.total
+                self._there = [position for position, amount in enumerate(total) if amount]
+                self._used = [0.0] * len(total)
+            used = self._scheduler.nodes.used
+            for position in self._there:
+                self._used[position] += used[position] * span
             self._since = now
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -283,9 +281,10 @@ class Simulation:
 
     def report(self, cpu: float) -> Report:
         """Returns what came of it; `cpu` are the seconds that it took."""
-        self._sampler.take(self._scheduler, max(self._scheduler.now, self._since), self._running)
+        nodes, names = self._scheduler.nodes, self._scheduler.space.names
+        self._sampler.take(self._scheduler, self._scheduler.now, self._running)
         samples = self._sampler.samples
-        names = self._scheduler.space.names
+        span = max(self._since - self._first, 0.0)
         count = sum(each for each, _ in self._slow.values())
         return Report(
             submitted=len(self._starts),
@@ -297,12 +296,12 @@ class Simulation:
             slowdown=sum(total for _, total in self._slow.values()) / count if count else 0.0,
             wait_by_size=by_size(self._sizes, self._waits),
             utilisation={
-                names[at]: used / self._total[at] for at, used in enumerate(self._used) if self._total[at]
+                names[at]: self._used[at] / (nodes.total[at] * span) for at in self._there
             },
             fragmentation=samples.mean(samples.fragmentation),
             fairness=jain([total / each for each, total in self._slow.values()]),
             moves=self._moves,
-            node_hours=self._node_seconds / _HOUR,
+            node_hours=len(nodes.named) * span / _HOUR,
             busy_node_hours=samples.mean(samples.busy) * (samples.at[-1] - samples.at[0]) / _HOUR,
             makespan=max(self._last - self._first, 0.0) if self._jcts else 0.0,
             promises=self._promises,
@@ -317,7 +316,7 @@ class Simulation:
 
 @contextmanager
 def _without_cycles() -> Iterator[None]:
-    """Lets the collector of cycles rest: a simulation makes none that grow, and it would walk all that waits again and again."""
+    """Lets the collector of cycles rest: none are made that grow, and it would walk all that waits again and again."""
     enabled = gc.isenabled()
     gc.collect()
     gc.freeze()

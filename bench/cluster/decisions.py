@@ -1,7 +1,7 @@
 """How many decisions the scheduler makes in a CPU second: a decision is one pod bound; `apply` and `step` are timed.
 
 - `openb`: pods of the openb trace, drawn with replacement by a seed until their GPUs are 110 % of what 1,000, 7,500 or
-  50,000 of its nodes have (the nodes repeat); 100 queues, each with a limit on every user; each pod is a job of its own.
+  50,000 of its nodes have (the nodes repeat); 100 queues, each each user limited; each pod is a job of its own.
 - `whole`: gangs of 1 to 64 whole nodes, until 110 % of 7,500 nodes are asked for.
 - `unique`: every pod asks for something else; numpy, and numba where it is installed.
 - `gang_512`: one gang of 512 whole nodes within one rack at 7,500; `p99`: of single decisions, one step each.
@@ -12,25 +12,25 @@
 
 from __future__ import annotations
 
-import csv
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.cluster.inputs import data
+from bench.cluster.openb import Asked, drawn, node_shapes, repeated, requests
 from bench.common import show
 
 from clearance.cluster import Job, JobFinished, JobSubmitted, Node, NodeAdded, Scheduler, TaskGroup, Topology, load
 from clearance.cluster.decision import Bind, Decision
 
 SEED = 0
-QUEUES = 100
+QUEUES = [f"root.q{index}" for index in range(100)]
 ROUNDS = 3
 
 
@@ -38,14 +38,14 @@ def main() -> int:
     nodes_file, pods_file = data("openb_nodes"), data("openb_pods")
     if nodes_file is None or pods_file is None:
         return 0
-    shapes, pods = list(_nodes(nodes_file)), list(_pods(pods_file))
+    shapes, pods = list(node_shapes(nodes_file)), list(requests(pods_file))
     missed = 0
     for count, bar in ((1_000, 15_000), (7_500, 12_000), (50_000, 5_000)):
-        nodes = _repeat(shapes, count)
-        jobs = _until(nodes, pods, 1.1)
+        nodes = repeated(shapes, count)
+        jobs = drawn(nodes, pods, 1.1, SEED, QUEUES)
         rounds = ROUNDS if count < 50_000 else 1
         missed += _row(f"cluster.openb_{count}", max(_rate(nodes, jobs) for _ in range(rounds)), bar)
-    nodes = _repeat(shapes, 7_500)
+    nodes = repeated(shapes, 7_500)
     missed += _row("cluster.whole_node_gangs", max(_rate(*_whole(7_500)) for _ in range(ROUNDS)), 9_200)
     for backing, bar in (("numpy", 2_000), ("numba", 20_000)):
         if find_spec(backing) is None:
@@ -56,7 +56,7 @@ def main() -> int:
         _rate(nodes, jobs[:10], backing)
         missed += _row(f"cluster.unique_{backing}", max(_rate(nodes, jobs, backing) for _ in range(ROUNDS)), bar)
     missed += _gang_of_512()
-    missed += _p99(nodes, _until(nodes, pods, 1.0)[:10_000])
+    missed += _p99(nodes, drawn(nodes, pods, 1.0, SEED, QUEUES)[:10_000])
     missed += _bait()
     missed += _parked()
     missed += _questions(nodes, pods)
@@ -74,43 +74,8 @@ def _below(key: str, value: float, bar: float, unit: str) -> int:
     return int(value > bar)
 
 
-def _nodes(file: Path) -> Iterator[dict[str, int | str]]:
-    with file.open() as lines:
-        for row in csv.DictReader(lines):
-            yield {
-                "vcore": f"{row['cpu_milli']}m", "memory": f"{row['memory_mib']}Mi", "nvidia.com/gpu": int(row["gpu"]),
-            }  # fmt: skip
-
-
-def _pods(file: Path) -> Iterator[dict[str, int | str]]:
-    with file.open() as lines:
-        for row in csv.DictReader(lines):
-            count = int(row["num_gpu"])
-            gpu: int | str = f"{row['gpu_milli']}m" if count == 1 else count
-            asked: dict[str, int | str] = {"vcore": f"{row['cpu_milli']}m", "memory": f"{row['memory_mib']}Mi"}
-            yield asked | ({"nvidia.com/gpu": gpu} if count else {})
-
-
-def _repeat(shapes: Sequence[dict[str, int | str]], count: int) -> list[Node]:
-    return [Node(f"n{index}", shapes[index % len(shapes)], {"rack": f"r{index // 600}"}) for index in range(count)]
-
-
-def _until(nodes: Sequence[Node], pods: Sequence[dict[str, int | str]], part: float) -> list[Job]:
-    """Draws pods until their GPUs are so large a part of what the nodes have."""
-    rng = random.Random(SEED)
-    left = part * sum(int(node.capacity["nvidia.com/gpu"]) for node in nodes)
-    jobs: list[Job] = []
-    while left > 0:
-        pod = rng.choice(pods)
-        gpu = str(pod.get("nvidia.com/gpu", 0))
-        left -= int(gpu[:-1]) / 1000 if gpu.endswith("m") else int(gpu)
-        jobs.append(_job(len(jobs), rng, TaskGroup("g", 1, pod)))
-    return jobs
-
-
 def _job(number: int, rng: random.Random, group: TaskGroup) -> Job:
-    queue = f"root.q{rng.randrange(QUEUES)}"
-    return Job(f"j{number}", queue, f"u{rng.randrange(10)}", task_groups=(group,))
+    return Job(f"j{number}", rng.choice(QUEUES), f"u{rng.randrange(10)}", task_groups=(group,))
 
 
 def _config() -> str:
@@ -119,7 +84,7 @@ def _config() -> str:
     - name: q{index}
       resources: {{guaranteed: {{vcore: 100}}, max: {{vcore: 100000000}}}}
       limits: [{{limit: each, users: ["*"], maxresources: {{vcore: 100000000}}, maxapplications: 1000000}}]"""
-        for index in range(QUEUES)
+        for index in range(len(QUEUES))
     )
     return f"""
 partitions:
@@ -232,10 +197,27 @@ def _bait() -> int:
 def _parked() -> int:
     nodes = [Node(f"n{index}", {"vcore": 16, "nvidia.com/gpu": 1}) for index in range(100)]
     scheduler = _scheduler(nodes)
-    scheduler.apply([JobSubmitted(Job(f"f{n}", "root.q0", "u", task_groups=(TaskGroup("g", 1, {"nvidia.com/gpu": 1}),))) for n in range(100)], 1)
+    scheduler.apply(
+        [
+            JobSubmitted(Job(f"f{n}", "root.q0", "u", task_groups=(TaskGroup("g", 1, {"nvidia.com/gpu": 1}),)))
+            for n in range(100)
+        ],
+        1,
+    )
     scheduler.step(1)
-    asks = [Job(f"h{n}", f"root.q{n % QUEUES}", "u", priority=9, task_groups=(TaskGroup("g", 1, {"vcore": f"{n + 1}m", "nvidia.com/gpu": 1}),)) for n in range(900)]
-    trivial = [Job(f"t{n}", f"root.q{n % QUEUES}", "u", task_groups=(TaskGroup("g", 1, {"vcore": 1}),)) for n in range(1_000)]
+    asks = [
+        Job(
+            f"h{n}",
+            f"root.q{n % 100}",
+            "u",
+            priority=9,
+            task_groups=(TaskGroup("g", 1, {"vcore": f"{n + 1}m", "nvidia.com/gpu": 1}),),
+        )
+        for n in range(900)
+    ]
+    trivial = [
+        Job(f"t{n}", f"root.q{n % 100}", "u", task_groups=(TaskGroup("g", 1, {"vcore": 1}),)) for n in range(1_000)
+    ]
     begun = time.process_time()
     scheduler.apply([JobSubmitted(job) for job in (*asks, *trivial)], 2)
     placed = _bound(scheduler.step(2))
@@ -244,9 +226,9 @@ def _parked() -> int:
     return int(placed != 1_000) + _below("cluster.parked_s", spent, 2, "s")
 
 
-def _questions(nodes: Sequence[Node], pods: Sequence[dict[str, int | str]]) -> int:
+def _questions(nodes: Sequence[Node], pods: Sequence[Asked]) -> int:
     scheduler = _scheduler(nodes)
-    scheduler.apply([JobSubmitted(job) for job in _until(nodes, pods, 1.1)], 1)
+    scheduler.apply([JobSubmitted(job) for job in drawn(nodes, pods, 1.1, SEED, QUEUES)], 1)
     scheduler.step(1)
     waiting = [app.id for app in scheduler.apps.values() if app.requests]
     show("cluster.questions_pods", len(scheduler.members))

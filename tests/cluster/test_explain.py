@@ -31,7 +31,9 @@ def lifted(scheduler, job, blocker):
             for name, amount in scheduler.space.named(part.shape.usage).items():
                 whole = -(-amount // 1000) * 1000 if name == "nvidia.com/gpu" else amount
                 capacity[name] = capacity.get(name, 0) + whole * part.count
-    apart = any(part.apart or part.shape.whole for request in scheduler.apps[job].requests for part in request.unit.parts)
+    apart = any(
+        part.apart or part.shape.whole for request in scheduler.apps[job].requests for part in request.unit.parts
+    )
     if not apart:
         return [AddNodes(1, capacity=written(capacity), labels=labels)]
     return [AddNodes(1, capacity=written(capacity), labels=labels | {"rack": f"new{number}"}) for number in range(9)]
@@ -74,7 +76,9 @@ def cluster(*jobs, count=4, backfill=None, racks=2):
 
 def job(id, count=1, queue="root.batch", estimate=None, topology=ANYWHERE, **resources):
     amounts = {name.replace("gpu", "nvidia.com/gpu"): amount for name, amount in resources.items()}
-    return Job(id, queue, "ana", task_groups=(TaskGroup("g", count, amounts, topology=topology),), runtime_estimate=estimate)
+    return Job(
+        id, queue, "ana", task_groups=(TaskGroup("g", count, amounts, topology=topology),), runtime_estimate=estimate
+    )
 
 
 def test_a_quota_is_named_with_its_path_and_amounts():
@@ -92,10 +96,17 @@ def test_a_gang_says_how_many_members_lack_a_place_and_what_the_nodes_lack():
 
 
 def test_a_topology_is_named_where_there_is_room_in_all():
-    scheduler = cluster(job("a", 1, gpu=2), job("b", 2, gpu=2, topology=Topology(required="rack")), job("c", 1, gpu=2), racks=4)
+    scheduler = cluster(
+        job("a", 1, gpu=2), job("b", 2, gpu=2, topology=Topology(required="rack")), job("c", 1, gpu=2), racks=4
+    )
     assert scheduler.explain("b").state == "Rejected"  # a rack of one node never holds two
     pinned = [
-        Job(f"p{index}", "root.batch", "ana", task_groups=(TaskGroup("g", 1, {"nvidia.com/gpu": count}, node=f"n{index}"),))
+        Job(
+            f"p{index}",
+            "root.batch",
+            "ana",
+            task_groups=(TaskGroup("g", 1, {"nvidia.com/gpu": count}, node=f"n{index}"),),
+        )
         for index, count in enumerate((2, 2, 1, 1))
     ]
     scheduler = cluster(*pinned)
@@ -121,5 +132,7 @@ def test_behind_whom_and_until_when():
 
 def test_of_a_job_that_ended_its_end_is_told():
     scheduler = cluster(job("a", 5, gpu=2), job("b"))
-    assert scheduler.explain("a").text.endswith("room for 4 of 5 is all that the whole cluster has when it is empty: ask for less, or add nodes")
+    assert scheduler.explain("a").text.endswith(
+        "room for 4 of 5 is all that the whole cluster has when it is empty: ask for less, or add nodes"
+    )
     assert scheduler.explain("b").text.startswith("1 members run on n")

@@ -13,7 +13,10 @@ from cluster.test_scheduler_properties import CONFIG, KINDS, acts, nodes, play
 
 def summary(scheduler):
     return (
-        {app.id: (sorted((held.id, held.node) for held in app.held.values()), len(app.requests)) for app in scheduler.apps.values()},
+        {
+            app.id: (sorted((held.id, held.node) for held in app.held.values()), len(app.requests))
+            for app in scheduler.apps.values()
+        },
         {path: (queue.used, queue.pending, queue.applications) for path, queue in scheduler.tree.queues.items()},
     )  # fmt: skip
 

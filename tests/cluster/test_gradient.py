@@ -38,7 +38,13 @@ def test_shares_go_together_so_that_whole_devices_stay_free():
     scheduler = Scheduler(load(CONFIG), policy="fgd")
     scheduler.apply([NodeAdded(Node(f"n{index}", {"vcore": 16, "nvidia.com/gpu": 2})) for index in range(3)], 0)
     asked = [{"vcore": 1, "nvidia.com/gpu": "500m"}] * 4 + [{"vcore": 1, "nvidia.com/gpu": 2}] * 2
-    scheduler.apply([JobSubmitted(Job(f"j{n}", "root.batch", task_groups=(TaskGroup("g", 1, each),))) for n, each in enumerate(asked)], 1)
+    scheduler.apply(
+        [
+            JobSubmitted(Job(f"j{n}", "root.batch", task_groups=(TaskGroup("g", 1, each),)))
+            for n, each in enumerate(asked)
+        ],
+        1,
+    )
     assert len(binds(scheduler.step(1))) == 6
     check(scheduler)
 
@@ -51,6 +57,7 @@ def test_both_backings_decide_alike_and_nothing_is_over(first, todo):
         never_over(scheduler)
 
     digests = {
-        play(Scheduler(load(CONFIG), "fgd", backing=backing), first, todo, each).digest for backing in ("lists", "numpy")
+        play(Scheduler(load(CONFIG), "fgd", backing=backing), first, todo, each).digest
+        for backing in ("lists", "numpy")
     }
     assert len(digests) == 1

@@ -62,7 +62,9 @@ ASKS = (
 )
 
 nodes = st.builds(
-    lambda kind, rack, tainted, ssd: (KINDS[kind], {"rack": f"r{rack}"} | ({"disk": "ssd"} if ssd else {}), (Taint("k"),) if tainted else ()),
+    lambda kind, rack, tainted, ssd: (
+        KINDS[kind], {"rack": f"r{rack}"} | ({"disk": "ssd"} if ssd else {}), (Taint("k"),) if tainted else (),
+    ),
     st.integers(0, 2), st.integers(0, 2), st.sampled_from([False, False, False, True]), st.booleans(),
 )  # fmt: skip
 groups = st.builds(
@@ -93,7 +95,10 @@ acts = st.lists(
         st.tuples(st.just("submit"), jobs),
         st.tuples(st.just("submit"), jobs),
         st.tuples(st.just("submit"), jobs),
-        st.tuples(st.sampled_from(["finish", "member", "evict", "fail", "add", "remove", "cordon", "change"]), st.integers(0, 1000)),
+        st.tuples(
+            st.sampled_from(["finish", "member", "evict", "fail", "add", "remove", "cordon", "change"]),
+            st.integers(0, 1000),
+        ),
     ),
     max_size=40,
 )  # fmt: skip
@@ -136,7 +141,9 @@ def _event(scheduler, what, which, made, added):
     if what in ("cordon", "change") and nodes:
         node = scheduler.nodes.named[nodes[which % len(nodes)]].node
         if what == "cordon":
-            return NodeChanged(Node(node.name, node.capacity, node.labels, node.taints, node.pool, not node.schedulable))
+            return NodeChanged(
+                Node(node.name, node.capacity, node.labels, node.taints, node.pool, not node.schedulable)
+            )
         return NodeChanged(Node(node.name, node.capacity, {"rack": f"r{which % 3}", "disk": "ssd"}, node.taints))
     return None
 

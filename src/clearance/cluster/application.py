@@ -1,7 +1,7 @@
 """Applications: jobs as they live, from submission to end, in the states that YuniKorn gives them.
 
-New → Accepted → Running → Completing → Completed, or Rejected, Failing → Failed; Resuming after a gang that timed out in
-soft style.
+New → Accepted → Running → Completing → Completed, or Rejected, Failing → Failed; Resuming after a gang that timed
+out in soft style.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class Application:
     """
 
     __slots__ = (
-        "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "owner", "promised", "queue", "requests", "started",
+        "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "owner",
+        "promised", "queue", "requests", "started",
         "state", "submitted", "usage",
     )  # fmt: skip
 

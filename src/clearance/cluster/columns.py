@@ -2,8 +2,8 @@
 
 Rules:
 
-1. A row holds `base + bias` where the shape fits, and minus infinity where it does not. `base` is the node's score under
-   the policy, `bias` what the shape thinks of the node whatever is free there.
+1. A row holds `base + bias` where the shape fits, and minus infinity where it does not. `base` is the node's score
+   under the policy, `bias` what the shape thinks of the node whatever is free there.
 2. A node that changes refreshes its column in every open row, and nothing else.
 3. Of equal scores the node that came first wins.
 4. Both backings, plain lists and numpy, add the same numbers in the same order, so that they decide alike.

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def best(free: npt.NDArray[np.int64], base: npt.NDArray[np.float64], needs: npt.NDArray[np.int64]) -> int:
     """Returns the index of the first node with the largest base where no need exceeds what is free; -1: none.
 

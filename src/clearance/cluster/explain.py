@@ -120,7 +120,8 @@ def _over(scheduler: Scheduler, counter: Counter, app: Application, request: Req
             used, most, asked = (
                 format_amounts({name: each}) for each in (counter.used[position], counter.max[position], amount)
             )  # fmt: skip
-            text = f"{counter.label} uses {used} of {most.partition('=')[2]}, and {asked.partition('=')[2]} more are asked for"
+            most, asked = most.partition("=")[2], asked.partition("=")[2]
+            text = f"{counter.label} uses {used} of {most}, and {asked} more are asked for"
             found.append(Blocker(QUOTA, text, counter.label, name, over))
     return found
 
@@ -146,7 +147,11 @@ def _room(scheduler: Scheduler, request: Request) -> Blocker | None:
         if without:
             reasons["kept away"] = len(without)
         shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there are none"
-        many = f"a gang of {part.count} x {asked} is short by {part.count - room}" if part.count > 1 else f"{asked} fits on no node"
+        many = (
+            f"a gang of {part.count} x {asked} is short by {part.count - room}"
+            if part.count > 1
+            else f"{asked} fits on no node"
+        )
         return Blocker(ROOM, f"{many}; of {len(nodes.named)} nodes: {shown}", lack=part.count - room, nodes=reasons)
     levels = [part.topology.required or part.apart for part in unit.parts if part.topology.required or part.apart]
     if levels:

@@ -69,9 +69,7 @@ def _lacking(nodes: Nodes, part: Part) -> int:
     return part.count - max(fit, 0)
 
 
-def _few(
-    nodes: Nodes, part: Part, number: int, name: Name, without: set[int], caps: Mapping[int, int]
-) -> list[Held]:
+def _few(nodes: Nodes, part: Part, number: int, name: Name, without: set[int], caps: Mapping[int, int]) -> list[Held]:
     """Takes the best node again and again."""
     found: list[Held] = []
     while len(found) < part.count:

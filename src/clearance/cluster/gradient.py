@@ -3,8 +3,8 @@
 Rules (FGD: Weng et al., "Beware of Fragmentation", USENIX ATC 2023):
 
 1. The typical requests are those that were submitted, each with its part of all.
-2. For one request the fragment of a node is every free thousandth of its GPUs, where the request does not fit; else what
-   is free on devices with too little for it, a request for whole devices counting as one for 1000.
+2. For one request the fragment of a node is every free thousandth of its GPUs, where the request does not fit; else
+   what is free on devices with too little for it, a request for whole devices counting as one for 1000.
 3. The fragmentation of a node is the mean of its fragments over the typical requests. A shape's score on a node is how
    much less fragmented the node gets by taking a member; a share tries every device.
 """
@@ -61,7 +61,7 @@ class Gradient:
         return True
 
     def deltas(self, free: Sequence[int], devices: Sequence[int], shapes: Sequence[Shape]) -> list[tuple[float, int]]:
-        """Returns for each shape how much more fragmented a node gets, and what is free of the device a share should take.
+        """Returns for each shape how much more fragmented a node gets, and what is free of the device for a share.
 
         Args:
             free: vcore and memory that the node has free.
@@ -132,7 +132,5 @@ class Gradient:
         small = (devices[:, :, None] < self._least).sum(axis=1)
         useless = np.take_along_axis(sums, small, axis=1)
         useless = np.where(self._least == 0, free[:, None], useless)
-        fragments: npt.NDArray[np.float64] = np.where(fits, useless[:, self._kind], free[:, None]) @ self._part
-        return fragments
-
-
+        fragments = np.where(fits, useless[:, self._kind], free[:, None])
+        return np.asarray(np.dot(fragments, self._part), np.float64)

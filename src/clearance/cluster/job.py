@@ -4,7 +4,8 @@ Rules:
 
 1. A job starts with `min_member` members of every group at once, or with none: that is its gang. Members beyond the
    minimum, up to `max_member`, start one by one as there is room; a group whose minimum is 0 has only such members.
-2. Amounts are written as in `queues.yaml`: `90` or `"500m"` of `vcore`, `"700Gi"` of `memory`, `8` of `nvidia.com/gpu`. Less than one GPU is a share of one device; more than one is whole devices.
+2. Amounts are written as in `queues.yaml`: `90` or `"500m"` of `vcore`, `"700Gi"` of `memory`, `8` of
+   `nvidia.com/gpu`. Less than one GPU is a share of one device; more than one is whole devices.
 """
 
 from __future__ import annotations

@@ -273,7 +273,11 @@ class Nodes:
             free = self.free(state)
             return int(all(need <= have for need, have in zip(shape.needs, free, strict=True)))
         most = min(
-            ((state.capacity[position] - state.used[position]) // amount for position, amount in shape.usage if position != GPU_AT),
+            (
+                (state.capacity[position] - state.used[position]) // amount
+                for position, amount in shape.usage
+                if position != GPU_AT
+            ),
             default=1 << 30,
         )  # fmt: skip
         if shape.gpus:
@@ -460,7 +464,10 @@ class Nodes:
                 deltas = self.gradient.deltas(free, state.devices, shapes)
                 self.columns.set_biases(
                     state.index,
-                    [(slot, shape.bias(state.node) - delta) for slot, shape, (delta, _) in zip(slots, shapes, deltas, strict=True)],
+                    [
+                        (slot, shape.bias(state.node) - delta)
+                        for slot, shape, (delta, _) in zip(slots, shapes, deltas, strict=True)
+                    ],
                 )  # fmt: skip
 
     def _device(self, state: NodeState, shape: Shape) -> int:

@@ -23,7 +23,8 @@ def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None
             if amount > counter.max[position]:
                 name = space.names[position]
                 asked, most = format_amounts({name: amount}), format_amounts({name: counter.max[position]})
-                return f"it asks for {asked} at once, and {counter.label} may use {most}: ask for less, or raise the maximum"
+                may = f"{counter.label} may use {most}: ask for less, or raise the maximum"
+                return f"it asks for {asked} at once, and {may}"
         if counter.max_applications < 1:
             return f"{counter.label} may run no application: raise its maximum"
     if unit.checked_at != scheduler.nodes.version:

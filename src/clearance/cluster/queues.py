@@ -141,7 +141,8 @@ class QueueState(Counter):
     """
 
     __slots__ = (
-        "above", "allocated", "children", "config", "dynamic", "fair", "guaranteed", "heads", "key", "lanes", "name", "offset", "order",
+        "above", "allocated", "children", "config", "dynamic", "fair", "guaranteed", "heads", "key", "lanes",
+        "name", "order",
         "parent", "path", "pending", "priority", "rates", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
@@ -347,7 +348,7 @@ class Tree:
         return path in self.queues and self.queues[path].state == ACTIVE
 
     def chain(self, path: str) -> Iterator[QueueConfig]:
-        """Yields what was declared of the queues from this path up to the root; those that do not exist are left out."""
+        """Yields what was declared of the queues from this path up to the root, as far as they exist."""
         while path:
             if path in self.queues:
                 yield self.queues[path].config

@@ -221,7 +221,7 @@ class Scheduler:
         return True
 
     def blocked(self, app: Application, unit: Unit) -> Counter | None:
-        """Returns the first limit that a unit would exceed: users and groups first, then the queues from the leaf up."""
+        """Returns the first limit that a unit would exceed: users and groups, then the queues from the leaf up."""
         usage, counted = unit.usage, app.counted
         for counter in app.limits:
             if not counted and counter.applications >= counter.max_applications:
@@ -264,7 +264,9 @@ class Scheduler:
         app = request.app
         if part.topology.required and request.group is not None and app.held:
             own = (held.node for held in app.held.values() if held.shape is part.shape)
-            found |= {state.index for state in self.nodes.named.values()} - self._domains_of(own, part.topology.required)
+            found |= {state.index for state in self.nodes.named.values()} - self._domains_of(
+                own, part.topology.required
+            )
         if part.apart and request.group is not None:
             found |= self._domains_of(
                 (held.node for held in app.held.values() if held.shape is part.shape), part.apart
@@ -508,7 +510,9 @@ class Scheduler:
                 self._ask_for_more(app, all=True)
             else:
                 members = request.unit.members
-                self._reject(app, f"its gang of {members} could not start within {app.job.timeout:g} s", AppState.FAILED)
+                self._reject(
+                    app, f"its gang of {members} could not start within {app.job.timeout:g} s", AppState.FAILED
+                )
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
@@ -674,7 +678,11 @@ class Scheduler:
                 continue
             group.again = sorted([*group.again, *ranks], reverse=True)
             whole = len(ranks) > 1 and len(ranks) == group.group.min_member and not app.held
-            part = Part(group.shape, len(ranks), group.group.topology, group.group.anti_affinity) if whole else _single(group)
+            part = (
+                Part(group.shape, len(ranks), group.group.topology, group.group.anti_affinity)
+                if whole
+                else _single(group)
+            )
             self._ask(Request(app, self._unit(app, (part,)), group, 1 if whole else len(ranks), self.now))
 
     def _bind_failed(self, event: events.BindFailed) -> None:

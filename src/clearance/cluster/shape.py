@@ -63,7 +63,7 @@ class Shape:
         self.needs = needs
 
     def bias(self, node: Node) -> float:
-        """Returns what is added to a node's score: 0, `NEVER` where a member may not go, less than 0 where it should not."""
+        """Returns what is added to a node's score: `NEVER` where no member may go, less than 0 where none should."""
         if self.pinned and self.pinned != node.name:
             return NEVER
         if self.selector and any(node.labels.get(key) != value for key, value in self.selector.items()):

@@ -53,7 +53,8 @@ class Unit:
     """
 
     __slots__ = (
-        "checked_at", "drawn", "length", "members", "never", "parked", "parts", "short", "simple", "usage", "waiting", "why",
+        "checked_at", "drawn", "length", "members", "never", "parked", "parts", "short", "simple",
+        "usage", "waiting", "why",
     )  # fmt: skip
 
     def __init__(self, parts: tuple[Part, ...], length: int = 0) -> None:

@@ -183,5 +183,3 @@ def _like(scheduler: Scheduler, change: AddNodes) -> Node:
             raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
         return found
     return Node("", change.capacity, change.labels)
-
-

@@ -53,3 +53,18 @@ def test_what_cannot_be_is_one_line_and_exit_code_2(clearance, trace, options, m
     code, out, err = clearance("cluster", "simulate", trace, *options)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_a_file_of_queues_is_checked_whole(clearance, tmp_path):
+    file, other = tmp_path / "queues.yaml", tmp_path / "other.yaml"
+    file.write_text(QUEUES)
+    other.write_text(QUEUES.replace("[{name: q}]", "[{name: q}, {name: r}]"))
+    code, out, err = clearance("cluster", "validate", str(other), "--against", str(file))
+    assert (code, err) == (0, "")
+    assert "queue root.r added" in out
+    other.write_text(QUEUES.replace("{name: q}", "{name: q, resources: {max: {vcore: -1}}, colour: red}"))
+    code, out, err = clearance("cluster", "validate", str(other))
+    assert (code, out) == (2, "")
+    assert "line 5" in err
+    assert "colour" in err
+    assert "negative" in err

@@ -1,4 +1,4 @@
-"""`clearance cluster simulate`: what would become of a trace under queues and a policy."""
+"""`clearance cluster`: whether a file of queues is right, and what would become of a trace under it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 @click.group()
 def cluster() -> None:
     """The scheduler of the cluster."""
+
+
+@cluster.command()
+@click.argument("file")
+@click.option("--against", metavar="FILE", help="Another queues.yaml: print what would change.")
+@json_option
+def validate(file: str, against: str | None, as_json: bool) -> None:
+    """Check a queues.yaml, and print every problem with its line."""
+    from clearance.cluster import config
+
+    found = config.load(file)
+    changed = config.changes(config.load(against), found) if against else ()
+    queues = sum(len(partition.queues) for partition in found.partitions)
+    if as_json:
+        print_json({"queues": queues, "notes": list(found.notes), "changes": [str(change) for change in changed]})
+        return
+    click.echo(f"{file}: {queues} queues, nothing wrong")
+    for line in (*(f"note: {note}" for note in found.notes), *(str(change) for change in changed)):
+        click.echo(line)
 
 
 @cluster.command()

@@ -119,7 +119,7 @@ class Gradient:
         devices = places[:, 2:]
         free = devices.sum(axis=1)
         if not devices.shape[1]:
-            return free.astype(np.float64)
+            return np.asarray(free, np.float64)
         whole = (devices == DEVICE).sum(axis=1)
         most = devices.max(axis=1)
         fits = (

@@ -3,8 +3,8 @@
 Rules:
 
 1. A line is 18 numbers between blanks: job, submit time, wait time, run time, allocated processors, CPU time, used
-   memory, requested processors, requested time, requested memory, status, user, group, executable, queue, partition, preceding
-   job, think time. -1 is unknown.
+   memory, requested processors, requested time, requested memory, status, user, group, executable, queue, partition,
+   preceding job, think time. -1 is unknown.
 2. Lines that begin with `;` are comments; `; MaxProcs: 128` and `; MaxNodes: 16` tell of the machine.
 3. A job asks for the requested processors, or, where these are unknown, for the allocated ones: a gang of as many
    members of one vcore. The requested time is its own estimate.

@@ -1,7 +1,8 @@
 """The developers' Philly trace on 40 nodes of 8 GPUs: how long jobs wait, and who waits longer than promised.
 
 7,169 gang jobs in one queue in the order of their submission. Two ways to pack them: members of one GPU that go
-anywhere, and as much of a job on one node as there is room for (up to 8 GPUs on one node, more on whole nodes).
+anywhere, and as much of a job on one node as there is room for (a job of up to 8 GPUs on one node, a larger one on
+whole nodes).
 Published anchors of the second: FIFO 80.5 h, an EASY prototype with exact durations 12.8 h. A promise is the start that
 was reserved for a job when it became the first of its queue.
 """

@@ -159,8 +159,8 @@ def printed_rows() -> set[str]:
 
 def described_rows() -> set[str]:
     """Returns every row that the page names; what stands in capitals for a part of it is `*`."""
-    text = (REFERENCE / "benchmarks.md").read_text()
-    names = re.findall(r"`((?:run|cluster|graph|engine|store|trust)\.[\w.*]+)`", text)
+    kinds = "run|cluster|graph|engine|store|trust"
+    names = re.findall(rf"`((?:{kinds})\.[\w.*]+)`", (REFERENCE / "benchmarks.md").read_text())
     return {re.sub(r"\b[A-Z]+(?=\b|_)", "*", name) for name in names}
 
 

@@ -54,7 +54,7 @@ class Scheduler:
         policy: how nodes are chosen: `binpacking`, `fair` or `fgd`; None: the partition's `nodesortpolicy`.
         backfill: what happens behind a unit for which there is no room: None: whatever fits goes on; `fifo`: nothing of
             its queue; `easy`: room is kept for the first, `conservative`: for the first of each queue, and only what
-            does not delay it goes on.
+            does not delay it goes on; `sjbf`: as `easy`, but the shortest first.
         seed: of ties that are broken at random; there are none today, so that every seed decides alike.
         backing: `lists`, `numpy` or `numba`; None: lists up to 64 nodes, then numpy.
         partition: whose queues and nodes these are; None: the one called `default`, else the first.

@@ -88,7 +88,7 @@ def test_a_trace_worked_out_by_hand():
     assert (report.finished, report.rejected, report.unstarted, report.events) == (3, 0, 0, 6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(jobs)
 def test_plain_fifo_is_what_a_pool_without_a_scheduler_does(drawn):
     report = simulate(arrivals(drawn), default(), read_nodes("3x4gpu"), backfill="fifo")
@@ -96,7 +96,7 @@ def test_plain_fifo_is_what_a_pool_without_a_scheduler_does(drawn):
 
 
 @pytest.mark.parametrize("backfill", [None, "fifo", "easy", "sjbf", "conservative"])
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(drawn=jobs, estimates=st.sampled_from(["exact", "none", "learnt", "wrong:0.2-5"]))
 def test_a_live_scheduler_that_is_told_the_same_decides_the_same(backfill, drawn, estimates):
     told = []
@@ -115,7 +115,7 @@ def test_a_live_scheduler_that_is_told_the_same_decides_the_same(backfill, drawn
 
 
 @pytest.mark.parametrize("backfill", ["easy", "sjbf", "conservative"])
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(drawn=jobs)
 def test_with_exact_estimates_nobody_starts_later_than_promised(backfill, drawn):
     report = simulate(arrivals(drawn), FAIR, read_nodes("3x4gpu"), backfill=backfill, estimates="exact")
@@ -124,7 +124,7 @@ def test_with_exact_estimates_nobody_starts_later_than_promised(backfill, drawn)
 
 @pytest.mark.parametrize("backfill", ["easy", "sjbf", "conservative"])
 @pytest.mark.parametrize("estimates", ["wrong:0.2-5", "learnt", "none"])
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(drawn=jobs)
 def test_jobs_that_overrun_break_no_reservation_for_good(backfill, estimates, drawn):
     report = simulate(arrivals(drawn), FAIR, read_nodes("3x4gpu"), backfill=backfill, estimates=estimates, seed=3)

@@ -12,8 +12,10 @@ import pytest
 from clearance.engine.base import Defined, Failure, Finished, Launch, Node, Snapshot, Started
 from clearance.errors import Defer, LeaseLost, Refused, UsageError
 from clearance.graph import model
-from clearance.run import approvals, lease, views
+from clearance.run import approvals
 from clearance.run.controller import Controller, Submission
+from clearance.run.host import lease
+from clearance.run.look import views
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.types.principal import Principal

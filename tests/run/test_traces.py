@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clearance.run import tracing
+from clearance.run.telemetry import tracing
 from support.runs import Home, wait_for
 from support.sinks import Recorder, receiver, until
 

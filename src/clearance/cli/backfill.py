@@ -37,10 +37,10 @@ def create(
     dag: str, start: str, end: str, only: str, order: str, concurrency: int, dry_run: bool, as_json: bool
 ) -> None:
     """Run the intervals of a known DAG between two times, once each; its schedule goes on as it is."""
-    from clearance.run import causes
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import CreateBackfill
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import CreateBackfill
+    from clearance.run.starts import causes
     from clearance.settings import load
 
     which = tuple(dict.fromkeys(word.strip() for word in only.split(",")))
@@ -65,10 +65,10 @@ def create(
 @json_option
 def list_backfills(limit: int, as_json: bool) -> None:
     """List backfills, newest first."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.backfills(database, limit)
+        found = automation.backfills(database, limit)
     if as_json:
         print_json(found)
         return
@@ -84,10 +84,10 @@ def list_backfills(limit: int, as_json: bool) -> None:
 @json_option
 def show(id: str, as_json: bool) -> None:
     """Show one backfill with each of its intervals."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.show_backfill(database, id)
+        found = automation.show_backfill(database, id)
     if as_json:
         print_json(found)
         return
@@ -119,9 +119,9 @@ def cancel(id: str) -> None:
 
 
 def _change(id: str, to: str) -> None:
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import ChangeBackfill
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import ChangeBackfill
     from clearance.settings import load
 
     reply = ask(load(), ChangeBackfill(id, to))

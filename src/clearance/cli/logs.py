@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from clearance.run.logline import Line, Query
+    from clearance.run.look.logline import Line, Query
 
 
 @click.command()
@@ -39,8 +39,8 @@ def logs(
     """
     from clearance.cli.runs import reading
     from clearance.errors import UsageError
-    from clearance.run import views
-    from clearance.run.logline import query
+    from clearance.run.look import views
+    from clearance.run.look.logline import query
     from clearance.settings import load
 
     if any((search, regex, level, fields, since, dag, of_run, of_task, control, as_json)):
@@ -75,7 +75,8 @@ def _print_found(
     from itertools import islice
 
     from clearance.cli.runs import reading
-    from clearance.run import logsearch, recovery
+    from clearance.run import recovery
+    from clearance.run.look import logsearch
     from clearance.settings import load
 
     home = load().home

@@ -10,7 +10,7 @@ import click
 from clearance.cli.output import count, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from clearance.run.planning import Planned
+    from clearance.run.rehearsal.planning import Planned
     from clearance.settings import Settings
 
 
@@ -18,7 +18,7 @@ def print_plan(settings: Settings, file: Path, name: str, parameters: dict[str, 
     """Prints what a run would do; exits with 3 where a desk would deny a task."""
     from clearance.graph.loading import choose, load_module, user_errors
     from clearance.graph.origin import locate
-    from clearance.run.planning import plan
+    from clearance.run.rehearsal.planning import plan
 
     dag = choose(load_module(file), name)
     with user_errors(locate(file)[0]):

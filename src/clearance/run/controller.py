@@ -38,28 +38,28 @@ from clearance.errors import ClearanceError, UsageError, nearest
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.admission import Admission
-from clearance.run.adopting import Adopt
 from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
-from clearance.run.cache import Cache
-from clearance.run.choosing import choice
 from clearance.run.clearance import Desks
-from clearance.run.clearing import Choice, Reach
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import DEFER, Deferrals
-from clearance.run.deliveries import Deliveries
 from clearance.run.evidence import Evidence
 from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.ledger import Ledger
 from clearance.run.machine import Changes, Machine, outcome, stopping
-from clearance.run.marking import Marking
-from clearance.run.metrics import Metrics
+from clearance.run.redo.adopting import Adopt
+from clearance.run.redo.cache import Cache
+from clearance.run.redo.choosing import choice
+from clearance.run.redo.clearing import Choice, Reach
+from clearance.run.redo.marking import Marking
 from clearance.run.services import Services
+from clearance.run.starts.triggers import Triggers
 from clearance.run.stored import Stored
 from clearance.run.tags import add_marks, check_tags, set_tags
-from clearance.run.tracing import Tracing
-from clearance.run.triggers import Triggers
+from clearance.run.telemetry.deliveries import Deliveries
+from clearance.run.telemetry.metrics import Metrics
+from clearance.run.telemetry.tracing import Tracing
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
@@ -340,7 +340,7 @@ class Controller:
     def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
         """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
         self._settle()
-        from clearance.run import forgetting
+        from clearance.run.redo import forgetting
 
         told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
         self._settle()

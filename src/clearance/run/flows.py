@@ -23,9 +23,9 @@ from clearance.errors import UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.arguments import Steps
-from clearance.run.clearing import restored
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import ActiveRun, Instance
+from clearance.run.redo.clearing import restored
 from clearance.types.states import TaskState
 
 if TYPE_CHECKING:

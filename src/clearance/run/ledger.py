@@ -18,8 +18,8 @@ import msgspec
 
 from clearance.run import rows
 from clearance.run.clearance import noted
+from clearance.run.host.lease import SECONDS
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.lease import SECONDS
 from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append

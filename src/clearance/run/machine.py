@@ -24,11 +24,12 @@ from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
 from clearance.graph import trigger
 from clearance.graph.retry import is_retried, wait_of
-from clearance.run import clearing, conditions
+from clearance.run import conditions
 from clearance.run.arguments import Arguments
-from clearance.run.clearing import Choice, Reach
 from clearance.run.expansion import Expansion
 from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
+from clearance.run.redo import clearing
+from clearance.run.redo.clearing import Choice, Reach
 from clearance.run.shape import Path, path_of, text
 from clearance.types.artifact import Artifact
 from clearance.types.states import TRANSITIONS, RunState, TaskState

@@ -10,13 +10,13 @@ from clearance.errors import UsageError, nearest
 from clearance.graph import model
 from clearance.run import rows
 from clearance.run.arguments import Arguments
-from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
-from clearance.run.clearing import restored, settle
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import ActiveRun, Instance, counts_as_failure
 from clearance.run.machine import Machine
+from clearance.run.redo.clearing import restored, settle
 from clearance.run.shape import text
+from clearance.run.starts.causes import cause_of
 from clearance.store.database import Database
 from clearance.types.digest import Digest, digest_of
 from clearance.types.states import RunState, TaskState

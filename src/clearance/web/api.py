@@ -18,12 +18,14 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import clearance
 from clearance.errors import ClearanceError, UsageError
-from clearance.run import lease, rows, views
-from clearance.run.client import Client
-from clearance.run.messages import Accepted, Answer, Cancel, Resume, StopService
-from clearance.run.messages import Request as Command
-from clearance.run.orders import Measure
-from clearance.run.search import conditions
+from clearance.run import rows
+from clearance.run.host import lease
+from clearance.run.host.client import Client
+from clearance.run.host.messages import Accepted, Answer, Cancel, Resume, StopService
+from clearance.run.host.messages import Request as Command
+from clearance.run.host.orders import Measure
+from clearance.run.look import views
+from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.web import metrics

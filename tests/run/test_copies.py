@@ -191,3 +191,35 @@ def test_a_finished_copy_is_not_open_again_because_another_group_has_one_of_the_
         controller = lead(tmp_path, database, InstantEngine(succeeded, 8))
         until_idle(controller, 100)
         assert rows.run_row(database, run).state == "success"
+
+
+def test_a_run_that_is_being_cancelled_goes_on_being_so_when_the_controller_is_killed(tmp_path: Path):
+    nodes = (
+        Node(id="a", function="m:a"),
+        Node(id="m", function="m:m", mapped={"x": Value(list(range(2000)))}),
+        Node(id="b", function="m:b", upstream=("a", "m")),
+    )
+    launched = []
+
+    def end(launch):
+        launched.append(launch.task)
+        return succeeded(launch)
+
+    with Database(f"sqlite:///{tmp_path}/c.db") as database:
+        database.migrate()
+        controller = lead(tmp_path, database, InstantEngine(end, 3, keep=True))
+        run = submit(controller, Graph(dag="d", nodes=nodes))
+        controller.turn()
+        controller.turn()
+        assert controller.cancel(run)
+        controller.turn()
+        controller = lead(tmp_path, database, InstantEngine(end, 3))
+        until_idle(controller, 100)
+        assert launched == []
+        assert rows.run_row(database, run).state == "cancelled"
+        controller.resume(run)
+        controller.turn()
+        controller = lead(tmp_path, database, InstantEngine(end, 3))
+        until_idle(controller)
+        assert rows.run_row(database, run).state == "success"
+        assert sorted({*launched}) == ["a", "b", "m"]

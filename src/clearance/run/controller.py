@@ -281,6 +281,7 @@ class Controller:
             self.deadlines.begin(run, known=True)
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
+        self.ledger.add("run_cancel", 0, run.number)
         cleared = self.machine.clear(run, choices, reach)
         changes = self.machine.take()
         self.machine.changes.ready, changes.ready = changes.ready, []
@@ -329,6 +330,7 @@ class Controller:
         if run is None:
             recovery.known(self.database, id)
             return False
+        self.ledger.add("run_cancel", 1 + run.cancelling, run.number)
         self.admission.cancel(run)
         for instance in self.machine.cancel(run):
             self._cancels.append(instance.attempt)
@@ -403,6 +405,9 @@ class Controller:
                 self._readopt(instance, running, finished, now)
             if not run.unfinished:
                 self.machine.changes.ended.append((run, outcome(run)))
+            elif times := self.database.rows("run_cancelling", run.number)[0][0]:
+                run.cancelling = times > 1
+                self.cancel(run.id)
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
         self.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
         known = {*self._attempts, *self.services.attempts}

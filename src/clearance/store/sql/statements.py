@@ -46,6 +46,8 @@ STATEMENTS: dict[str, str] = {
     "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
     "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",  # noqa: S608
+    "run_cancel": "UPDATE run SET cancelling = ? WHERE number = ?",
+    "run_cancelling": "SELECT cancelling FROM run WHERE number = ?",
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
     # Instances: the state machine.
     "instance_add": f"INSERT INTO instance (run, {_INSTANCE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608

@@ -152,7 +152,7 @@ def test_a_run_that_is_cleared_at_any_moment_ends_and_counts_right(
                     break
                 life.within_limits()
                 life.as_stored()
-                if life.chance.random() < 0.03:
+                if life.chance.random() < 0.08:
                     life.controller.cancel(run)
                 if life.chance.random() < 0.1:
                     life.take_over()
@@ -223,3 +223,76 @@ def test_a_run_that_is_being_cancelled_goes_on_being_so_when_the_controller_is_k
         until_idle(controller)
         assert rows.run_row(database, run).state == "success"
         assert sorted({*launched}) == ["a", "b", "m"]
+
+
+def test_what_ends_the_moment_it_is_set_back_gives_its_limits_back(tmp_path: Path):
+    graph = Graph(dag="d", nodes=(Node(id="a", function="m:a"),), max_active_runs=1)
+    with Database(f"sqlite:///{tmp_path}/c.db") as database:
+        database.migrate()
+        controller = lead(tmp_path, database, InstantEngine(failed, 3))
+        run = submit(controller, graph)
+        until_idle(controller)
+        assert controller.marking.mark(run, "a", "success", "it was done by hand", "somebody")
+        second = submit(controller, graph)
+        until_idle(controller, 100)
+        assert rows.run_row(database, run).state == "success"
+        assert rows.run_row(database, second).state == "failed"
+
+
+def test_a_copy_that_is_cleared_while_the_next_one_waits_for_room_is_opened_before_it(tmp_path: Path):
+    nodes = (
+        Node(id="g", function="", mapped={"x": Value([0, 1, 2])}, copies=1),
+        Node(id="g.a", function="m:a", group="g"),
+    )
+    ran = []
+
+    def end(launch):
+        ran.append(launch.instance)
+        return succeeded(launch)
+
+    with Database(f"sqlite:///{tmp_path}/c.db") as database:
+        database.migrate()
+        controller = lead(tmp_path, database, InstantEngine(end, 8, keep=True))
+        run = submit(controller, Graph(dag="d", nodes=nodes))
+        while not (held := controller.engine.held) or held[0].instance != 1:
+            controller.turn()
+            if held and held[0].instance == 0:
+                controller.engine.let(1)
+        controller.turn()  # copy 1 goes on, and copy 2 asks
+        controller.marking.clear(run, ["g.a[0]"], only=True, dry=False)
+        while controller.runs:
+            controller.turn()
+            assert len(controller.engine.held) <= 1
+            controller.engine.let(1)
+        assert ran == [0, 1, 0, 2]
+        assert rows.run_row(database, run).state == "success"
+
+
+def test_what_stands_for_copies_in_a_copy_that_is_opened_again_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(machine_module, "WINDOW", 1)
+    nodes = (
+        Node(id="g", function="", mapped={"x": Value([0, 1])}),
+        Node(id="g.h", function="", group="g", mapped={"y": Value([0, 1, 2])}),
+        Node(id="g.h.a", function="m:a", group="g.h", resources={"cpu": 1000}),
+        Node(id="g.h.b", function="m:b", group="g.h", resources={"cpu": 1000}),
+    )
+    with Database(f"sqlite:///{tmp_path}/c.db") as database:
+        database.migrate()
+        controller = lead(tmp_path, database, InstantEngine(succeeded, 2, keep=True))
+        run = submit(controller, Graph(dag="d", nodes=nodes))
+        for _ in range(3):
+            controller.turn()
+        assert controller.cancel(run)
+        until_idle(controller, 100)
+        controller.marking.clear(run, ["g.h.a[0,0]", "g.h.b[1,0]"], only=True, dry=False)
+        while controller.runs:
+            controller.turn()
+            controller.engine.let(1)
+            states = stored_states(database, run)
+            copies = [states[3, (0,)], states[3, (1,)]]
+            assert not states[3, ()].finished or all(state.finished for state in copies)
+        assert states[3, (0, 2)] is S.SUCCESS  # a copy that had never been open
+        assert states[3, (0, 0)] is S.CANCELLED  # nobody has cleared it
+        assert states[3, ()] is states[3, (0,)] is S.FAILED

@@ -135,8 +135,8 @@ class Admission:
         if self._limits_copies(run, expansion):
             self._scheduler.release(self._desks.copy_ask(run, expansion, position).id)
 
-    def cancel(self, run: ActiveRun) -> None:
-        """A run is being cancelled: it asks for no more copies."""
+    def withdraw(self, run: ActiveRun) -> None:
+        """A run asks for no more copies: it is being cancelled, or has others to open first."""
         for expansion in run.expansions.values():
             if (id := self._asked.pop(expansion, None)) is not None:
                 del self._copies[id]

@@ -73,13 +73,18 @@ class Asking:
                 decision_now = controller.scheduler.explain(controller.desks.id_of(instance))
                 if decision_now is not None:
                     controller.desks.held(instance, decision_now, now)
-        changes = controller.machine.take()
-        for closed in changes.closed:
-            controller.admission.close(*closed)
-        for run, _ in changes.ended:
-            controller.admission.end(run)
+        changes = self.take()
         self.more = bool(granted or changes.closed or changes.ended or self._judging)
         self.more = self.more or any(controller.admission.wants(run) for run in controller.runs.values())
+        return changes
+
+    def take(self) -> Changes:
+        """Takes what the machine has changed; what has ended gives its share of limits back."""
+        changes = self._controller.machine.take()
+        for closed in changes.closed:
+            self._controller.admission.close(*closed)
+        for run, _ in changes.ended:
+            self._controller.admission.end(run)
         return changes
 
     def _ask(self, now: float) -> list[Instance]:

@@ -282,8 +282,9 @@ class Controller:
             self.ledger.change_run(run.number, run.state, None, old)
             self.ledger.tell_of(self.clock(), run, None, run.state, {"resumed": True})
         self.ledger.add("run_cancel", 0, run.number)
+        self.admission.withdraw(run)
         cleared = self.machine.clear(run, choices, reach)
-        changes = self.machine.take()
+        changes = self.asking.take()
         self.machine.changes.ready, changes.ready = changes.ready, []
         self._commit(self.clock(), changes)  # what is opened again is read from the database
         return cleared
@@ -331,7 +332,7 @@ class Controller:
             recovery.known(self.database, id)
             return False
         self.ledger.add("run_cancel", 1 + run.cancelling, run.number)
-        self.admission.cancel(run)
+        self.admission.withdraw(run)
         for instance in self.machine.cancel(run):
             self._cancels.append(instance.attempt)
         for instance in run.instances():

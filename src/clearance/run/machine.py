@@ -398,7 +398,7 @@ class Machine:
             if row.node == expansion.node and row.spec.is_group:
                 row.pending = len(run.shape.members[row.node])
             if row.state.finished:
-                self._uncount(row)
+                self.uncount(row)
                 clearing.set_back(self, row)
             self.move(row, TaskState.DEFERRED)
         if expansion.more:
@@ -550,7 +550,7 @@ class Machine:
             free += [run.nodes[final] for final in shape.finals]
         return free
 
-    def _uncount(self, instance: Instance) -> None:
+    def uncount(self, instance: Instance) -> None:
         """A finished row is about to be set back: whoever waits for it waits again."""
         run, path = instance.run, instance.path
         bad, skipped = instance.state in BAD, instance.state is TaskState.SKIPPED

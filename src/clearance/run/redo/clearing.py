@@ -297,6 +297,8 @@ def _go_on(
             expansion.again = deque(sorted({*expansion.again, *positions} - expansion.live.keys()))
             run.filling[expansion] = None
     for expansion in run.expansions.values():
+        if expansion.more:
+            run.filling[expansion] = None  # a cancellation that is taken back had ended the filling
         standing = machine.standing(run, expansion)
         for each in standing:
             if each.state is TaskState.SCHEDULED:
@@ -338,6 +340,9 @@ def _expand_again(
         run.expansions[row.node, row.path] = expansion
         for each in machine.standing(run, expansion):
             if each.state.finished and expansion.opened < expansion.total:
+                if each.path:
+                    counts[each.node, text(each.path[:-1])].update({each.state: -1, TaskState.DEFERRED: 1})
+                machine.uncount(each)
                 set_back(machine, each)
             if each.state is TaskState.SCHEDULED:
                 machine.move(each, TaskState.DEFERRED)

@@ -309,8 +309,8 @@ def test_a_limit_is_refused_where_copies_wait_for_each_other_by_way_of_outside()
         total(first) >> nothing() >> second
 
     message = (
-        r"group 'apart' \(.*test_group.py:\d+\) has concurrency=2, but its 'apart.again' waits for 'apart.weigh' of all "
-        r"copies, by way of 'total': leave concurrency out, or let 'apart.again' not depend on 'total'"
+        r"group 'apart' \(.*test_group.py:\d+\) has concurrency=2, but its 'apart.again' waits for 'apart.weigh' of "
+        r"all copies, by way of 'total': leave concurrency out, or let 'apart.again' not depend on 'total'"
     )
     with pytest.raises(GraphError, match=message):
         waiting.graph(limit=2)

@@ -55,6 +55,7 @@ class Life:
         self.home, self.database, self.seed = home, database, seed
         self.chance = random.Random(seed)
         self.fate = fate_of(seed)
+        self.launched: set[tuple[str, int]] = set()
         self.controller = self.take_over()
 
     def take_over(self):
@@ -64,6 +65,7 @@ class Life:
 
     def end(self, launch):
         task, path = path_in(self.database, launch)
+        self.launched.add((launch.run, int(launch.checkpoint.rpartition(".")[2])))
         state = self.fate(task, path)
         if state is S.SUCCESS:
             return msgspec.structs.replace(succeeded(launch), result=artifact_of(self.seed, task, path))

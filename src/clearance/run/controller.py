@@ -242,6 +242,8 @@ class Controller:
         if adopt is not None:
             adopt.into(run, now)
         self.machine.begin(run)
+        if adopt is not None:
+            self._commit_decided()
 
     def resume(self, id: str, tasks: list[str] | None = None) -> bool:
         """Goes on with a run: everything that did not succeed is done again.
@@ -284,10 +286,14 @@ class Controller:
         self.ledger.add("run_cancel", 0, run.number)
         self.admission.withdraw(run)
         cleared = self.machine.clear(run, choices, reach)
+        self._commit_decided()
+        return cleared
+
+    def _commit_decided(self) -> None:
+        """Commits what was decided, and asks for nothing: what is opened again is read from the database."""
         changes = self.asking.take()
         self.machine.changes.ready, changes.ready = changes.ready, []
-        self._commit(self.clock(), changes)  # what is opened again is read from the database
-        return cleared
+        self._commit(self.clock(), changes)
 
     def stop(self, instance: Instance) -> None:
         """Ends the attempt of an instance; its end comes as an event."""

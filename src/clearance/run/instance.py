@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
-from clearance.run.expansion import Expansion
+from clearance.run.expansion import Expansion, Taken
 from clearance.run.rows import DeferralRow
 from clearance.run.shape import Path, Shape, text
 from clearance.types.artifact import Argument, Artifact, Listed
@@ -133,6 +133,7 @@ class ActiveRun:
         parked: what is ready in a queued run.
         created_at: when it was made, seconds since 1970.
         arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
+        taken: what mapped tasks and groups have from a run before, by node index, until they are expanded.
         marks: how rows are to end and why, as people said, by node index and path.
     """
 
@@ -152,6 +153,7 @@ class ActiveRun:
     filling: dict[Expansion, None] = field(default_factory=dict)
     gathered: dict[tuple[int, Path], Listed] = field(default_factory=dict)
     parked: list[Instance] = field(default_factory=list)
+    taken: dict[int, Taken] = field(default_factory=dict)
     marks: dict[tuple[int, Path], tuple[TaskState, str]] = field(default_factory=dict)
     total: int = 0
     unfinished: int = 0

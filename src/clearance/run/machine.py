@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -385,6 +385,13 @@ class Machine:
             self._close(instance, TaskState.FAILED, waiting)
             return
         expansion = Expansion(node, path, elements, len(elements))
+        if (taken := None if path else run.taken.pop(node, None)) is not None:
+            expansion.opened, expansion.again = taken.opened, deque(taken.again)
+            self.begin_expansion(run, expansion)
+            counts = defaultdict(Counter, {(each, ""): some for each, some in taken.counts.items()})
+            clearing.settle(run, self.standing(run, expansion), expansion, counts)
+            waiting.extend(row for row in self.standing(run, expansion) if not row.pending)
+            return  # it is filled once its rows are committed
         self.begin_expansion(run, expansion)
         self.fill(run, expansion)
         if not expansion.total:

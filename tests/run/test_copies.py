@@ -298,3 +298,15 @@ def test_what_stands_for_copies_in_a_copy_that_is_opened_again_is_counted_again(
         assert states[3, (0, 2)] is S.SUCCESS  # a copy that had never been open
         assert states[3, (0, 0)] is S.CANCELLED  # nobody has cleared it
         assert states[3, ()] is states[3, (0,)] is S.FAILED
+
+
+def test_a_run_whose_last_task_is_lost_for_good_when_a_controller_takes_over_ends_once(tmp_path: Path):
+    with Database(f"sqlite:///{tmp_path}/c.db") as database:
+        database.migrate()
+        controller = lead(tmp_path, database, InstantEngine(succeeded, 3, keep=True))
+        run = submit(controller, Graph(dag="d", nodes=(Node(id="a", function="m:a"),)))
+        for _ in range(machine_module.LOST_LIMIT + 1):
+            controller.turn()
+            controller = lead(tmp_path, database, InstantEngine(succeeded, 3, keep=True))
+        until_idle(controller, 10)
+        assert rows.run_row(database, run).state == "failed"

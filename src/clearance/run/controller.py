@@ -406,13 +406,13 @@ class Controller:
             self.admission.restore(run)
             self.deadlines.begin(run, known=True)
             attempts = {(row.number, row.epoch): row for row in rows.attempts_begun(self.database, run.number)}
+            if not run.unfinished:
+                self.machine.changes.ended.append((run, outcome(run)))
             for instance in run.instances():
                 if row := attempts.get((instance.number, instance.epoch)):
                     self.ledger.recall(instance.attempt, row)
                 self._readopt(instance, running, finished, now)
-            if not run.unfinished:
-                self.machine.changes.ended.append((run, outcome(run)))
-            elif times := self.database.rows("run_cancelling", run.number)[0][0]:
+            if run.unfinished and (times := self.database.rows("run_cancelling", run.number)[0][0]):
                 run.cancelling = times > 1
                 self.cancel(run.id)
             self.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))

@@ -297,9 +297,9 @@ def _go_on(
             expansion.again = deque(sorted({*expansion.again, *positions} - expansion.live.keys()))
             run.filling[expansion] = None
     for expansion in run.expansions.values():
-        if expansion.more:
-            run.filling[expansion] = None  # a cancellation that is taken back had ended the filling
         standing = machine.standing(run, expansion)
+        if expansion.more and not standing[-1].state.finished:
+            run.filling[expansion] = None  # a cancellation that is taken back had ended the filling
         for each in standing:
             if each.state is TaskState.SCHEDULED:
                 machine.move(each, TaskState.DEFERRED)

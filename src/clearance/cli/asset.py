@@ -43,8 +43,9 @@ def events(uri: str, limit: int, as_json: bool) -> None:
 @asset.command()
 @click.argument("uri", metavar="ASSET")
 @click.option("--key", help="Of the partition that was written.")
+@click.option("--id", "name", default="", metavar="NAME", help="Names what happened: told again, it is the same event.")
 @json_option
-def emit(uri: str, key: str | None, as_json: bool) -> None:
+def emit(uri: str, key: str | None, name: str, as_json: bool) -> None:
     """Tell that ASSET was written, by something that is no task; what waits for it starts."""
     from clearance.graph.asset import normal
     from clearance.run.host.embedded import ask
@@ -54,10 +55,13 @@ def emit(uri: str, key: str | None, as_json: bool) -> None:
 
     if key is not None and not key:
         raise UsageError("--key is empty: leave it away, or name the partition")
-    reply = ask(load(), Emit(normal(uri), key))
+    reply = ask(load(), Emit(normal(uri), key, name))
     assert isinstance(reply, Answer)
     if as_json:
         print_json(reply.value)
+        return
+    if not reply.value["new"]:
+        click.echo(f"event {reply.value['event']} of {normal(uri)} was told before")
         return
     started = ", ".join(reply.value["runs"]) or "nothing"
     click.echo(f"event {reply.value['event']} of {normal(uri)} started {started}")

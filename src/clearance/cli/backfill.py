@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from clearance.cli.output import count, json_option, print_json, print_table
 from clearance.cli.runs import reading, when
-from clearance.errors import UsageError
 
 
 @click.group()
@@ -45,7 +43,7 @@ def create(
 
     which = tuple(dict.fromkeys(word.strip() for word in only.split(",")))
     request = CreateBackfill(
-        dag, _time("--from", start), _time("--to", end), which, order == "newest", concurrency, dry_run
+        dag, causes.read(start, "--from"), causes.read(end, "--to"), which, order == "newest", concurrency, dry_run
     )
     reply = ask(load(), request)
     assert isinstance(reply, Answer)
@@ -127,17 +125,6 @@ def _change(id: str, to: str) -> None:
     reply = ask(load(), ChangeBackfill(id, to))
     assert isinstance(reply, Answer)
     click.echo(f"backfill {id} is {to}{'' if reply.value else ' already'}")
-
-
-def _time(option: str, text: str) -> float:
-    """Returns seconds since 1970; a time without an offset is in UTC."""
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise UsageError(
-            f"{option} {text}: write an ISO 8601 time such as 2026-03-01 or 2026-03-01T05:00+01:00"
-        ) from None
-    return (found if found.utcoffset() is not None else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _counts(counts: dict[str, Any]) -> str:

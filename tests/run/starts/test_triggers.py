@@ -383,3 +383,18 @@ def test_two_that_both_lead_lose_no_event_and_consume_each_once(tower: Towers, c
     assert waits | counts.keys() == expected, "what is not consumed waits"
     requests = last.database.dialect.execute("SELECT run FROM asset_run")
     assert sorted(run for (run,) in requests) == sorted(last.runs()), "one run a request"
+
+
+def test_an_event_of_the_same_name_is_told_once(tower: Towers):
+    one = tower()
+    one.register(waiting("consumer", A))
+    first = one.triggers.obey(Emit(A.uri, None, "load-7"), "me")
+    one.controller.turn()
+    assert (first["new"], first["runs"]) == (True, ["consumer/asset-1"])
+    assert one.triggers.obey(Emit(A.uri, None, "load-7"), "you") == {"event": 1, "runs": [], "new": False}
+    one.controller.turn()
+    assert consumed(one) == [("consumer", 1)]
+    with pytest.raises(UsageError, match="id 'load-7' names event 1 of"):
+        one.triggers.obey(Emit(B.uri, None, "load-7"), "me")
+    with pytest.raises(UsageError, match="printable"):
+        one.triggers.obey(Emit(A.uri, None, "a\nb"), "me")

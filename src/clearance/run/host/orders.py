@@ -33,10 +33,17 @@ class PauseDag(msgspec.Struct, frozen=True, tag="pause_dag"):
 
 
 class Emit(msgspec.Struct, frozen=True, tag="emit"):
-    """An asset was written. Answered with `{"event", "runs"}`."""
+    """An asset was written. Answered with `{"event", "runs", "new"}`.
+
+    Attributes:
+        asset: its URI.
+        key: of the partition; None for the whole.
+        id: names what happened: told again under the same name, it is the same event, and starts nothing.
+    """
 
     asset: str
     key: str | None = None
+    id: str = ""
 
 
 class CreateBackfill(msgspec.Struct, frozen=True, tag="create_backfill"):

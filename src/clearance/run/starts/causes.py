@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from clearance.errors import UsageError
 from clearance.store.database import Database
 from clearance.types.cause import Cause, Trigger
 
@@ -33,6 +34,21 @@ def stamp(at: float) -> str:
 def instant(at: float) -> datetime:
     """Returns the instant of seconds since 1970, to the microsecond."""
     return datetime.fromtimestamp(at, UTC)
+
+
+def read(text: str, where: str) -> float:
+    """Returns seconds since 1970 of an ISO 8601 time; without an offset it is in UTC.
+
+    Raises:
+        UsageError: it is no such time; `where` names what was given, for the message.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"{where} {text}: write an ISO 8601 time such as 2026-03-01 or 2026-03-01T05:00+01:00"
+        ) from None
+    return (found if found.utcoffset() is not None else found.replace(tzinfo=UTC)).timestamp()
 
 
 def interval_id(dag: str, end: float, again: int = 0) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from clearance.errors import UsageError
 from clearance.run import rows
 from clearance.run.host.orders import ChangeBackfill, CreateBackfill, Emit, Order, PauseDag, Unregister
 from clearance.run.instance import ActiveRun, Instance
@@ -37,6 +38,9 @@ from clearance.types.written import Written
 
 if TYPE_CHECKING:
     from clearance.run.controller import Controller
+
+_NAMED = "@"  # no run id begins so: what a task wrote is never taken for what a person told
+_LONGEST = 200
 
 
 class Triggers:
@@ -210,8 +214,7 @@ class Triggers:
         self._changed = True
         match order:
             case Emit():
-                number, runs = self._emit(check_asset(order.asset), order.key, None, now)
-                return {"event": number, "runs": runs}
+                return self._told(order, now)
             case PauseDag():
                 return self._pause(order.dag, order.paused, now)
             case Unregister():
@@ -225,6 +228,22 @@ class Triggers:
                     for run in [each for each in self._controller.runs.values() if _backfill(each) == order.id]:
                         self._controller.cancel(run.id)
                 return changed
+
+    def _told(self, order: Emit, now: float) -> dict[str, Any]:
+        """Makes the event that a person tells of, once for each name."""
+        asset, source = check_asset(order.asset), None
+        if order.id:
+            if not order.id.isprintable() or len(order.id) > _LONGEST:
+                raise UsageError(f"id {order.id[:50]!r}: use up to {_LONGEST} printable characters")
+            source = f"{_NAMED}{order.id}"
+            if found := self._database.rows("asset_event_by", source):
+                number, known, key = found[0]
+                if (known, key) != (asset, order.key):
+                    what = known if key is None else f"{known}, key {key!r}"
+                    raise UsageError(f"id {order.id!r} names event {number} of {what}: choose another id")
+                return {"event": number, "runs": [], "new": False}
+        number, runs = self._emit(asset, order.key, source, now)
+        return {"event": number, "runs": runs, "new": True}
 
     def _pause(self, name: str, paused: bool, now: float) -> bool:
         if not self.dags.pause(name, paused):

@@ -59,7 +59,7 @@ from clearance.run.stored import Stored
 from clearance.run.tags import add_marks, check_tags, set_tags
 from clearance.run.telemetry.deliveries import Deliveries
 from clearance.run.telemetry.metrics import Metrics
-from clearance.run.telemetry.tracing import Tracing
+from clearance.run.telemetry.tracing import VARIABLE, Tracing
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
@@ -82,6 +82,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         run_id: chosen id; empty for the next number of the DAG.
         principal: who submits.
         traceparent: the trace of the caller; empty for none.
+        by: the task that asked for the run, as the event `created` tells of it; empty for none.
         adopt: id of a run of which results are taken over; `again` names tasks that are not.
         tags: what the run is found by later.
     """
@@ -92,6 +93,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str = ""
     principal: str = ""
     traceparent: str = ""
+    by: dict[str, Any] = {}
     adopt: str = ""
     again: tuple[str, ...] = ()
     tags: dict[str, str] = {}
@@ -190,7 +192,7 @@ class Controller:
         self.ledger.add("version_add", version, graph.dag, submission.bundle, submission.module, submission.graph, now)
         self.begin(
             id, graph, version, submission.bundle, submission.principal,
-            traceparent=submission.traceparent, adopt=adopt, tags=submission.tags,
+            traceparent=submission.traceparent, adopt=adopt, tags=submission.tags, by=submission.by,
         )  # fmt: skip
         return id, True
 
@@ -205,10 +207,11 @@ class Controller:
         traceparent: str = "",
         adopt: Adopt | None = None,
         tags: Mapping[str, str] | None = None,
+        by: Mapping[str, Any] | None = None,
     ) -> None:
         """Makes a run of this id, which must be new, of a stored version.
 
-        `cause` says what started it by itself, `adopt` what it takes from a run before.
+        `cause` says what started it by itself, `by` which task, `adopt` what it takes from a run before.
         """
         now = self.clock()
         lock = self.evidence.environment()
@@ -233,6 +236,8 @@ class Controller:
             told["cause"] = cause.kind
         if traceparent:
             told["traceparent"] = traceparent
+        if by:
+            told["by"] = by
         self.tracing.begin(run, traceparent)
         ledger.tell_of(now, run, None, "created", told)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
@@ -359,14 +364,20 @@ class Controller:
         """Wakes the tasks that wait for this (see `Deferrals.wake`); returns how many there were."""
         return self.deferrals.wake(kind, key, payload)
 
-    def submit_defined(self, graph: bytes, run_id: str, dag: str, by: ActiveRun) -> None:
-        """Starts the run that a task of the run `by` asked for, on the newest version of the DAG.
+    def submit_defined(self, graph: bytes, run_id: str, dag: str, by: Instance) -> None:
+        """Starts the run that a task asked for, on the newest version of the DAG; it belongs to the trace of the task.
 
         Raises:
             UsageError: the id belongs to a run of other code or parameters.
         """
         bundle, module = self.database.rows("version_newest", dag)[0]
-        self.submit(Submission(graph=graph, bundle=bundle, module=module, run_id=run_id, principal=by.principal))
+        self.submit(
+            Submission(
+                graph=graph, bundle=bundle, module=module, run_id=run_id, principal=by.run.principal,
+                traceparent=self.tracing.environment(by).get(VARIABLE, ""),
+                by={"run": by.run.id, "task": by.label, "instance": by.number, "launch": by.epoch},
+            )
+        )  # fmt: skip
 
     def why(self, id: str, label: str) -> dict[str, Any] | None:
         """Returns what the capacity desk says of a waiting instance at this moment; None when it does not wait."""

@@ -150,6 +150,19 @@ def pipeline(home: Home, tmp_path: Path) -> str:
     return str(tmp_path / "pipeline.py")
 
 
+PAIR = """
+from clearance import dag, task
+from clearance.operators import trigger_dag
+
+@task
+def work() -> int:
+    return 1
+
+asked = dag("asked", work)
+asking = dag("asking", trigger_dag("kick", "asked", wait=True))
+"""
+
+
 def to_file(home: Home, tmp_path: Path) -> Path:
     file = tmp_path / "lineage.jsonl"
     home.environment["CLEARANCE_NOTIFY"] = json.dumps([{"name": "ol", "kind": "openlineage", "file": str(file)}])
@@ -173,6 +186,20 @@ def read(file: Path, ends: int) -> list[dict[str, Any]]:
         )
     )
     return events()
+
+
+def test_the_parent_of_a_run_that_a_task_asked_for_is_that_task(home, tmp_path, validator):
+    file = to_file(home, tmp_path)
+    (tmp_path / "pair.py").write_text(PAIR)
+    home.command("dag", "register", str(tmp_path / "pair.py"))
+    home.command("run", f"{tmp_path / 'pair.py'}:asking")
+    events = read(file, 2)
+    for event in events:
+        validator.check(event)
+    by_job = {one[0]["job"]["name"]: one for one in lives(events).values()}
+    parent = by_job["asked"][0]["run"]["facets"]["parent"]
+    assert parent["job"]["name"] == "asking.kick"
+    assert parent["run"]["runId"] in {each["run"]["runId"] for each in events if each["job"]["name"] == "asking.kick"}
 
 
 def test_a_run_is_told_with_its_tasks_datasets_and_versions(home, pipeline, tmp_path, validator):

@@ -6,7 +6,7 @@ A `Facts` belongs to one thread and one read-only connection; what never changes
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -98,6 +98,13 @@ class Facts:
         while len(self._lives) > _KEPT:
             self._lives.popitem(last=False)
         return life
+
+    def asker(self, run: int) -> tuple[rows.RunRow, dict[str, Any]] | None:
+        """Returns the run of the task that asked for a run, and what is told of that task; None where none did."""
+        first = self.event(run, 1)
+        told: dict[str, Any] = first.payload.get("by", {}) if first else {}
+        row = rows.run_row(self._database, told["run"]) if told else None
+        return None if row is None else (row, told)
 
     def traceparent(self, run: int) -> str:
         """Returns the trace to which a run belongs, as its caller gave it; empty for one of its own."""

@@ -81,7 +81,7 @@ def job_of(namespace: str, name: str, kind: str, **facets: Data | None) -> Data:
 
 
 def parent(id: str, namespace: str, name: str) -> Data:
-    """Returns the facet `parent` of a task: its run, which is the root too."""
+    """Returns the facet `parent`: of a task its run, of a run the task that asked for it; that is the root too."""
     whole = {"run": {"runId": id}, "job": {"namespace": namespace, "name": name}}
     return whole | {"root": whole}
 

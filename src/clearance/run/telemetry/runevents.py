@@ -62,6 +62,7 @@ class _Described:
         ]
         described = spec.run_of(
             self._id,
+            parent=self._asker(),
             nominalTime=spec.nominal_time(cause.start or 0.0, cause.end or 0.0) if cause and interval else None,
             errorMessage=spec.error(failed, "") if failed else None,
             executionParameters={"parameters": values} if values else None,
@@ -75,6 +76,15 @@ class _Described:
         )  # fmt: skip
         read = {(each.asset, each.key): spec.asset(each.asset, each.key) for each in cause.events} if cause else {}
         return spec.run_event(kind, event.at, described, job, list(read.values()))
+
+    def _asker(self) -> dict[str, Any] | None:
+        """Returns the facet `parent` of a run that a task of another run asked for."""
+        found = self._facts.asker(self._run.number)
+        if found is None:
+            return None
+        run, told = found
+        id = spec.run_id(run.created_at, f"{run.key}.{told['instance']}.{told['launch']}")
+        return spec.parent(id, self._namespace, f"{run.dag}.{str(told['task']).partition('[')[0]}")
 
     def launch(self, phase: Phase) -> dict[str, Any]:
         """Returns what is told of a launch of a task."""

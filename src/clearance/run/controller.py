@@ -42,7 +42,7 @@ from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
 from clearance.run.clearance import Desks
 from clearance.run.deadlines import Deadlines
-from clearance.run.deferral import DEFER, Deferrals
+from clearance.run.deferral import DEFER, LOOKS, Deferrals
 from clearance.run.evidence import Evidence
 from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
@@ -529,6 +529,7 @@ class Controller:
             self.machine.again(instance)
         elif failure is not None and DEFER in failure.bases:
             row.outcome, row.failure = "deferred", ""
+            self.ledger.add("attempt_forget", instance.run.number, instance.number, instance.epoch + 1 - LOOKS)
             self.deferrals.take(instance, failure, started, now)
         elif failure is not None and SKIP in failure.bases:
             self.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)

@@ -16,7 +16,7 @@ from clearance.types.states import RunState, TaskState
 
 _OF_STATE = {
     TaskState.SUCCESS: "COMPLETE", TaskState.SKIPPED: "COMPLETE", TaskState.FAILED: "FAIL",
-    TaskState.UP_FOR_RETRY: "FAIL", TaskState.CANCELLED: "ABORT",
+    TaskState.UP_FOR_RETRY: "FAIL", TaskState.CANCELLED: "ABORT", TaskState.DEFERRED: "COMPLETE",
 }  # fmt: skip
 _OF_OUTCOME = {"success": "COMPLETE", "deferred": "COMPLETE", "failure": "FAIL", "timeout": "FAIL"}
 _OF_RUN = {RunState.SUCCESS: "COMPLETE", RunState.FAILED: "FAIL", RunState.CANCELLED: "ABORT"}

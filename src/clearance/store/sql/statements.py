@@ -108,6 +108,7 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (run, number, epoch) DO UPDATE SET outcome = excluded.outcome, node = excluded.node,"
     " processes = excluded.processes, started_at = excluded.started_at, finished_at = excluded.finished_at,"
     " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
+    "attempt_forget": "DELETE FROM attempt WHERE run = ? AND number = ? AND epoch < ? AND outcome = 'deferred'",
     "attempts_of": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? AND number = ? ORDER BY epoch",
     "attempts_begun": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"

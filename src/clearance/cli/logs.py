@@ -69,9 +69,7 @@ def logs(
         print_log(load().home, f"{row.key}.{instance.number}.{epoch}", follow, live)
 
 
-def _print_found(
-    asked: Query, dag: str, run: str, task: str, control: bool, limit: int, as_json: bool
-) -> None:
+def _print_found(asked: Query, dag: str, run: str, task: str, control: bool, limit: int, as_json: bool) -> None:
     from itertools import islice
 
     from clearance.cli.runs import reading

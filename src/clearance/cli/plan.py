@@ -46,5 +46,8 @@ def _row(one: Planned) -> list[str]:
     if one.pool:
         asks.append(f"pool {one.pool}")
     instances = "?" if one.count is None else str(one.count)
+    if one.cached:
+        asks = [f"nothing: the cache has the result of {one.cached}"]
     verdict = one.capacity.verdict + (f": {one.capacity.reason}" if one.capacity.verdict != "granted" else "")
-    return [one.task, instances, " ".join(asks), verdict, f"{one.trust.verdict}: {one.trust.reason}"]
+    task = f"{one.task}, depends on {one.condition}" if one.condition else one.task
+    return [task, instances, " ".join(asks), verdict, f"{one.trust.verdict}: {one.trust.reason}"]

@@ -94,3 +94,53 @@ def test_the_command_runs_nothing(home, tmp_path):
     assert [[one["task"] for one in wave] for wave in found["waves"]] == [["a"], ["b"]]
     assert "unknown" in home.command("run", "pipeline.py:good", "--dry-run", "-p", "m=1", expect=2)
     assert not (home.path / "clearance.db").exists()
+
+
+def test_what_depends_on_a_condition_is_shown_with_it(home, tmp_path):
+    (tmp_path / "pipeline.py").write_text(
+        "from clearance import dag, task, when\n"
+        "@task\ndef score() -> float: return 0.5\n"
+        "@task\ndef ship() -> int: return 1\n"
+        "@task\ndef stop() -> int: return 2\n"
+        "@task\ndef tell(n: int) -> int: return n\n"
+        "@dag\ndef gate():\n"
+        "    best = score()\n"
+        "    with when(best > 0.9):\n"
+        "        tell(ship())\n"
+        "    with when(best <= 0.9):\n"
+        "        stop()\n"
+    )
+    found = json.loads(home.command("run", "pipeline.py", "--dry-run", "--json"))
+    shown = {one["task"]: one["condition"] for wave in found["waves"] for one in wave}
+    assert [sorted(one["task"] for one in wave) for wave in found["waves"]] == [["score"], ["ship", "stop"], ["tell"]]
+    assert shown["score"] == ""
+    assert shown["ship"] == shown["tell"] == "score > 0.9"
+    assert "ship, depends on score > 0.9" in home.command("run", "pipeline.py", "--dry-run")
+
+
+def test_what_the_cache_would_give_is_said_and_holds(home, tmp_path):
+    text = (
+        "from clearance import dag, task\n"
+        "@task(cache=True)\ndef load(n: int = 1) -> list[int]: return [n]\n"
+        "@task(cache=True)\ndef train(xs: list[int]) -> int: return len(xs){}\n"
+        "@task\ndef tell(n: int) -> int: return n\n"
+        "chain = dag('chain', load >> train >> tell)\n"
+    )
+
+    def cached(*options: str) -> list[str]:
+        found = json.loads(home.command("run", "pipeline.py", "--dry-run", "--json", *options))
+        return [one["cached"] for wave in found["waves"] for one in wave]
+
+    (tmp_path / "pipeline.py").write_text(text.format(""))
+    assert cached() == ["", "", ""]
+    home.command("run", "pipeline.py")
+    assert cached() == ["chain/1 load", "chain/1 train", ""]
+    assert "the cache has the result of chain/1 load" in home.command("run", "pipeline.py", "--dry-run")
+    assert cached("-p", "n=2") == ["", "", ""]
+    (tmp_path / "pipeline.py").write_text(text.format(" + 1"))
+    assert cached() == ["chain/1 load", "", ""]
+    home.command("run", "pipeline.py")
+    asked = {
+        task: json.loads(home.command("cache", "explain", "chain/2", task, "--json")) for task in ("load", "train")
+    }
+    assert [asked["load"]["outcome"], asked["train"]["outcome"]] == ["hit", "miss"]

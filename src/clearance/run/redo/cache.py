@@ -19,6 +19,7 @@ import os
 import queue
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ class Cache:
             instance.clearance = recorded("held", now, trust, Verdict("held", reason))
             return True
         entry = self._entry(key)
-        reason = self._unfit(entry, how.max_age, now)
+        reason = unfit(entry, how.max_age, now, self._evidence)
         if entry is None or reason:
             self._missed(instance, reason, now)
             return False
@@ -167,23 +168,9 @@ class Cache:
         return known
 
     def _fields(self, instance: Instance) -> Fields:
-        spec, run = instance.spec, instance.run
-        assert spec.cache is not None
-        parameters: dict[str, str] = {}
-        inputs: dict[str, str] = {}
-        for name, argument in self._controller.evidence.arguments.of(instance).items():
-            (inputs if _has_artifact(argument) else parameters)[name] = _digest(argument)
-        return Fields(
-            function=spec.function,
-            code=spec.cache.code,
-            files=self._files(run.bundle) if spec.cache.files else "",
-            version=spec.cache.version,
-            parameters=parameters,
-            inputs=inputs,
-            environment=run.environment,
-            serializer=f"{SERIALISATION} {spec.returns}",
-            context=_context(instance, spec),
-        )
+        assert instance.spec.cache is not None
+        files = self._files(instance.run.bundle) if instance.spec.cache.files else ""
+        return fields_of(instance, self._controller.evidence.arguments.of(instance), files)
 
     def _files(self, bundle: str) -> str:
         """Returns a digest over the files of a bundle that are not Python, by name."""
@@ -198,15 +185,6 @@ class Cache:
     def _entry(self, key: str) -> Entry | None:
         found = self._database.rows("cache_entry_get", key)
         return Entry(*found[0]) if found else None
-
-    def _unfit(self, entry: Entry | None, max_age: float, now: float) -> str:
-        if entry is None:
-            return ""
-        if 0 <= max_age < now - entry.created_at:
-            return f"the result of {entry.run} {entry.task} is older than {max_age:g} s"
-        if entry.evidence < self._evidence:
-            return f"the result of {entry.run} {entry.task} was made under weaker evidence ({entry.evidence})"
-        return ""
 
     def _missed(self, instance: Instance, reason: str, now: float) -> None:
         self._running.add(instance)
@@ -239,6 +217,51 @@ class Cache:
             instance.run.number, instance.number, key, rows.json_text(fields), outcome, reason, run, task, now
         )
         add("cache_lookup_put", *msgspec.structs.astuple(lookup))
+
+
+def fields_of(instance: Instance, given: Mapping[str, Argument], files: str) -> Fields:
+    """Returns what the key of an instance is made of.
+
+    Args:
+        instance: of a task with a cache.
+        given: its arguments.
+        files: digest of the files of its bundle that are not Python, where its code reads them; else empty.
+    """
+    spec, run = instance.spec, instance.run
+    assert spec.cache is not None
+    parameters: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    for name, argument in given.items():
+        (inputs if _has_artifact(argument) else parameters)[name] = _digest(argument)
+    return Fields(
+        function=spec.function,
+        code=spec.cache.code,
+        files=files,
+        version=spec.cache.version,
+        parameters=parameters,
+        inputs=inputs,
+        environment=run.environment,
+        serializer=f"{SERIALISATION} {spec.returns}",
+        context=_context(instance, spec),
+    )
+
+
+def unfit(entry: Entry | None, max_age: float, now: float, evidence: int = SIGNED) -> str:
+    """Returns why an entry is not taken; nothing for one that is, and for none.
+
+    Args:
+        entry: which was found.
+        max_age: how old it may be, in seconds; negative for any age.
+        now: seconds since 1970.
+        evidence: the least level that is taken.
+    """
+    if entry is None:
+        return ""
+    if 0 <= max_age < now - entry.created_at:
+        return f"the result of {entry.run} {entry.task} is older than {max_age:g} s"
+    if entry.evidence < evidence:
+        return f"the result of {entry.run} {entry.task} was made under weaker evidence ({entry.evidence})"
+    return ""
 
 
 class _Verifier:

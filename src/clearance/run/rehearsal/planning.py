@@ -6,7 +6,8 @@ room and the pools that the installation knows. What the trust desk judges does 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
@@ -15,12 +16,15 @@ from clearance.cluster import Scheduler
 from clearance.engine.local.engine import this_machine
 from clearance.errors import StoreError, UsageError
 from clearance.graph.model import Binding, Graph, Items, Node, Value
+from clearance.graph.predicate import sources, text
 from clearance.run.admission import Admission
 from clearance.run.arguments import Arguments
 from clearance.run.clearance import Desks, Verdict
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.look.lineage import results_in
 from clearance.run.machine import Machine
+from clearance.run.redo.entries import Entry
+from clearance.run.rehearsal.hits import Hits
 from clearance.run.rehearsal.whatif import outline
 from clearance.settings import Settings, load
 from clearance.store.database import Database
@@ -39,6 +43,8 @@ class Planned(msgspec.Struct, frozen=True):
         trigger_rule: whether it runs, by how those before it ended.
         capacity: what the capacity desk says of the first instance, beside the rest of the wave.
         trust: what the trust desk says, or will look at.
+        condition: what must hold for it to run, as text; empty where it depends on nothing.
+        cached: run and task whose result would be taken from the cache; empty where it would run.
     """
 
     task: str
@@ -49,6 +55,8 @@ class Planned(msgspec.Struct, frozen=True):
     trigger_rule: str
     capacity: Verdict
     trust: Verdict
+    condition: str = ""
+    cached: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -82,22 +90,35 @@ def plan(graph: Graph, settings: Settings | None = None) -> Plan:
     node = this_machine(settings)
     run = ActiveRun(
         number=0, key="plan", id=f"{graph.dag}/plan", version="", bundle="",
-        graph=msgspec.structs.replace(graph, nodes=tuple(outline(each) for each in graph.nodes)),
+        graph=msgspec.structs.replace(graph, nodes=tuple(_unconditional(outline(each)) for each in graph.nodes)),
     )  # fmt: skip
     scheduler = Scheduler()
     scheduler.add_node(node.name, node.capacity)
     desks = Desks(scheduler)
-    machine = Machine(Arguments(lambda artifact: artifact.inline or b""))
-    admission = Admission(desks, machine, cast(Any, _Pools(_pools(settings))))
-    machine.begin(run)
-    waves: list[list[Planned]] = []
-    while ready := [each for each in machine.take().ready if each.state is TaskState.AWAITING_CLEARANCE]:
-        waves.append(_wave(ready, graph, desks, admission))
-        for instance in ready:
-            machine.move(instance, TaskState.QUEUED)
-            machine.move(instance, TaskState.RUNNING)
-            machine.finish(instance, TaskState.SUCCESS)
+    arguments = Arguments(lambda artifact: artifact.inline or b"")
+    machine = Machine(arguments)
+    with _opened(settings) as database:
+        pools = {} if database is None else dict(database.rows("pools"))
+        admission = Admission(desks, machine, cast(Any, _Pools(pools)))
+        hits = Hits(database, arguments)
+        machine.begin(run)
+        waves: list[list[Planned]] = []
+        while ready := [each for each in machine.take().ready if each.state is TaskState.AWAITING_CLEARANCE]:
+            taken = {each: entry for each in ready if (entry := hits.take(each)) is not None}
+            waves.append(_wave(ready, graph, desks, admission, taken))
+            for instance in ready:
+                machine.move(instance, TaskState.QUEUED)
+                machine.move(instance, TaskState.RUNNING)
+                entry = taken.get(instance)
+                machine.finish(instance, TaskState.SUCCESS, None if entry is None else entry.decoded)
     return Plan(graph.dag, graph.parameters, waves, node.capacity["cpu"])
+
+
+def _unconditional(node: Node) -> Node:
+    """Returns a node that waits for what its conditions read, and then runs whatever that is."""
+    if not node.conditions:
+        return node
+    return msgspec.structs.replace(node, conditions=(), waits=(*node.waits, *sources(node.conditions)))
 
 
 class _Pools:
@@ -111,22 +132,30 @@ class _Pools:
         return list(self._pools.items())
 
 
-def _pools(settings: Settings) -> dict[str, int]:
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Database | None]:
+    """Opens the database for reading; None where nothing is remembered yet."""
     try:
         database = Database(settings.database, read_only=True)
-    except StoreError:  # nothing is remembered yet
-        return {}
+    except StoreError:
+        yield None
+        return
     with database:
         if not database.version():
-            return {}
+            yield None
+            return
         database.check()
-        return dict(database.rows("pools"))
+        yield database
 
 
-def _wave(ready: list[Instance], graph: Graph, desks: Desks, admission: Admission) -> list[Planned]:
-    """Asks the desks for what is ready together, as a run would, and gives everything back."""
-    capacity: dict[Instance, Verdict] = {}
+def _wave(
+    ready: list[Instance], graph: Graph, desks: Desks, admission: Admission, taken: Mapping[Instance, Entry]
+) -> list[Planned]:
+    """Asks the desks for what is ready together, as a run would, and gives everything back; a hit asks no capacity."""
+    capacity = {instance: Verdict("granted", "its result is taken from the cache") for instance in taken}
     for instance in ready:
+        if instance in taken:
+            continue
         spec = graph.nodes[instance.node]
         try:
             admission.check(msgspec.structs.replace(graph, nodes=(spec,)))
@@ -147,19 +176,20 @@ def _wave(ready: list[Instance], graph: Graph, desks: Desks, admission: Admissio
             capacity[instance] = Verdict("held", held.reason if held else "waits for room")
     for instance in ready:
         desks.scheduler.release(desks.id_of(instance))
-    return [_planned(graph, instance, capacity[instance]) for instance in ready]
+    return [_planned(graph, instance, capacity[instance], taken.get(instance)) for instance in ready]
 
 
-def _planned(graph: Graph, instance: Instance, capacity: Verdict) -> Planned:
+def _planned(graph: Graph, instance: Instance, capacity: Verdict, entry: Entry | None) -> Planned:
     spec = graph.nodes[instance.node]
-    sources = {task for binding in (*spec.inputs.values(), *spec.mapped.values()) for task in results_in(binding)}
-    if sources:
-        trust = Verdict("pending", f"granted if what {', '.join(sorted(sources))} made is signed", rule="inputs-signed")
+    made = {task for binding in (*spec.inputs.values(), *spec.mapped.values()) for task in results_in(binding)}
+    if made:
+        trust = Verdict("pending", f"granted if what {', '.join(sorted(made))} made is signed", rule="inputs-signed")
     else:
         trust = Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
     return Planned(
-        spec.id, _count(graph, spec), spec.resources, spec.gang, spec.pool, spec.trigger_rule, capacity, trust
-    )
+        spec.id, _count(graph, spec), spec.resources, spec.gang, spec.pool, spec.trigger_rule, capacity, trust,
+        " and ".join(text(each) for each in spec.conditions), f"{entry.run} {entry.task}" if entry else "",
+    )  # fmt: skip
 
 
 def _count(graph: Graph, node: Node) -> int | None:

@@ -16,7 +16,9 @@ from clearance.graph.model import Caching, Graph, Node, Result, Value
 from clearance.run.look import views
 from clearance.run.redo import cache as cache_module
 from clearance.run.redo import entries
+from clearance.run.rows import run_row
 from clearance.store.blobs import open_blobs
+from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
 from support.instant import failed, submit, until_idle
@@ -485,3 +487,61 @@ def test_what_nothing_names_is_taken_away_and_what_a_result_or_entry_names_stays
     assert found["blobs"] == 2
     assert found["bundles"] == 1
     assert "sound" in home.command("db", "check")
+
+
+MANY = """
+import os
+from clearance import dag, task
+
+@task
+def parts() -> list[int]:
+    return list(range(2000))
+
+@task(cache=True)
+def work(x: int) -> int:
+    with open(os.environ["TEST_FOLDER"] + "/worked", "a") as file:
+        file.write("x")
+    return x
+
+@task
+def total(xs: list[int]) -> int:
+    return sum(xs)
+
+@dag(isolation="worker")
+def many():
+    total(work.map(x=parts()))
+"""
+
+
+@pytest.mark.slow
+def test_hits_outlive_kill_9_at_any_moment_and_nothing_is_done_again(home: Home, tmp_path: Path):
+    file = tmp_path / "pipeline.py"
+    file.write_text(MANY)
+    home.environment["TEST_FOLDER"] = str(tmp_path)
+    home.command("run", str(file))
+    assert (tmp_path / "worked").read_text() == "x" * 2000
+
+    def taken() -> int:
+        with Database(f"sqlite:///{home.path}/clearance.db", read_only=True) as database:
+            row = run_row(database, "again")
+            if row is None:
+                return 0
+            found = database.rows("instance_counts", row.number)
+            return sum(count for _, _, state, count in found if state == "success")
+
+    process = home.start("run", str(file), "--run-id", "again")
+    seen = []
+    for least in (0, 300, 900):
+        deadline = time.monotonic() + 30
+        while taken() <= least and process.poll() is None:
+            assert time.monotonic() < deadline
+        home.kill_all()
+        process.wait()
+        seen.append(taken())
+        process = home.start("resume", "again")
+    assert process.wait(60) == 0
+    assert 0 < seen[0] < 2000, "it was killed among the hits"
+    assert seen == sorted(seen)
+    assert (tmp_path / "worked").read_text() == "x" * 2000
+    assert json.loads(home.command("artifact", "get", "again", "total")) == sum(range(2000))
+    assert json.loads(home.command("cache", "explain", "again", "work[2999]", "--json"))["outcome"] == "hit"

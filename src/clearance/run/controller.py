@@ -451,7 +451,10 @@ class Controller:
         return max(0.0, min(due) - self.clock())
 
     def _observe(self, event: Event, now: float) -> None:
-        if isinstance(event, EngineLost):
+        kind = type(event)
+        if kind is Finished or kind is Started or kind is Ready:
+            self._reported(event, now)  # type: ignore[arg-type]
+        elif isinstance(event, EngineLost):
             self._lost(event, now)
         elif isinstance(event, Defined):
             if not self.deferrals.defined(event):
@@ -459,22 +462,24 @@ class Controller:
         elif isinstance(event, Begun | Stepped | Called):
             if (instance := self._attempts.get(event.attempt)) is not None and instance.attempt == event.attempt:
                 self.flows.observe(instance, event, now)
-        elif isinstance(event, Started | Ready | Finished):
-            if event.attempt in self.services.attempts:
-                self.services.observe(event, now)
-                if isinstance(event, Finished):
-                    self._done.append(event.attempt)
-                return
-            instance = self._attempts.get(event.attempt)
-            if isinstance(event, Finished):
-                self._done.append(event.attempt)
-            if instance is None or instance.attempt != event.attempt:
-                if isinstance(event, Finished):
-                    self._fence(event, now)
-            elif isinstance(event, Started):
-                self._on_started(instance, event, now)
-            elif isinstance(event, Finished):
-                self._on_finished(instance, event, now)
+
+    def _reported(self, event: Started | Ready | Finished, now: float) -> None:
+        """Takes a report on an attempt of a task or a service."""
+        key = event.attempt
+        over = type(event) is Finished
+        if over:
+            self._done.append(key)
+        if key in self.services.attempts:
+            self.services.observe(event, now)
+            return
+        instance = self._attempts.get(key)
+        if instance is None or instance.attempt != key:
+            if over:
+                self._fence(event, now)
+        elif isinstance(event, Finished):
+            self._on_finished(instance, event, now)
+        elif isinstance(event, Started):
+            self._on_started(instance, event, now)
 
     def _on_started(self, instance: Instance, event: Started, now: float) -> None:
         if instance.state is not TaskState.QUEUED:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
@@ -38,7 +37,6 @@ LOST_LIMIT = 10
 WINDOW = 1000
 
 
-@dataclass
 class Changes:
     """What one turn changed: filled by the machine, emptied by the controller's commit.
 
@@ -57,18 +55,24 @@ class Changes:
         applied: rows that ended as a person said.
     """
 
-    dirty: dict[Instance, TaskState] = field(default_factory=dict)
-    added: list[Instance] = field(default_factory=list)
-    closed: list[tuple[ActiveRun, Expansion, int]] = field(default_factory=list)
-    marked: list[tuple[ActiveRun, int, TaskState, TaskState]] = field(default_factory=list)
-    ready: list[Instance] = field(default_factory=list)
-    ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
-    reasons: dict[Instance, str] = field(default_factory=dict)
-    notes: dict[Instance, str] = field(default_factory=dict)
-    forgotten: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    dropped: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    uncached: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    applied: list[tuple[ActiveRun, int]] = field(default_factory=list)
+    __slots__ = (
+        "added", "applied", "closed", "dirty", "dropped", "ended", "forgotten", "marked", "notes", "ready", "reasons",
+        "uncached",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.dirty: dict[Instance, TaskState] = {}
+        self.added: list[Instance] = []
+        self.closed: list[tuple[ActiveRun, Expansion, int]] = []
+        self.marked: list[tuple[ActiveRun, int, TaskState, TaskState]] = []
+        self.ready: list[Instance] = []
+        self.ended: list[tuple[ActiveRun, RunState]] = []
+        self.reasons: dict[Instance, str] = {}
+        self.notes: dict[Instance, str] = {}
+        self.forgotten: list[tuple[ActiveRun, int]] = []
+        self.dropped: list[tuple[ActiveRun, int]] = []
+        self.uncached: list[tuple[ActiveRun, int]] = []
+        self.applied: list[tuple[ActiveRun, int]] = []
 
 
 class Machine:

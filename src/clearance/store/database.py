@@ -87,12 +87,12 @@ class Batch:
         Raises:
             StoreError: a statement that is not in the order.
         """
-        known = self._writes
-        found = [(name, known[name]) for name in self._order if name in known]
-        if len(found) < len(known):
-            unknown = ", ".join(sorted(known.keys() - self._order))
-            raise StoreError(f"a batch holds {unknown}, which its order does not name: add it there")
-        return found
+        try:
+            names = sorted(self._writes, key=self._order.index)
+        except ValueError:
+            unknown = ", ".join(sorted(self._writes.keys() - self._order))
+            raise StoreError(f"a batch holds {unknown}, which its order does not name: add it there") from None
+        return [(name, self._writes[name]) for name in names]
 
     def __bool__(self) -> bool:
         return bool(self._writes)

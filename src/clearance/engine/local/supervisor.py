@@ -18,6 +18,7 @@ Rules:
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -134,6 +135,7 @@ def _first(one: float, other: float) -> float:
 def main() -> NoReturn:
     """Entry point: `supervisor HOME`, with the first controller's connection as descriptor 3."""
     home = sys.argv[1]
+    gc.set_threshold(50_000, 20, 100)  # imports, here and in the zygotes, make many objects that stay
     umask = os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -64,6 +64,7 @@ class _Spare:
 
 
 _THREADS = "OPENBLAS_NUM_THREADS"
+_USUAL = (700, 10, 10)  # thresholds of the garbage collector, as Python sets them
 
 
 def _import(place: attempt.Place, entry: str) -> BaseException | None:
@@ -107,6 +108,7 @@ class Zygote:
         attempt.open_place(place)
         self._trouble = _import(place, "")
         self._freeze()
+        gc.set_threshold(*_USUAL)  # the supervisor has others, and tasks get what they would have anywhere
         self._channel.put(ipc.Forked("", 0, self._pid, processes.birth_of(self._pid)))
         self._channel.flush()
 

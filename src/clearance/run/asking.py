@@ -16,9 +16,9 @@ import msgspec
 
 from clearance.cluster import Decision
 from clearance.errors import ClearanceError
+from clearance.run.changes import Changes
 from clearance.run.clearance import Verdict
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import Changes
 from clearance.types.states import RunState, TaskState
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class Asking:
         for run, _ in changes.ended:
             controller.admission.end(run)
         self.more = bool(left <= 0 or changes.closed or changes.ended or self._judging)
-        self.more = self.more or any(run.filling and controller.admission.wants(run) for run in controller.runs.values())
+        filling = [run for run in controller.runs.values() if run.filling]
+        self.more = self.more or any(controller.admission.wants(run) for run in filling)
         return changes
 
     def _ask(self, now: float) -> list[Instance]:

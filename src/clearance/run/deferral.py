@@ -190,7 +190,7 @@ class Deferrals:
         try:
             if event.error:
                 raise GraphError(event.error)
-            self._controller.submit_defined(event.graph, row.key, asked(row.details).dag, instance.run)
+            self._controller.submissions.submit_defined(event.graph, row.key, asked(row.details).dag, instance.run)
         except (UsageError, Refused) as error:
             self.forget(instance)
             self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")

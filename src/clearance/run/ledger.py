@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from clearance.run import rows
+from clearance.run.changes import Changes
 from clearance.run.clearance import noted
 from clearance.run.host.lease import SECONDS
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
 from clearance.types.cause import Cause

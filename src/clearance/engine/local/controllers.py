@@ -210,7 +210,7 @@ class Controllers:
             connection.setblocking(False)
             try:
                 processes.connect_in(self._home, self.direct, connection)
-                socket.send_fds(connection, [ipc.encode([lent])], [worker])
+                socket.send_fds(connection, [ipc.encode(lent)], [worker])
             except OSError:
                 return False
         return True

@@ -41,7 +41,8 @@ from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
 
 _ANSWER = 60.0
-_direct_decoder = msgspec.msgpack.Decoder(list[Started | Finished | ipc.Lent])
+_direct_decoder = msgspec.msgpack.Decoder(list[Started | Finished])
+_lent_decoder = msgspec.msgpack.Decoder(ipc.Lent)
 _DESCRIPTOR = socket.CMSG_SPACE(4)
 _SUPERVISOR = "from clearance.engine.local import supervisor; supervisor.main()"  # -m would cost 5 ms of runpy
 
@@ -371,11 +372,10 @@ class LocalEngine:
         with contextlib.suppress(BlockingIOError, msgspec.MsgspecError):
             while True:
                 data, beside, _, _ = self._direct.recvmsg(2 * ipc.PACKET, _DESCRIPTOR, socket.MSG_CMSG_CLOEXEC)
-                told = _direct_decoder.decode(data)
                 if beside:
-                    self._loans.add(told[0], *ipc.descriptors_of(beside))
+                    self._loans.add(_lent_decoder.decode(data), *ipc.descriptors_of(beside))
                 else:
-                    messages += told
+                    messages += _direct_decoder.decode(data)
         return messages
 
     def _disconnect(self) -> None:

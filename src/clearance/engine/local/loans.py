@@ -62,7 +62,11 @@ class Loans:
         self._free.setdefault(loan.code, []).append(loan)
 
     def send(self, launch: Launch) -> ipc.Sent | None:
-        """Sends an attempt to a worker that is free; returns what the supervisor is told, None when it must launch it."""
+        """Sends an attempt to a worker that is free.
+
+        Returns:
+            What the supervisor is told of it; None when the supervisor must launch it.
+        """
         key = launch.attempt
         prefix, _ = epoch_of(key)
         fresh = key not in self._over and prefix not in self._running

@@ -107,7 +107,8 @@ class Workers:
     def _make(self, zygote: ZygoteHandle, cpu_millis: int) -> WorkerHandle:
         self._made += 1
         ours, theirs = ipc.pair()
-        worker = WorkerHandle(f"worker-{os.getpid()}-{self._made}", ipc.Packets(ours, ipc.Spooled | ipc.Refused), zygote)
+        channel = ipc.Packets(ours, ipc.Spooled | ipc.Refused)
+        worker = WorkerHandle(f"worker-{os.getpid()}-{self._made}", channel, zygote)
         mine: list[int] = []
         try:
             worker.shared = slate.make()

@@ -276,7 +276,8 @@ class Zygote:
                 connection, shared, output, error = descriptors
                 attempt.attach(output, error)
                 processes.set_name("clearance:worke")
-                Worker(what.name, socket.socket(fileno=connection), shared, self.place, trouble, what.cpu_millis).serve()
+                channel = socket.socket(fileno=connection)
+                Worker(what.name, channel, shared, self.place, trouble, what.cpu_millis).serve()
             attempt.start(what, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())

@@ -156,8 +156,15 @@ class Attempts:
         for attempt in attempts:
             if not self._results.commit(attempt) and (running := self._running.get(attempt)) is not None:
                 running.acknowledged = True
+        if self._results or self._workers.ahead:
+            return
+        emptied = self._cleaner.full and not self._running
+        if emptied:
+            self._workers.recall()  # no worker takes anything from the controller while its log is emptied
         if not self._results:
             self._cleaner.settle(busy=bool(self._running))
+        if emptied:
+            self._workers.lend_all()
 
     def mask(self, message: ipc.Mask) -> None:
         """Has the secrets that this attempt revealed masked in what it writes; a worker's as long as it lives."""

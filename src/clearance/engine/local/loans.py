@@ -55,6 +55,7 @@ class Loans:
     def add(self, lent: ipc.Lent, descriptor: int) -> None:
         """Takes a worker that the supervisor lends."""
         loan = Loan(lent, descriptor)
+        self._replace(loan.name)
         if lent.attempt and lent.attempt not in self._over:
             self._busy[lent.attempt] = loan
             return
@@ -122,6 +123,15 @@ class Loans:
             loan.connection.close()
         self._busy.clear()
         self._free.clear()
+
+    def _replace(self, name: str) -> None:
+        """A worker is lent anew: the loan before counts no more."""
+        for free in self._free.values():
+            for loan in [loan for loan in free if loan.name == name]:
+                free.remove(loan)
+                loan.connection.close()
+        for key in [key for key, loan in self._busy.items() if loan.name == name]:
+            self._busy.pop(key).connection.close()
 
     def _prune(self) -> None:
         """Drops free workers that are gone."""

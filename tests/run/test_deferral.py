@@ -13,9 +13,10 @@ from clearance.engine.base import Defined, Failure, Finished, Launch, Node, Snap
 from clearance.errors import Defer, LeaseLost, Refused, UsageError
 from clearance.graph import model
 from clearance.run import approvals
-from clearance.run.controller import Controller, Submission
+from clearance.run.controller import Controller
 from clearance.run.host import lease
 from clearance.run.look import views
+from clearance.run.submission import Submission
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.types.principal import Principal

@@ -10,8 +10,9 @@ from typing import Any
 from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started, Usage
 from clearance.graph import model
 from clearance.graph.dag import Dag
-from clearance.run.controller import Controller, Submission
+from clearance.run.controller import Controller
 from clearance.run.host import lease
+from clearance.run.submission import Submission
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact

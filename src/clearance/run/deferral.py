@@ -193,7 +193,7 @@ class Deferrals:
         try:
             if event.error:
                 raise GraphError(event.error)
-            self._controller.submit_defined(event.graph, row.key, asked(row.details).dag, instance)
+            self._controller.submissions.submit_defined(event.graph, row.key, asked(row.details).dag, instance)
         except (UsageError, Refused) as error:
             self.forget(instance)
             self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from clearance.cluster import Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
-from clearance.run import rows
+from clearance.run import counting, rows
 from clearance.run.arguments import Arguments
 from clearance.run.clearance import decode
 from clearance.run.expansion import Copy, Expansion
@@ -125,7 +125,7 @@ class _Loading:
         for instance in run.instances():
             instance.deferral = deferrals.get(instance.number)
             if instance.state is TaskState.SCHEDULED and not instance.collects:
-                machine.recount(instance)
+                counting.recount(instance)
         for number, state, reason in self._database.rows("marks_open", run.number):
             marked = rows.InstanceRow(*self._database.rows("instances_numbered", run.number, number)[0])
             run.marks[marked.node, marked.path] = (TaskState(state), reason)

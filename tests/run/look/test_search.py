@@ -11,8 +11,8 @@ import pytest
 
 from clearance.errors import UsageError
 from clearance.graph.model import Graph, Node, encode
-from clearance.run.controller import Submission
 from clearance.run.look.search import conditions, find, parse
+from clearance.run.submission import Submission
 from clearance.run.tags import tags_of
 from clearance.store.database import Database, migrations
 from clearance.types.digest import digest_of

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from run.redo.test_clearing import Played
 
 from clearance.engine.base import Finished
 from clearance.errors import LeaseLost, UsageError
@@ -21,6 +20,7 @@ from clearance.store.blobs import open_blobs
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
+from run.redo.test_clearing import Played
 from support.instant import failed, submit, until_idle
 from support.runs import Home, wait_for
 

@@ -201,7 +201,7 @@ def test_two_that_both_lead_start_each_interval_once(tower: Towers, clock: Clock
     first.engine.events.clear()
     for each in (first, second):
         for event in told:
-            each.controller._observe(event, clock())
+            each.controller.reports.observe(event, clock())
         unfence(each)
 
     def turns(each: Tower) -> None:

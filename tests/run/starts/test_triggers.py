@@ -328,7 +328,7 @@ def test_two_that_both_lead_make_one_run_of_a_success(tower: Towers, clock: Cloc
 
     def turn(each: Tower) -> float:
         for event in told:
-            each.controller._observe(event, clock())
+            each.controller.reports.observe(event, clock())
         return each.turn()
 
     first.engine.events.clear()

@@ -12,7 +12,7 @@ from clearance.engine.base import Defined
 from clearance.errors import ClearanceError, GraphError, LeaseLost, StoreError, UsageError
 from clearance.graph import model
 from clearance.run import recovery
-from clearance.run.controller import Controller, Submission
+from clearance.run.controller import Controller
 from clearance.run.host.messages import (
     Accepted,
     Answer,
@@ -34,6 +34,7 @@ from clearance.run.host.messages import (
     Why,
 )
 from clearance.run.host.orders import Clear, Forget, MarkTask, Measure, Register, RetryDeliveries
+from clearance.run.submission import Submission
 from clearance.store import outbox
 from clearance.store.database import Stale
 from clearance.types.principal import local_principal

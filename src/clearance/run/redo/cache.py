@@ -37,8 +37,8 @@ from clearance.types.digest import digest_of, hex_of
 from clearance.types.states import TaskState
 
 if TYPE_CHECKING:
+    from clearance.run.changes import Changes
     from clearance.run.controller import Controller
-    from clearance.run.machine import Changes
     from clearance.store.blobs import Blobs
 
 SIGNED = 1  # the level of evidence of what this installation's key has signed
@@ -207,7 +207,7 @@ class Cache:
         controller.ledger.tell_of(now, instance.run, instance, "cached", told)
         controller.ledger.add("cache_entry_use", now, entry.digest)
         self._look_up(instance, "hit", "", entry.run, entry.task, now)
-        controller.complete(instance, entry.decoded, now, now, cached=True)
+        controller.reports.complete(instance, entry.decoded, now, now, cached=True)
 
     def _look_up(self, instance: Instance, outcome: str, reason: str, run: str, task: str, now: float) -> None:
         key, fields = self._key(instance)

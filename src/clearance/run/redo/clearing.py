@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clearance.errors import ClearanceError
+from clearance.run import counting
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import BAD, LATER, ActiveRun, Instance, counts_as_failure
 from clearance.run.redo import follow
@@ -132,7 +133,7 @@ def clear(machine: Machine, run: ActiveRun, choices: Sequence[Choice] | None, re
     if chosen.forces:
         for row in run.instances():
             if row.state is TaskState.SCHEDULED and not row.collects and row not in cleared:
-                machine.recount(row)
+                counting.recount(row)
     _go_on(machine, run, list(cleared), counts, again)
     return len(cleared) + sum(map(len, again.values()))
 
@@ -309,7 +310,7 @@ def _go_on(
             machine.start(row)
     for row in run.instances():
         if row.state is TaskState.SCHEDULED and not row.collects and len(row.path) <= run.shape.depth(row.node):
-            machine.recount(row)
+            counting.recount(row)
     machine.consider(
         [*cleared, *(row for each in list(run.expansions.values()) for row in machine.standing(run, each))]
     )
@@ -342,7 +343,7 @@ def _expand_again(
             if each.state.finished and expansion.opened < expansion.total:
                 if each.path:
                     counts[each.node, text(each.path[:-1])].update({each.state: -1, TaskState.DEFERRED: 1})
-                machine.uncount(each)
+                counting.uncount(each)
                 set_back(machine, each)
             if each.state is TaskState.SCHEDULED:
                 machine.move(each, TaskState.DEFERRED)
@@ -419,7 +420,7 @@ def _go_on_in(
             if len(row.path) > run.shape.depth(row.node):
                 machine.start(row)
             elif not row.collects:
-                machine.recount(row)
+                counting.recount(row)
     machine.consider(made)
 
 

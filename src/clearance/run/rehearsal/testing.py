@@ -33,13 +33,13 @@ from clearance.engine.local import attempt, failures
 from clearance.errors import ClearanceError, UsageError
 from clearance.graph.origin import locate, module_name
 from clearance.run.arguments import Arguments
-from clearance.run.controller import SKIP
 from clearance.run.deferral import DEFER, Deferrals, describe
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.machine import Machine
 from clearance.run.rehearsal.clock import FakeClock
 from clearance.run.rehearsal.mocks import REAL, Happening, Mocks, call
 from clearance.run.rehearsal.rehearsed import Decision, Tested
+from clearance.run.reports import SKIP
 from clearance.run.rows import DeferralRow
 from clearance.run.starts import waiting
 from clearance.run.starts.written import written

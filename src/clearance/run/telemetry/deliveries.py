@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from clearance.errors import MissingExtra, UsageError, nearest
 from clearance.run.telemetry.lifecycle import END, names, phases
-from clearance.run.telemetry.sender import Key, Outcome, Sender
 from clearance.store.outbox import Event
 from clearance.types.sink import Lineage, Otel, Sink
 from clearance.types.states import RunState
 
 if TYPE_CHECKING:
     from clearance.run.controller import Controller
+    from clearance.run.telemetry.sender import Key, Outcome, Sender
 
 LINGER = 2.0
 LONGEST = 300.0
@@ -75,6 +75,8 @@ class Deliveries:
     def connect(self, wake: int) -> None:
         """Starts sending; `wake` is written to when a turn is to be made."""
         for name, sink in self._sinks.items():
+            from clearance.run.telemetry.sender import Sender
+
             sender = Sender(sink, self._controller.settings, wake, self._controller.clock)
             self._senders[name] = sender
             if self._pending[name]:

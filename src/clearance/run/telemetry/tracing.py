@@ -88,7 +88,7 @@ class Tracing:
             found = self._database.rows("event_get", run.number, 1)
             told = msgspec.json.decode(found[0][4]) if found else {}
             traceparent = self._callers[run.number] = str(told.get("traceparent", ""))
-        if any(sink.wants_dag(run.graph.dag) for sink in self._sinks):
+        if self._sinks and any(sink.wants_dag(run.graph.dag) for sink in self._sinks):
             flags = "01" if sampled(traceparent) else "00"
             return {VARIABLE: f"00-{trace_of(run.key, traceparent)}-{span_of_attempt(instance.attempt)}-{flags}"}
         return {VARIABLE: traceparent} if traceparent else {}

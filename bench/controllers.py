@@ -15,7 +15,11 @@ from typing import Any
 from bench.common import ROOT, kill_everything
 
 SERVER = "postgresql://postgres@127.0.0.1:5432/test"
-LEASE = "from clearance.run import lease, ledger; lease.SECONDS = ledger.SECONDS = {seconds}\n"
+LEASE = """
+from clearance.run import ledger
+from clearance.run.host import lease
+lease.SECONDS = ledger.SECONDS = {seconds}
+"""
 CLOCK = """
 import os, time
 from clearance.run.controller import Controller

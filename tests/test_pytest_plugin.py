@@ -60,7 +60,7 @@ def test_another_home(clearance_home):
 
 def test_what_goes_on_is_ended(clearance_home):
     import subprocess, sys, time
-    from clearance.run.stopping import processes_of
+    from clearance.run.host.stopping import processes_of
     command = [sys.executable, "-m", "clearance.cli", "run", "pipeline.py:slowly"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -86,7 +86,7 @@ def test_fixtures_work_and_nothing_goes_on_after_them(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
-    from clearance.run.stopping import processes_of
+    from clearance.run.host.stopping import processes_of
 
     for home in (tmp_path / "homes").read_text().splitlines():
         assert processes_of(Path(home)) == set()

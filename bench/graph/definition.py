@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from bench.common import show
 
 from clearance import chain, dag, task
+from clearance.graph.dag import Dag
+from clearance.graph.loading import load
 from clearance.graph.model import encode
 
 
@@ -48,6 +51,17 @@ def wide(side: int) -> bytes:
     return encode(dag("wide", chain(left, right)).graph())
 
 
+def cached(folder: Path, count: int = 1000) -> Dag:
+    """Returns a DAG of so many functions, each with a cache and code of its own, that share a helper."""
+    lines = ["from clearance import dag, task", "SCALE = 3", "def scaled(x: int) -> int:", "    return x * SCALE"]
+    for index in range(count):
+        lines += ["@task(cache=True)", f"def t{index}(x: int = 1) -> int:", f"    return scaled(x) + {index}"]
+    lines += ["@dag", "def cached():", "    last = t0()", *(f"    last = t{index}(last)" for index in range(1, count))]
+    file = folder / "cached_pipeline.py"
+    file.write_text("\n".join(lines))
+    return load(file)
+
+
 def cpu_milliseconds(work: Callable[[], object], repeats: int) -> float:
     """Returns the median CPU time in milliseconds."""
     times = []
@@ -74,6 +88,12 @@ def main() -> None:
     show("graph.calls_1000_cpu_ms", called, "<= 50", called <= 50)
     joined = cpu_milliseconds(lambda: arrows(1000), 9)
     show("graph.arrows_1000_cpu_ms", joined, "<= 50", joined <= 50)
+    with tempfile.TemporaryDirectory() as folder:
+        made = cached(Path(folder))
+        fresh = cpu_milliseconds(lambda: encode(made.graph()), 1)
+        show("graph.cached_1000_first_cpu_ms", fresh, "", None)
+        again = cpu_milliseconds(lambda: encode(made.graph()), 9)
+        show("graph.cached_1000_cpu_ms", again, "<= 50", again <= 50)
     long = cpu_milliseconds(lambda: arrows(20_000), 3)
     show("graph.chain_20000_cpu_ms", long, "<= 5000", long <= 5000)
     dense = cpu_milliseconds(lambda: wide(300), 3)

@@ -19,7 +19,7 @@ from bench.common import show  # noqa: E402
 
 from clearance import dag, task  # noqa: E402
 from clearance.graph.model import encode  # noqa: E402
-from clearance.run.controller import Submission  # noqa: E402
+from clearance.run.submission import Submission  # noqa: E402
 from clearance.store.database import Database  # noqa: E402
 from clearance.types.digest import digest_of  # noqa: E402
 from support.instant import InstantEngine, lead, succeeded  # noqa: E402

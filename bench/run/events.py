@@ -28,8 +28,8 @@ ROUNDS = 30
 def measure(home: Path, url: str) -> list[float]:
     """Returns seconds of each round."""
     from clearance.cli.known import registration
-    from clearance.run.client import Client, address
-    from clearance.run.messages import Accepted, Ended, Follow, Submit
+    from clearance.run.host.client import Client, address
+    from clearance.run.host.messages import Accepted, Ended, Follow, Submit
 
     settings = Settings(home=home, database_url=url)
     taken = []

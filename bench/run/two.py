@@ -22,10 +22,10 @@ from bench.common import PIPELINES, fresh_home, show
 from bench.controllers import LEASE as LEASE_OF
 from bench.controllers import postgresql, schema, until, up
 
-from clearance.run import lease
-from clearance.run.client import Client, Gone, Refusing
-from clearance.run.messages import Answer
-from clearance.run.orders import Emit
+from clearance.run.host import lease
+from clearance.run.host.client import Client, Gone, Refusing
+from clearance.run.host.messages import Answer
+from clearance.run.host.orders import Emit
 from clearance.store.database import Database
 
 ROUNDS = 6

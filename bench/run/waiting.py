@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from bench.common import PIPELINES, fresh_home, kill_everything, processes_with, show
 
-from clearance.run.client import Client, Gone, address
-from clearance.run.messages import Decide, Status
+from clearance.run.host.client import Client, Gone, address
+from clearance.run.host.messages import Decide, Status
 
 WIDTH = 1000
 QUIET = 5.0

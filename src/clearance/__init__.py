@@ -24,8 +24,8 @@ _HOME = {
     "every": "clearance.graph",
     "asset": "clearance.graph",
     "Retry": "clearance.graph",
-    "Dag": "clearance.run.access",
-    "Run": "clearance.run.access",
+    "Dag": "clearance.run.look.access",
+    "Run": "clearance.run.look.access",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
     from clearance.graph import otherwise as otherwise
     from clearance.graph import task as task
     from clearance.graph import when as when
-    from clearance.run.access import Dag as Dag
-    from clearance.run.access import Run as Run
+    from clearance.run.look.access import Dag as Dag
+    from clearance.run.look.access import Run as Run
     from clearance.store.download import download as download
     from clearance.store.serializers import register_serializer as register_serializer
     from clearance.types.card import HTML as HTML

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from clearance.run.clock import FakeClock
+    from clearance.run.rehearsal.clock import FakeClock
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def clearance_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     monkeypatch.setenv("CLEARANCE_HOME", str(home))
     monkeypatch.setenv("CLEARANCE_GRACE", "2")
     yield home
-    from clearance.run.stopping import stop_all
+    from clearance.run.host.stopping import stop_all
 
     stop_all(home)
 
@@ -32,6 +32,6 @@ def clearance_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 @pytest.fixture
 def fake_clock() -> FakeClock:
     """A clock at the first of January 2026 in UTC, which stands still until it is moved."""
-    from clearance.run.clock import FakeClock
+    from clearance.run.rehearsal.clock import FakeClock
 
     return FakeClock()

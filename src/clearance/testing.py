@@ -8,11 +8,11 @@
 `pytest` finds the fixtures `clearance_home` and `fake_clock` by itself.
 """
 
-from clearance.run.clock import FakeClock
-from clearance.run.mocks import approve, arrives, ends, in_turn, reject
-from clearance.run.planning import Plan, Planned
-from clearance.run.simulation import Simulated, simulate
-from clearance.run.tested import Decision, Tested
+from clearance.run.rehearsal.clock import FakeClock
+from clearance.run.rehearsal.mocks import approve, arrives, ends, in_turn, reject
+from clearance.run.rehearsal.planning import Plan, Planned
+from clearance.run.rehearsal.rehearsed import Decision, Tested
+from clearance.run.rehearsal.simulation import Simulated, simulate
 
 __all__ = [
     "Decision", "FakeClock", "Plan", "Planned", "Simulated", "Tested", "approve", "arrives", "ends", "in_turn",

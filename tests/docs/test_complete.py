@@ -141,8 +141,9 @@ def test_every_route_is_documented():
     for path in re.findall(r'Route\("([^"]+)"', (ROOT / "src/clearance/serve/application.py").read_text()):
         assert path in endpoint, path
     api = (REFERENCE / "rest-api.md").read_text()
-    for method, path in re.findall(r'@router\.(get|post)\("([^"]+)"', (ROOT / "src/clearance/web/api.py").read_text()):
-        assert f"`{method.upper()} /api/v1{path}" in api, path
+    for file in (ROOT / "src/clearance/web").glob("*.py"):
+        for method, path in re.findall(r'@router\.(get|post)\("([^"]+)"', file.read_text()):
+            assert f"`{method.upper()} /api/v1{path}" in api, path
 
 
 def printed_rows() -> set[str]:

@@ -294,3 +294,31 @@ def test_limits_that_are_none_are_refused(options, message):
         task(**options)(files.function)
     with pytest.raises(GraphError, match=r"dag 'x' \(.*test_group.py:\d+\): max_active_runs is 0"):
         dag("x", files, max_active_runs=0)
+
+
+@group
+def apart(x: int):
+    first, second = weigh(x), weigh.named("again")(x)
+    return first, second
+
+
+def test_a_limit_is_refused_where_copies_wait_for_each_other_by_way_of_outside():
+    @dag
+    def waiting(limit: int):
+        first, second = apart.map(x=[1, 2, 3], concurrency=limit)
+        total(first) >> nothing() >> second
+
+    message = (
+        r"group 'apart' \(.*test_group.py:\d+\) has concurrency=2, but its 'apart.again' waits for 'apart.weigh' of "
+        r"all copies, by way of 'total': leave concurrency out, or let 'apart.again' not depend on 'total'"
+    )
+    with pytest.raises(GraphError, match=message):
+        waiting.graph(limit=2)
+
+    @dag
+    def forward():
+        first, second = apart.map(x=[1, 2, 3], concurrency=1)
+        first >> second
+        total(second)
+
+    assert next(node for node in forward.graph().nodes if node.is_group).copies == 1

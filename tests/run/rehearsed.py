@@ -1,4 +1,4 @@
-"""Pipelines that `tests/run/test_testing.py` tests in this process."""
+"""Pipelines that `tests/run/rehearsal/test_testing.py` tests in this process."""
 
 from __future__ import annotations
 

@@ -12,8 +12,11 @@ import pytest
 from clearance.engine.base import Defined, Failure, Finished, Launch, Node, Snapshot, Started
 from clearance.errors import Defer, LeaseLost, Refused, UsageError
 from clearance.graph import model
-from clearance.run import approvals, lease, views
-from clearance.run.controller import Controller, Submission
+from clearance.run import approvals
+from clearance.run.controller import Controller
+from clearance.run.host import lease
+from clearance.run.look import views
+from clearance.run.submission import Submission
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.types.principal import Principal
@@ -559,3 +562,13 @@ def test_approvers_are_names_or_groups():
 def test_a_wait_that_is_none_is_refused_where_it_is_raised(arguments, options, says):
     with pytest.raises(UsageError, match=says):
         Defer(*arguments, **options)
+
+
+def test_a_task_that_looks_often_keeps_the_rows_of_its_last_looks(home: Home, pipeline: str):
+    home.command("run", f"{pipeline}:poking", "-p", "pokes=25", "-p", "seconds=0.001")
+    assert json.loads(home.command("artifact", "get", "poking/1", "poke")) == [25, 1, 25]
+    with Database(f"sqlite:///{home.path}/clearance.db", read_only=True) as database:
+        found = [(row[2], row[3]) for row in database.rows("attempts_of", 1, 0)]
+    assert found == [*((epoch, "deferred") for epoch in range(16, 26)), (26, "success")]
+    (task,) = home.show("poking/1")["tasks"]
+    assert task["attempts"] == 1

@@ -15,7 +15,8 @@ from clearance.engine.base import Finished, Launch
 from clearance.errors import UsageError
 from clearance.graph.model import Ended, Graph, Node, Result, RetryPolicy, Value
 from clearance.graph.predicate import Compare
-from clearance.run import rows, views
+from clearance.run import rows
+from clearance.run.look import views
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact, Literal
 from clearance.types.digest import digest_of

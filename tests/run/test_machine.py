@@ -13,8 +13,8 @@ from clearance.errors import ClearanceError
 from clearance.graph.model import Graph, Node, Result, RetryPolicy, Value
 from clearance.graph.retry import wait_of
 from clearance.run.arguments import Arguments
-from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import BAD, LOST_LIMIT, Machine
+from clearance.run.instance import BAD, ActiveRun, Instance
+from clearance.run.machine import LOST_LIMIT, Machine
 from clearance.types.artifact import Artifact, Literal, Stored
 from clearance.types.digest import digest_of
 from clearance.types.states import RunState, TaskState

@@ -144,7 +144,7 @@ def test_a_replica_that_hangs_is_replaced(home: Home, pipeline: str):
 def test_the_endpoint_goes_on_when_the_controller_is_killed_and_is_adopted(home: Home, pipeline: str):
     home.command("run", f"{pipeline}:good")
     found = endpoint(home)
-    (controller,) = [pid for pid, line in home.processes().items() if "clearance.run.background" in line]
+    (controller,) = [pid for pid, line in home.processes().items() if "clearance.run.host.background" in line]
     os.kill(controller, signal.SIGKILL)
     assert ask(found, 2.0) == (200, 6.0)
     home.command("run", f"{pipeline}:good", "--run-id", "again")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clearance.run import tracing
+from clearance.run.telemetry import tracing
 from support.runs import Home, wait_for
 from support.sinks import Recorder, receiver, until
 
@@ -16,6 +16,7 @@ PIPELINE = """
 import os, time
 from pathlib import Path
 from clearance import dag, task
+from clearance.operators import trigger_dag
 
 @task
 def seen() -> str:
@@ -45,6 +46,7 @@ def one():
 
 slow = dag("slow", waits)
 good = dag("good", seen)
+asking = dag("asking", trigger_dag("kick", "good", wait=True))
 """
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -119,6 +121,19 @@ def test_a_run_is_a_trace_and_each_launch_a_span_which_the_task_knows(home, pipe
         (event,) = span.events
         assert event.name == "exception"
         assert "ValueError" in attributes(event)["exception.stacktrace"]
+
+
+def test_a_run_that_a_task_asks_for_belongs_to_the_trace_of_that_task(home, pipeline, collector):
+    home.command("dag", "register", f"{pipeline}:good")
+    home.command("run", f"{pipeline}:asking")
+    until(lambda: len(spans(collector)) == 5)
+    found = spans(collector)
+    (root,) = [span for span in found if not span.parent_span_id]
+    (asked,) = [span for span in found if span.name == "good"]
+    kicks = {span.span_id for span in found if span.name == "kick"}
+    assert (root.name, len(kicks)) == ("asking", 2)
+    assert asked.parent_span_id in kicks
+    assert {span.trace_id for span in found} == {root.trace_id}
 
 
 def test_the_trace_of_the_caller_is_gone_on_with_in_its_run_and_in_no_other(home, pipeline, collector):

@@ -10,8 +10,9 @@ from typing import Any
 from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started, Usage
 from clearance.graph import model
 from clearance.graph.dag import Dag
-from clearance.run import lease
-from clearance.run.controller import Controller, Submission
+from clearance.run.controller import Controller
+from clearance.run.host import lease
+from clearance.run.submission import Submission
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
@@ -33,7 +34,7 @@ class Clock:
 
 class ScriptedEngine:
     """Stands for an engine: what it launches ends when the test says so. What is tested is the controller's truth in
-    the database, whatever an engine reports; `tests/run/test_triggering.py` runs the same on the real one."""
+    the database, whatever an engine reports; `tests/run/starts/test_triggering.py` runs the same on the real one."""
 
     def __init__(self) -> None:
         self.launched: dict[str, Launch] = {}

@@ -12,7 +12,8 @@ from typing import Any
 
 from clearance.engine.base import Event, Failure, Finished, Launch, Node, Snapshot, Started
 from clearance.graph.model import Graph, encode
-from clearance.run.controller import Controller, Submission
+from clearance.run.controller import Controller
+from clearance.run.submission import Submission
 from clearance.settings import Settings
 from clearance.store.database import LEASE, Database
 from clearance.types.artifact import Artifact

@@ -27,7 +27,7 @@ def artifact() -> None:
 @json_option
 def show(run: str, task: str, output: Path | None, open_it: bool, as_json: bool) -> None:
     """Show what TASK of RUN returned, who signed it, and its cards."""
-    from clearance.run import inspection
+    from clearance.run.look import inspection
     from clearance.settings import load
 
     settings = load()
@@ -54,7 +54,7 @@ def show(run: str, task: str, output: Path | None, open_it: bool, as_json: bool)
 
 
 def _print_card(card: Any) -> None:
-    from clearance.run.cards import text_of
+    from clearance.run.look.cards import text_of
     from clearance.types.card import Markdown
 
     if isinstance(card, Markdown) and sys.stdout.isatty():
@@ -70,7 +70,7 @@ def _write_page(found: dict[str, Any], cards: list[Any], output: Path | None, op
     import tempfile
 
     from clearance.errors import UsageError
-    from clearance.run.cards import page
+    from clearance.run.look.cards import page
 
     if not cards:
         raise UsageError(
@@ -99,7 +99,7 @@ def verify(run: str, task: str, as_json: bool) -> None:
 
     Exit code 3 when one of them does not hold.
     """
-    from clearance.run import inspection
+    from clearance.run.look import inspection
     from clearance.settings import load
 
     with reading() as database:
@@ -121,7 +121,7 @@ def verify(run: str, task: str, as_json: bool) -> None:
 @json_option
 def lineage(run: str, task: str, down: bool, limit: int, as_json: bool) -> None:
     """Show what TASK of RUN was made of, nearest first, across runs."""
-    from clearance.run.lineage import trace
+    from clearance.run.look.lineage import trace
 
     with reading() as database:
         steps = trace(database, run, task, down, limit)
@@ -152,7 +152,7 @@ def get(run: str, task: str, output: Path | None) -> None:
     its signature is written as NAME.sig.
     """
     from clearance.errors import UsageError
-    from clearance.run import inspection
+    from clearance.run.look import inspection
     from clearance.settings import load
 
     with reading() as database:

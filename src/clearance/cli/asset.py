@@ -23,10 +23,10 @@ def asset() -> None:
 @json_option
 def events(uri: str, limit: int, as_json: bool) -> None:
     """List events, of one ASSET or of all, newest first: what wrote it, what it started, where it still waits."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.asset_events(database, uri, limit)
+        found = automation.asset_events(database, uri, limit)
     if as_json:
         print_json(found)
         return
@@ -43,21 +43,25 @@ def events(uri: str, limit: int, as_json: bool) -> None:
 @asset.command()
 @click.argument("uri", metavar="ASSET")
 @click.option("--key", help="Of the partition that was written.")
+@click.option("--id", "name", default="", metavar="NAME", help="Names what happened: told again, it is the same event.")
 @json_option
-def emit(uri: str, key: str | None, as_json: bool) -> None:
+def emit(uri: str, key: str | None, name: str, as_json: bool) -> None:
     """Tell that ASSET was written, by something that is no task; what waits for it starts."""
     from clearance.graph.asset import normal
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import Emit
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import Emit
     from clearance.settings import load
 
     if key is not None and not key:
         raise UsageError("--key is empty: leave it away, or name the partition")
-    reply = ask(load(), Emit(normal(uri), key))
+    reply = ask(load(), Emit(normal(uri), key, name))
     assert isinstance(reply, Answer)
     if as_json:
         print_json(reply.value)
+        return
+    if not reply.value["new"]:
+        click.echo(f"event {reply.value['event']} of {normal(uri)} was told before")
         return
     started = ", ".join(reply.value["runs"]) or "nothing"
     click.echo(f"event {reply.value['event']} of {normal(uri)} started {started}")
@@ -68,10 +72,10 @@ def emit(uri: str, key: str | None, as_json: bool) -> None:
 @json_option
 def why(dag: str, as_json: bool) -> None:
     """Say of each DAG that waits for assets, or of one, what waits in it, and why it does not run."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.asset_why(database, dag)
+        found = automation.asset_why(database, dag)
     if as_json:
         print_json(found)
         return
@@ -89,7 +93,7 @@ def replay(file: Path, as_json: bool) -> None:
 
     FILE is JSON, {"traces": [{"id", "subs", "ops"}]}.
     """
-    from clearance.run.replay import replay as replay_traces
+    from clearance.run.starts.replay import replay as replay_traces
 
     found = replay_traces(_traces(file))
     if as_json:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from clearance.cli.output import count, json_option, print_json, print_table
 from clearance.cli.runs import reading, when
-from clearance.errors import UsageError
 
 
 @click.group()
@@ -37,15 +35,15 @@ def create(
     dag: str, start: str, end: str, only: str, order: str, concurrency: int, dry_run: bool, as_json: bool
 ) -> None:
     """Run the intervals of a known DAG between two times, once each; its schedule goes on as it is."""
-    from clearance.run import causes
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import CreateBackfill
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import CreateBackfill
+    from clearance.run.starts import causes
     from clearance.settings import load
 
     which = tuple(dict.fromkeys(word.strip() for word in only.split(",")))
     request = CreateBackfill(
-        dag, _time("--from", start), _time("--to", end), which, order == "newest", concurrency, dry_run
+        dag, causes.read(start, "--from"), causes.read(end, "--to"), which, order == "newest", concurrency, dry_run
     )
     reply = ask(load(), request)
     assert isinstance(reply, Answer)
@@ -65,10 +63,10 @@ def create(
 @json_option
 def list_backfills(limit: int, as_json: bool) -> None:
     """List backfills, newest first."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.backfills(database, limit)
+        found = automation.backfills(database, limit)
     if as_json:
         print_json(found)
         return
@@ -84,10 +82,10 @@ def list_backfills(limit: int, as_json: bool) -> None:
 @json_option
 def show(id: str, as_json: bool) -> None:
     """Show one backfill with each of its intervals."""
-    from clearance.run import looking
+    from clearance.run.look import automation
 
     with reading() as database:
-        found = looking.show_backfill(database, id)
+        found = automation.show_backfill(database, id)
     if as_json:
         print_json(found)
         return
@@ -119,25 +117,14 @@ def cancel(id: str) -> None:
 
 
 def _change(id: str, to: str) -> None:
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import ChangeBackfill
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import ChangeBackfill
     from clearance.settings import load
 
     reply = ask(load(), ChangeBackfill(id, to))
     assert isinstance(reply, Answer)
     click.echo(f"backfill {id} is {to}{'' if reply.value else ' already'}")
-
-
-def _time(option: str, text: str) -> float:
-    """Returns seconds since 1970; a time without an offset is in UTC."""
-    try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise UsageError(
-            f"{option} {text}: write an ISO 8601 time such as 2026-03-01 or 2026-03-01T05:00+01:00"
-        ) from None
-    return (found if found.utcoffset() is not None else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _counts(counts: dict[str, Any]) -> str:

@@ -19,10 +19,10 @@ def cache() -> None:
 @json_option
 def explain(run: str, task: str, as_json: bool) -> None:
     """Say what TASK of RUN asked of the cache, and which field differed from the nearest entry."""
-    from clearance.run import cached
+    from clearance.run.redo import entries
 
     with reading() as database:
-        found = cached.explain(database, run, task)
+        found = entries.explain(database, run, task)
     if as_json:
         print_json(found)
         return
@@ -43,10 +43,10 @@ def explain(run: str, task: str, as_json: bool) -> None:
 @json_option
 def list_entries(limit: int, as_json: bool) -> None:
     """List the entries, the last used first."""
-    from clearance.run import cached
+    from clearance.run.redo import entries
 
     with reading() as database:
-        found = cached.entries(database, limit)
+        found = entries.entries(database, limit)
     if as_json:
         print_json(found)
         return
@@ -69,10 +69,10 @@ def gc(older: str, grace: str, dry_run: bool, as_json: bool) -> None:
     """
     from clearance.cli.output import count
     from clearance.graph.duration import seconds
-    from clearance.run.embedded import ask
-    from clearance.run.forgetting import collect_files
-    from clearance.run.messages import Answer
-    from clearance.run.orders import Forget
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import Forget
+    from clearance.run.redo.forgetting import collect_files
     from clearance.settings import load
     from clearance.store.blobs import open_blobs
 

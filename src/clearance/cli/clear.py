@@ -22,9 +22,9 @@ def clear(run: str, tasks: tuple[str, ...], only: bool, newest: bool, dry_run: b
     from clearance.cli.control import on_newest
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
-    from clearance.run.embedded import ask, run_to_end
-    from clearance.run.messages import Answer
-    from clearance.run.orders import Clear
+    from clearance.run.host.embedded import ask, run_to_end
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import Clear
     from clearance.settings import load
 
     if newest and (only or dry_run):
@@ -60,9 +60,9 @@ def mark(run: str, task: str, state: str, reason: str, as_json: bool) -> None:
 
     What depends on it is decided anew; it goes on in the background.
     """
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import MarkTask
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import MarkTask
     from clearance.settings import load
 
     reply = ask(load(), MarkTask(run, task, state, reason))

@@ -10,7 +10,7 @@ import click
 from clearance.errors import UsageError
 
 if TYPE_CHECKING:
-    from clearance.run.messages import Submit
+    from clearance.run.host.messages import Submit
 
 
 @click.command()
@@ -44,8 +44,8 @@ def resume(run: str, newest: bool, as_json: bool) -> None:
 @click.argument("run")
 def cancel(run: str) -> None:
     """Cancel a RUN: what runs gets a notice and the grace period, what waits is cancelled."""
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer, Cancel
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer, Cancel
     from clearance.settings import load
 
     reply = ask(load(), Cancel(run))
@@ -60,7 +60,7 @@ def on_newest(run: str, again: tuple[str, ...] = ()) -> Submit:
 
     from clearance.cli.runs import reading
     from clearance.run import recovery
-    from clearance.run.messages import Submit
+    from clearance.run.host.messages import Submit
 
     with reading() as database:
         row = recovery.known(database, run)
@@ -71,8 +71,8 @@ def on_newest(run: str, again: tuple[str, ...] = ()) -> Submit:
 def _go_on(run: str, tasks: list[str] | None, newest: bool, as_json: bool, missing: str) -> None:
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
-    from clearance.run.embedded import run_to_end
-    from clearance.run.messages import Resume
+    from clearance.run.host.embedded import run_to_end
+    from clearance.run.host.messages import Resume
     from clearance.settings import load
 
     settings = load()

@@ -141,7 +141,7 @@ def whatif(
     FILE may also be a JSON file of DAGs in plain data, {"dags": [{"tasks": {ID: {"up", "rule", "outcome"}}}]}: then a
     list of {"states", "run"} is printed, in the file's order.
     """
-    from clearance.run.whatif import replay, what_if
+    from clearance.run.rehearsal.whatif import replay, what_if
 
     if target.endswith(".json"):
         print_json([replay(one) for one in _plain_dags(Path(target))])

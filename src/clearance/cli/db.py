@@ -13,7 +13,7 @@ def db() -> None:
 @db.command()
 def migrate() -> None:
     """Apply the migrations that are missing."""
-    from clearance.run.embedded import opened
+    from clearance.run.host.embedded import opened
     from clearance.settings import load
     from clearance.store.database import Database
 

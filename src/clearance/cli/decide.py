@@ -28,8 +28,8 @@ def reject(run: str, task: str, reason: str, as_json: bool) -> None:
 
 
 def _decide(run: str, task: str, decision: str, note: str, as_json: bool) -> None:
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer, Decide
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer, Decide
     from clearance.settings import load
 
     reply = ask(load(), Decide(run, task, decision, note))

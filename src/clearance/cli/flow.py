@@ -23,7 +23,7 @@ def flow() -> None:
 def steps(run: str, limit: int, after: int, as_json: bool) -> None:
     """List the steps of RUN, in the order in which the flow called them."""
     from clearance.cli.runs import reading
-    from clearance.run import views
+    from clearance.run.look import views
 
     with reading() as database:
         found = views.steps(database, run, after, limit)
@@ -39,8 +39,8 @@ def fork(run: str, step: str, run_id: str, as_json: bool) -> None:
     """Run the flow of RUN again from STEP on, in a new run with what the steps before it returned; wait for its end."""
     from clearance.cli.progress import progress
     from clearance.cli.run import finish
-    from clearance.run.embedded import run_to_end
-    from clearance.run.messages import Fork
+    from clearance.run.host.embedded import run_to_end
+    from clearance.run.host.messages import Fork
     from clearance.settings import load
 
     settings = load()

@@ -12,7 +12,7 @@ from clearance.cli.target import parameter_option, parse_parameters, parse_targe
 from clearance.errors import UsageError
 
 if TYPE_CHECKING:
-    from clearance.run.orders import Register
+    from clearance.run.host.orders import Register
     from clearance.settings import Settings
 
 
@@ -25,9 +25,9 @@ def register(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
 
     Changed code makes a new version; runs that go on keep theirs.
     """
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.standing import registered
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.standing import registered
     from clearance.settings import load
 
     settings = load()
@@ -44,8 +44,8 @@ def register(target: str, parameters: tuple[str, ...], as_json: bool) -> None:
 @click.argument("name", metavar="DAG")
 def unregister(name: str) -> None:
     """Know DAG no more: nothing starts it by itself. Its runs stay."""
-    from clearance.run.embedded import ask
-    from clearance.run.orders import Unregister
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.orders import Unregister
     from clearance.settings import load
 
     ask(load(), Unregister(name))
@@ -67,9 +67,9 @@ def unpause(name: str) -> None:
 
 
 def _set(name: str, paused: bool) -> None:
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import PauseDag
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import PauseDag
     from clearance.settings import load
 
     reply = ask(load(), PauseDag(name, paused))
@@ -81,7 +81,7 @@ def _set(name: str, paused: bool) -> None:
 def list_known(as_json: bool) -> None:
     """Prints the known DAGs."""
     from clearance.cli.runs import reading
-    from clearance.run.looking import known_dags
+    from clearance.run.look.automation import known_dags
 
     with reading() as database:
         found = known_dags(database)
@@ -95,7 +95,7 @@ def registration(settings: Settings, target: str, parameters: dict[str, str] | N
         UsageError: parameters for several DAGs.
     """
     from clearance.graph.bundle import make_bundle, unpack
-    from clearance.run.orders import Register
+    from clearance.run.host.orders import Register
     from clearance.types.digest import hex_of
 
     file, name = parse_target(target)

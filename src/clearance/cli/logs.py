@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from clearance.run.logline import Line, Query
+    from clearance.run.look.logline import Line, Query
 
 
 @click.command()
@@ -39,8 +39,8 @@ def logs(
     """
     from clearance.cli.runs import reading
     from clearance.errors import UsageError
-    from clearance.run import views
-    from clearance.run.logline import query
+    from clearance.run.look import views
+    from clearance.run.look.logline import query
     from clearance.settings import load
 
     if any((search, regex, level, fields, since, dag, of_run, of_task, control, as_json)):
@@ -69,13 +69,12 @@ def logs(
         print_log(load().home, f"{row.key}.{instance.number}.{epoch}", follow, live)
 
 
-def _print_found(
-    asked: Query, dag: str, run: str, task: str, control: bool, limit: int, as_json: bool
-) -> None:
+def _print_found(asked: Query, dag: str, run: str, task: str, control: bool, limit: int, as_json: bool) -> None:
     from itertools import islice
 
     from clearance.cli.runs import reading
-    from clearance.run import logsearch, recovery
+    from clearance.run import recovery
+    from clearance.run.look import logsearch
     from clearance.settings import load
 
     home = load().home

@@ -6,6 +6,7 @@ Exit codes: 0 success; 1 a run failed; 2 wrong usage or a wrong graph; 3 refused
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -19,6 +20,7 @@ import clearance
 from clearance.errors import ClearanceError, UsageError, nearest
 
 INTERRUPTED = 130
+YOUNG = (50_000, 20, 100)  # imports make many objects that stay, and few cycles
 
 # section → command → (module under `clearance.cli`, help line)
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -166,6 +168,7 @@ def _debug() -> bool:
 
 def main() -> None:
     """The `clearance` command."""
+    gc.set_threshold(*YOUNG)
     sys.exit(invoke())
 
 

@@ -50,7 +50,7 @@ def list_sinks(as_json: bool) -> None:
 @json_option
 def deliveries(sink: str, state: str | None, limit: int, as_json: bool) -> None:
     """List deliveries, newest first: what, to whom, how often it was tried, and what went wrong last."""
-    from clearance.run.sender import Delivery
+    from clearance.run.telemetry.sender import Delivery
 
     with reading() as database:
         rows = database.rows("deliveries_list", sink, sink, state or "", state or "", limit)
@@ -78,8 +78,8 @@ def deliveries(sink: str, state: str | None, limit: int, as_json: bool) -> None:
 @click.argument("sink", metavar="SINK")
 def test(sink: str) -> None:
     """Send a test message to SINK, now and from here, and say whether it was taken."""
-    from clearance.run.deliveries import unknown
-    from clearance.run.transport import trial
+    from clearance.run.telemetry.deliveries import unknown
+    from clearance.run.telemetry.transport import trial
     from clearance.settings import load
 
     known = {each.name: each for each in load().notify}
@@ -94,9 +94,9 @@ def test(sink: str) -> None:
 @click.argument("sink", metavar="[SINK]", default="")
 def retry(sink: str) -> None:
     """Try again what was given up of SINK, or of each."""
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import RetryDeliveries
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import RetryDeliveries
     from clearance.settings import load
 
     reply = ask(load(), RetryDeliveries(sink))

@@ -10,7 +10,7 @@ import click
 from clearance.cli.output import count, print_json, print_table, size
 
 if TYPE_CHECKING:
-    from clearance.run.planning import Planned
+    from clearance.run.rehearsal.planning import Planned
     from clearance.settings import Settings
 
 
@@ -18,7 +18,7 @@ def print_plan(settings: Settings, file: Path, name: str, parameters: dict[str, 
     """Prints what a run would do; exits with 3 where a desk would deny a task."""
     from clearance.graph.loading import choose, load_module, user_errors
     from clearance.graph.origin import locate
-    from clearance.run.planning import plan
+    from clearance.run.rehearsal.planning import plan
 
     dag = choose(load_module(file), name)
     with user_errors(locate(file)[0]):
@@ -46,5 +46,8 @@ def _row(one: Planned) -> list[str]:
     if one.pool:
         asks.append(f"pool {one.pool}")
     instances = "?" if one.count is None else str(one.count)
+    if one.cached:
+        asks = [f"nothing: the cache has the result of {one.cached}"]
     verdict = one.capacity.verdict + (f": {one.capacity.reason}" if one.capacity.verdict != "granted" else "")
-    return [one.task, instances, " ".join(asks), verdict, f"{one.trust.verdict}: {one.trust.reason}"]
+    task = f"{one.task}, depends on {one.condition}" if one.condition else one.task
+    return [task, instances, " ".join(asks), verdict, f"{one.trust.verdict}: {one.trust.reason}"]

@@ -48,8 +48,8 @@ def remove(name: str) -> None:
 
 
 def _tell(name: str, slots: int | None) -> bool:
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer, SetPool
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer, SetPool
     from clearance.settings import load
 
     reply = ask(load(), SetPool(name, slots))

@@ -84,7 +84,7 @@ class Lines:
                     continue
                 lines.append(f"{run}  {event.payload['task']}  {event.kind}{self._detail(event)}")
         if lines:
-            print("\n".join(lines), flush=True)
+            print("\n".join(lines) + "\n", end="", flush=True)
 
     def close(self) -> None:
         """Nothing to end."""

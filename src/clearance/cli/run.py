@@ -41,10 +41,10 @@ def run(
     from dataclasses import replace
 
     from clearance.graph.bundle import make_bundle, unpack
-    from clearance.run.embedded import run_to_end
-    from clearance.run.messages import Submit
+    from clearance.run.host.embedded import run_to_end
+    from clearance.run.host.messages import Submit
     from clearance.run.tags import parse_tags
-    from clearance.run.tracing import caller
+    from clearance.run.telemetry.tracing import caller
     from clearance.settings import load
     from clearance.types.digest import hex_of
 
@@ -86,7 +86,7 @@ def finish(settings: Any, id: str, state: str, as_json: bool, began: float) -> N
         as_json: print the run as JSON instead.
         began: when the command began, seconds since 1970: a run that ended before was only looked at.
     """
-    from clearance.run import views
+    from clearance.run.look import views
     from clearance.store.database import Database
 
     with Database(settings.database, read_only=True) as database:

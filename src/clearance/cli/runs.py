@@ -37,8 +37,8 @@ def list_runs(
     dag: str, state: str, tags: tuple[str, ...], parameters: tuple[str, ...], limit: int, as_json: bool
 ) -> None:
     """List runs, newest first; `clearance search` knows more."""
-    from clearance.run import views
-    from clearance.run.search import conditions
+    from clearance.run.look import views
+    from clearance.run.look.search import conditions
 
     given = parse_parameters(parameters)
     wanted = conditions(dag=dag, state=state, tags=wanted_tags(tags), parameters=given)
@@ -83,7 +83,7 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
 
     A mapped task says how many of its instances are in each state.
     """
-    from clearance.run import views
+    from clearance.run.look import views
 
     files = [file for file in (svg_file, png_file) if file is not None]
     for file in files:
@@ -217,9 +217,9 @@ def prune(older: str, dry_run: bool, as_json: bool) -> None:
     Their files go with the next `clearance cache gc`.
     """
     from clearance.graph.duration import seconds
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer
-    from clearance.run.orders import Forget
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer
+    from clearance.run.host.orders import Forget
     from clearance.settings import load
 
     settings, least = load(), seconds(older, "--older")

@@ -20,8 +20,8 @@ def search(terms: tuple[str, ...], limit: int, as_json: bool) -> None:
     """
     import shlex
 
-    from clearance.run import views
-    from clearance.run.search import parse
+    from clearance.run.look import views
+    from clearance.run.look.search import parse
 
     text = terms[0] if len(terms) == 1 else shlex.join(terms)
     wanted = parse(text)

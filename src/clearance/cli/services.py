@@ -47,7 +47,7 @@ def list_services(as_json: bool) -> None:
 @click.argument("name")
 def stop(name: str) -> None:
     """Drain and stop service NAME, and wait until it has."""
-    from clearance.run.embedded import stop_service
+    from clearance.run.host.embedded import stop_service
     from clearance.settings import load
 
     stop_service(load(), name)

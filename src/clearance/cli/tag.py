@@ -21,8 +21,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def tag(run: str, tags: tuple[str, ...], remove: tuple[str, ...], as_json: bool) -> None:
     """Set tags of RUN, and print those that it has then."""
     from clearance.cli.runs import reading
-    from clearance.run.embedded import ask
-    from clearance.run.messages import Answer, SetTags
+    from clearance.run.host.embedded import ask
+    from clearance.run.host.messages import Answer, SetTags
     from clearance.run.tags import parse_tags
     from clearance.settings import load
 

@@ -18,7 +18,7 @@ from clearance.errors import MissingExtra, Refused
 from clearance.types.secret import Secret
 
 if TYPE_CHECKING:
-    from clearance.run.orders import Register
+    from clearance.run.host.orders import Register
     from clearance.settings import Settings
 
 
@@ -85,6 +85,6 @@ def _start_api(settings: Settings, host: str, port: int) -> subprocess.Popen[str
 
 
 def _lead(settings: Settings, requests: Sequence[Register]) -> None:
-    from clearance.run.standing import stand_by
+    from clearance.run.host.standing import stand_by
 
     stand_by(settings, click.echo, requests)

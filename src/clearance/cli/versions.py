@@ -15,7 +15,7 @@ from clearance.cli.output import json_option, print_json, print_records
 def versions(name: str, as_json: bool) -> None:
     """List the versions of DAG, newest first; one that runs by itself runs the one that is `known`."""
     from clearance.cli.runs import reading, when
-    from clearance.run import versions as stored
+    from clearance.run.redo import versions as stored
 
     with reading() as database:
         listed = stored.versions(database, name)
@@ -51,7 +51,7 @@ def diff(name: str, old: str, new: str, as_json: bool) -> None:
     A and B are the first digits of a version, or runs.
     """
     from clearance.cli.runs import reading
-    from clearance.run import versions as stored
+    from clearance.run.redo import versions as stored
     from clearance.settings import load
 
     with reading() as database:

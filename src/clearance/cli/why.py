@@ -18,7 +18,8 @@ def why(run: str, task: str, as_json: bool) -> None:
     """Print the clearance of a RUN's tasks: granted, held (for what, by whom) or denied (by which rule)."""
     import time
 
-    from clearance.run import lease, views
+    from clearance.run.host import lease
+    from clearance.run.look import views
 
     with reading() as database:
         decisions = views.why(database, run, task)
@@ -43,8 +44,8 @@ def why(run: str, task: str, as_json: bool) -> None:
 
 
 def _ask(address: str, run: str, task: str) -> dict[str, Any] | None:
-    from clearance.run.client import Client, Gone
-    from clearance.run.messages import Answer, Why
+    from clearance.run.host.client import Client, Gone
+    from clearance.run.host.messages import Answer, Why
 
     try:
         with Client(address) as client:

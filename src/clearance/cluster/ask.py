@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """A share of something that is counted by name, on no node: a pool, a task's concurrency.
 
     Attributes:
@@ -20,8 +19,7 @@ class Limit:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A request for room for all members of a gang, or for none.
 
     Attributes:
@@ -43,15 +41,13 @@ class Ask:
     order: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """Where the members of a granted ask go: one node name a member, in rank order."""
 
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The desk's answer to one ask.
 
     Attributes:
@@ -66,4 +62,4 @@ class Decision:
     verdict: str
     reason: str
     placement: Placement | None = None
-    blockers: tuple[str, ...] = field(default=())
+    blockers: tuple[str, ...] = ()

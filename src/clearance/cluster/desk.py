@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from functools import lru_cache
 
 from clearance.cluster.ask import Ask, Decision, Placement
 from clearance.cluster.limits import Key, Limits
@@ -187,7 +188,7 @@ class Desk:
 
     def _possible(self, ask: Ask) -> bool:
         """True when the ask fits into the empty nodes."""
-        shape = (ask.members, *sorted(ask.resources.items()))
+        shape = (ask.members, *ask.resources.items())
         known = self._shapes.get(shape)
         if known is None:
             empty = {name: dict(capacity) for name, capacity in self._capacity.items()}
@@ -195,7 +196,8 @@ class Desk:
         return known
 
     def _fits(self, ask: Ask, placement: Placement) -> str:
-        where = ", ".join(dict.fromkeys(placement.nodes))
+        nodes = placement.nodes
+        where = nodes[0] if len(nodes) == 1 else ", ".join(dict.fromkeys(nodes))
         return f"{_show(ask)} on {where}" if where else _show(ask)
 
     def _short(self, ask: Ask) -> str:
@@ -238,8 +240,13 @@ def _show(ask: Ask) -> str:
 
 
 def _amounts(resources: dict[str, int]) -> str:
+    return _shown(tuple(resources.items()))
+
+
+@lru_cache(256)
+def _shown(resources: tuple[tuple[str, int], ...]) -> str:
     shown = []
-    for key, amount in resources.items():
+    for key, amount in resources:
         if key == "memory":
             shown.append(f"memory={amount / 2**30:.3g}Gi")
         else:

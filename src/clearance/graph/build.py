@@ -19,6 +19,7 @@ from typing import Any
 from clearance.errors import GraphError, nearest
 from clearance.graph.annotations import accepts, anything, element, iterated, show
 from clearance.graph.binding import steps
+from clearance.graph.copies import check_copies
 from clearance.graph.firing import Firing
 from clearance.graph.frame import Frame
 from clearance.graph.model import Binding, Element, Graph, Items, Node, Result
@@ -159,6 +160,8 @@ def build(
     inputs = {declaration.id: filled(declaration, known) for declaration in declarations}
     for declaration in declarations:
         _check_bindings(declaration, inputs[declaration.id], known)
+        if declaration.is_group and declaration.copies:
+            check_copies(declaration, known)
     return Graph(
         dag=dag,
         parameters=parameters or {},

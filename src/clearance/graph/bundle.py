@@ -19,7 +19,6 @@ import os
 import shutil
 import stat
 import tempfile
-import tomllib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -196,6 +195,8 @@ def _secret(name: str) -> bool:
 def _patterns(settings: Path) -> list[str]:
     if not settings.is_file():
         return []
+    import tomllib
+
     try:
         table = tomllib.loads(settings.read_text()).get("bundle", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -21,6 +21,7 @@ import copy
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,7 +29,7 @@ import clearance
 from clearance.errors import GraphError
 from clearance.graph.imports import files_of
 from clearance.graph.origin import Origin
-from clearance.graph.syntax import Chain, Function, canonical, joined, names_of
+from clearance.graph.syntax import Chain, Function, binds_itself_alone, canonical, joined, names_of
 from clearance.types.digest import Digest, digest_of
 
 _TASK = frozenset({"clearance.task", "clearance.graph.task", "clearance.graph.task.task"})
@@ -38,6 +39,7 @@ _ASKED = {
     "number": "attempt", "resumed": "attempt",
 }  # fmt: skip
 _QUIET = frozenset({"task", "instance", "rank", "size", "rendezvous", "directory", "checkpoint_dir", "grace", "ready"})
+_MOST = 10_000
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -78,14 +80,12 @@ class Sources:
         return found
 
     def _find(self, origin: Origin) -> Code:
-        path = Path(origin.path).absolute()
-        depth = origin.module.count(".") + (2 if path.stem == "__init__" else 1)
-        root = path.parents[min(depth, len(path.parents)) - 1]
+        root = _root(origin.path, origin.module)
         name = origin.name.partition(".")[0]
         if origin.module.partition(".")[0] == "clearance" or root in _installed():
             said = f"clearance {clearance.__version__}" if origin.module.startswith("clearance.") else "installed"
             return Code(digest_of(f"{origin.entry} {said}".encode()), {origin.entry: said})
-        walk = self._walks.setdefault(root, _Walk(root))
+        walk = self._walks.get(root) or self._walks.setdefault(root, _Walk(root))
         first = walk.module(origin.module)
         if first is None or name not in first.bindings:
             raise GraphError(
@@ -95,9 +95,28 @@ class Sources:
         return walk.code(origin.module, name)
 
 
+_codes: dict[tuple[Path, str, str], tuple[Code, dict[str, _Module | None]]] = {}  # and the modules it was found in
+
+
+@lru_cache(maxsize=256)
+def _root(path: str, module: str) -> Path:
+    """Returns the folder from which a module of this file is imported."""
+    file = Path(path).absolute()
+    depth = module.count(".") + (2 if file.stem == "__init__" else 1)
+    return file.parents[min(depth, len(file.parents)) - 1]
+
+
 @lru_cache(maxsize=1)
 def _installed() -> frozenset[Path]:
     return frozenset(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib", "platstdlib"))
+
+
+class Read(NamedTuple):
+    """A statement as it was read: its canonical form, the names and the modules that it refers to, in order."""
+
+    form: bytes
+    chains: list[Chain]
+    modules: list[Chain]
 
 
 class _Module:
@@ -117,7 +136,11 @@ class _Module:
         self.imports: dict[str, list[tuple[str, str]]] = {}
         self.stars: list[str] = []
         self._package = package
+        self._read: dict[tuple[ast.AST, bool], Read] = {}
         for statement in tree.body:
+            if isinstance(statement, Function) and binds_itself_alone(statement):
+                self.bindings.setdefault(statement.name, []).append(statement)
+                continue
             if _is_main(statement):
                 continue
             found = names_of(statement)
@@ -125,6 +148,39 @@ class _Module:
                 self.bindings.setdefault(each, []).append(statement)
             for node in found.imports:
                 self._take(node)
+
+    def read(self, statement: ast.AST, root: bool) -> Read:
+        """Reads a statement of this module, once; `root` is true for the function of a task itself."""
+        found = self._read.get((statement, root))
+        if found is None:
+            bare = self._bare(statement)
+            keep = root or bare is not statement
+            names = names_of(bare, keep)
+            found = Read(canonical(bare, keep), sorted(names.chains), sorted(names.modules))
+            self._read[statement, root] = found
+        return found
+
+    def _bare(self, statement: ast.AST) -> ast.AST:
+        """Returns a function without Clearance's own decorator."""
+        if not isinstance(statement, Function):
+            return statement
+        left = [each for each in statement.decorator_list if not _TASK & self._targets(each)]
+        if len(left) == len(statement.decorator_list):
+            return statement
+        made = copy.copy(statement)
+        made.decorator_list = left
+        return made
+
+    def _targets(self, decorator: ast.expr) -> set[str]:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        parts: list[str] = []
+        while isinstance(called, ast.Attribute):
+            parts.insert(0, called.attr)
+            called = called.value
+        if not isinstance(called, ast.Name):
+            return set()
+        found = self.imports.get(called.id, [])
+        return {".".join(filter(None, [source, attribute, *parts])) for source, attribute in found}
 
     def _take(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
@@ -160,6 +216,7 @@ class _Walk:
         self._forms: dict[str, list[bytes]] = {}
         self._todo: list[tuple[str, str]] = []
         self._seen: set[tuple[str, str, Chain]] = set()
+        self._touched: dict[str, _Module | None] = {}
         self._files = False
         self._asks: set[str] = set()
 
@@ -167,7 +224,8 @@ class _Walk:
         """Returns a module of the pipeline; None for any other."""
         if name not in self._modules:
             self._modules[name] = self._read(name)
-        return self._modules[name]
+        found = self._touched[name] = self._modules[name]
+        return found
 
     def _read(self, name: str) -> _Module | None:
         found = list(files_of(self._root, name)) if name and not name.startswith(".") else []
@@ -178,10 +236,13 @@ class _Walk:
         if not found or found[-1] != wanted:
             return None
         package = name if stem == "__init__" else name.rpartition(".")[0]
-        return _Module(name, package, _parsed(str(wanted), wanted.stat().st_mtime_ns))
+        return _module(name, package, str(wanted), wanted.stat().st_mtime_ns)
 
     def code(self, module: str, name: str) -> Code:
         """Returns the code of a function of a module that is there."""
+        key = (self._root, module, name)
+        if (known := _codes.get(key)) and all(self.module(each) is found for each, found in known[1].items()):
+            return known[0]
         self._begin()
         self._want(module, name)
         root = (module, name)
@@ -190,7 +251,11 @@ class _Walk:
         parts = {part: digest_of(joined(forms)) for part, forms in sorted(self._forms.items())}
         text = "".join(f"{part} {digest}\n" for part, digest in parts.items())
         short = {part: digest[7:23] for part, digest in parts.items()}
-        return Code(digest_of(text.encode("utf-8", "surrogatepass")), short, self._files, tuple(sorted(self._asks)))
+        code = Code(digest_of(text.encode("utf-8", "surrogatepass")), short, self._files, tuple(sorted(self._asks)))
+        if len(_codes) >= _MOST:
+            _codes.clear()
+        _codes[key] = (code, self._touched)
+        return code
 
     def _want(self, module: str, name: str) -> None:
         part = f"{module}:{name}"
@@ -209,36 +274,12 @@ class _Walk:
         for statement in statements:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 continue  # what is imported counts where it is used
-            bare = self._bare(module, statement)
-            keep = (module_name, name) == root or bare is not statement
-            self._forms[part].append(canonical(bare, keep))
-            found = names_of(bare, keep)
-            for chain in sorted(found.chains):
+            read = module.read(statement, (module_name, name) == root)
+            self._forms[part].append(read.form)
+            for chain in read.chains:
                 self._use(module, part, chain)
-            for within in sorted(found.modules):
+            for within in read.modules:
                 self._use_module(part, module.absolute(within[0]), within[1:])
-
-    def _bare(self, module: _Module, statement: ast.AST) -> ast.AST:
-        """Returns a function without Clearance's own decorator."""
-        if not isinstance(statement, Function):
-            return statement
-        left = [each for each in statement.decorator_list if not _TASK & self._targets(module, each)]
-        if len(left) == len(statement.decorator_list):
-            return statement
-        made = copy.copy(statement)
-        made.decorator_list = left
-        return made
-
-    def _targets(self, module: _Module, decorator: ast.expr) -> set[str]:
-        called = decorator.func if isinstance(decorator, ast.Call) else decorator
-        parts: list[str] = []
-        while isinstance(called, ast.Attribute):
-            parts.insert(0, called.attr)
-            called = called.value
-        if not isinstance(called, ast.Name):
-            return set()
-        found = module.imports.get(called.id, [])
-        return {".".join(filter(None, [source, attribute, *parts])) for source, attribute in found}
 
     def _use(self, module: _Module, part: str, chain: Chain) -> None:
         """The code of `part`, in this module, uses a name."""
@@ -298,10 +339,11 @@ def _is_main(statement: ast.stmt) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _parsed(path: str, _: int) -> ast.Module:
+def _module(name: str, package: str, path: str, _: int) -> _Module:
     try:
-        return ast.parse(Path(path).read_bytes(), path)
+        tree = ast.parse(Path(path).read_bytes(), path)
     except OSError as error:
         raise GraphError(f"the source {path} cannot be read: {error.strerror}") from None
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise GraphError(f"the source {path} cannot be read as Python: {error}") from None
+    return _Module(name, package, tree)

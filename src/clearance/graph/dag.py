@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypedDict, Unpack, overload
 
 from clearance.errors import GraphError, nearest
 from clearance.graph import firing
@@ -33,11 +33,6 @@ from clearance.graph.task import Task
 from clearance.graph.wiring import Side, absorb, parts_of
 from clearance.types.runner import planner, runner, tester
 
-_OPTIONS = (
-    "name", "isolation", "doc", "schedule", "catchup", "max_active_tasks", "max_active_runs", "priority",
-    "on_failure", "on_success", "deadline", "cache", *firing.NAMES,
-)  # fmt: skip
-
 
 class Said(NamedTuple):
     """What `dag(…)` says beside the tasks."""
@@ -57,6 +52,9 @@ class Said(NamedTuple):
     on_success: Any = None
     deadline: float | str | None = None
     cache: bool | float | str | None = None
+
+
+_OPTIONS = ("name", *Said._fields)
 
 
 class Dag(ABC):
@@ -294,50 +292,32 @@ class FunctionDag(Dag):
         return self._build(definition.declarations, said)
 
 
+class Options(TypedDict, total=False):
+    """What `dag(…)` takes by name, for type checkers: see `Said`."""
+
+    isolation: str
+    doc: str
+    schedule: Condition | None
+    catchup: bool
+    mode: str | None
+    expect: int | None
+    debounce: float | str | None
+    start: datetime | None
+    max_active_tasks: int | None
+    max_active_runs: int | None
+    priority: int
+    on_failure: Task[..., Any] | None
+    on_success: Task[..., Any] | None
+    deadline: float | str | None
+    cache: bool | float | str | None
+
+
 @overload
 def dag(function: Callable[..., Any], /) -> Dag: ...
 @overload
-def dag(
-    name: str,
-    items: Side,
-    /,
-    *,
-    isolation: str = "process",
-    doc: str = "",
-    schedule: Condition | None = None,
-    catchup: bool = False,
-    mode: str | None = None,
-    expect: int | None = None,
-    debounce: float | str | None = None,
-    start: datetime | None = None,
-    max_active_tasks: int | None = None,
-    max_active_runs: int | None = None,
-    priority: int = 0,
-    on_failure: Task[..., Any] | None = None,
-    on_success: Task[..., Any] | None = None,
-    deadline: float | str | None = None,
-    cache: bool | float | str | None = None,
-) -> Dag: ...
+def dag(name: str, items: Side, /, **options: Unpack[Options]) -> Dag: ...
 @overload
-def dag(
-    *,
-    name: str | None = None,
-    isolation: str = "process",
-    doc: str = "",
-    schedule: Condition | None = None,
-    catchup: bool = False,
-    mode: str | None = None,
-    expect: int | None = None,
-    debounce: float | str | None = None,
-    start: datetime | None = None,
-    max_active_tasks: int | None = None,
-    max_active_runs: int | None = None,
-    priority: int = 0,
-    on_failure: Task[..., Any] | None = None,
-    on_success: Task[..., Any] | None = None,
-    deadline: float | str | None = None,
-    cache: bool | float | str | None = None,
-) -> Callable[[Callable[..., Any]], Dag]: ...
+def dag(*, name: str | None = None, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], Dag]: ...
 
 
 def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:

@@ -3,7 +3,7 @@
 Rules:
 
 1. `mode`, `expect` and `debounce` say how events of assets become runs; their meaning is that of
-   `clearance.run.mediator`, which checks the same values by the same function.
+   `clearance.run.starts.mediator`, which checks the same values by the same function.
 2. `max_active_runs` counts here the runs that a schedule or events have started, together; a person's and a backfill's
    do not count.
 3. `start` is when the schedule begins: the first fire is at or after it. It may lie in the past, and with catch-up

@@ -100,6 +100,13 @@ def _constant(value: Any) -> str:
     return f"#c{value.imag.hex()};"  # no other constant is left: an imaginary literal
 
 
+def binds_itself_alone(statement: Function) -> bool:
+    """True for a function at the top level that binds no name but its own, as far as a glance can tell."""
+    given = statement.args
+    evaluated = [*statement.decorator_list, *given.defaults, *(each for each in given.kw_defaults if each is not None)]
+    return not any(isinstance(part, ast.NamedExpr | ast.Lambda) for each in evaluated for part in ast.walk(each))
+
+
 @dataclass
 class Names:
     """What a piece of code refers to and binds.

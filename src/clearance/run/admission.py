@@ -8,6 +8,7 @@ from __future__ import annotations
 from clearance.cluster import Decision, Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph.model import Graph
+from clearance.run import counting
 from clearance.run.clearance import Desks, pool_limit
 from clearance.run.expansion import Expansion
 from clearance.run.instance import ActiveRun, Instance
@@ -114,7 +115,7 @@ class Admission:
             elif (
                 expansion not in self._asked
                 and self._machine.wants(run, expansion)
-                and not self._machine.held_up(run, expansion)
+                and not counting.held_up(run, expansion)
             ):
                 ask = self._desks.copy_ask(run, expansion, expansion.next)
                 self._asked[expansion] = ask.id
@@ -126,7 +127,7 @@ class Admission:
         return any(
             not self._limits_copies(run, expansion)
             and self._machine.wants(run, expansion)
-            and not self._machine.held_up(run, expansion)
+            and not counting.held_up(run, expansion)
             for expansion in run.filling
         )
 
@@ -135,8 +136,8 @@ class Admission:
         if self._limits_copies(run, expansion):
             self._scheduler.release(self._desks.copy_ask(run, expansion, position).id)
 
-    def cancel(self, run: ActiveRun) -> None:
-        """A run is being cancelled: it asks for no more copies."""
+    def withdraw(self, run: ActiveRun) -> None:
+        """A run asks for no more copies: it is being cancelled, or has others to open first."""
         for expansion in run.expansions.values():
             if (id := self._asked.pop(expansion, None)) is not None:
                 del self._copies[id]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from clearance.errors import Refused, UsageError
-from clearance.run import recovery, rows, views
+from clearance.run import recovery, rows
+from clearance.run.look import views
 from clearance.types.deferral import asked
 from clearance.types.principal import Principal
 from clearance.types.states import TaskState
@@ -81,8 +82,7 @@ class Approvals:
             raise UsageError(f"{where} asks for no decision now: it is {state}")
         if told["decision"] != decision:
             raise UsageError(
-                f"{where} was {told['decision']} by {told['by']} at {told['at']}: "
-                "retry the task, which asks anew"
+                f"{where} was {told['decision']} by {told['by']} at {told['at']}: retry the task, which asks anew"
             )
         return told | {"changed": False}
 

@@ -16,9 +16,9 @@ import msgspec
 
 from clearance.cluster import Decision
 from clearance.errors import ClearanceError
+from clearance.run.changes import Changes
 from clearance.run.clearance import Verdict
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.machine import Changes
 from clearance.types.states import RunState, TaskState
 
 if TYPE_CHECKING:
@@ -55,31 +55,41 @@ class Asking:
         """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
         controller = self._controller
         held = [instance for instance, trust in controller.cache.compared(now) if self._request(instance, trust, now)]
-        held += self._judge(list(self._judging.items()), now)
+        if self._judging:
+            held += [each for each, verdicts in list(self._judging.items()) if self._judge(each, verdicts, now)]
         left = GRANTS
         while True:
-            for run in controller.runs.values():
-                if run.filling:
-                    controller.admission.fill(run)
+            filling = [run for run in controller.runs.values() if run.filling]
+            for run in filling:
+                controller.admission.fill(run)
             held += self._ask(now)
-            granted = controller.scheduler.step(min(left, STEP))
+            most = min(left, STEP)
+            granted = controller.scheduler.step(most)
             for decision in granted:
                 self._granted(decision, now)
             left -= len(granted)
             if not granted or left <= 0:
                 break
+            if len(granted) < most and not filling and not controller.machine.changes.ready:
+                break  # whatever fits was granted, and nothing more asks
         for instance in held:
             if instance.state is TaskState.AWAITING_CLEARANCE:
                 decision_now = controller.scheduler.explain(controller.desks.id_of(instance))
                 if decision_now is not None:
                     controller.desks.held(instance, decision_now, now)
-        changes = controller.machine.take()
+        changes = self.take()
+        self.more = bool(left <= 0 or changes.closed or changes.ended or self._judging)
+        filling = [run for run in controller.runs.values() if run.filling]
+        self.more = self.more or any(controller.admission.wants(run) for run in filling)
+        return changes
+
+    def take(self) -> Changes:
+        """Takes what the machine has changed; what has ended gives its share of limits back."""
+        changes = self._controller.machine.take()
         for closed in changes.closed:
-            controller.admission.close(*closed)
+            self._controller.admission.close(*closed)
         for run, _ in changes.ended:
-            controller.admission.end(run)
-        self.more = bool(granted or changes.closed or changes.ended or self._judging)
-        self.more = self.more or any(controller.admission.wants(run) for run in controller.runs.values())
+            self._controller.admission.end(run)
         return changes
 
     def _ask(self, now: float) -> list[Instance]:
@@ -101,26 +111,26 @@ class Asking:
                     except ClearanceError as error:  # a part of a result that is not there
                         controller.machine.finish(instance, TaskState.FAILED, reason=str(error))
                         continue
-                    judging = controller.evidence.judge(instance, given)
-                    waiting += self._judge([(instance, judging)], now)
+                    if self._judge(instance, controller.evidence.judge(instance, given), now):
+                        waiting.append(instance)
         return waiting
 
-    def _judge(self, judging: list[tuple[Instance, Iterator[Verdict | None]]], now: float) -> list[Instance]:
-        """Lets the trust desk look at some more inputs, and asks for what it has allowed; returns who waits now."""
-        controller = self._controller
-        waiting: list[Instance] = []
-        for instance, verdicts in judging:
-            self._judging.pop(instance, None)
-            if instance.state is not TaskState.AWAITING_CLEARANCE:
-                continue
-            trust = next(verdicts)
-            if trust is None:
-                self._judging[instance] = verdicts
-            elif trust.verdict != "denied" and controller.cache.take(instance, trust, now):
-                continue
-            elif self._request(instance, trust, now):
-                waiting.append(instance)
-        return waiting
+    def _judge(self, instance: Instance, verdicts: Iterator[Verdict | None], now: float) -> bool:
+        """Lets the trust desk look at some more inputs of an instance, and asks for it when it is allowed.
+
+        Returns:
+            Whether it waits for the capacity desk now.
+        """
+        self._judging.pop(instance, None)
+        if instance.state is not TaskState.AWAITING_CLEARANCE:
+            return False
+        trust = next(verdicts)
+        if trust is None:
+            self._judging[instance] = verdicts
+            return False
+        if trust.verdict != "denied" and self._controller.cache.take(instance, trust, now):
+            return False
+        return self._request(instance, trust, now)
 
     def _request(self, instance: Instance, trust: Verdict, now: float) -> bool:
         """Asks the capacity desk, after the trust desk; True when the instance waits for it now."""

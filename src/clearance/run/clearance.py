@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clearance.cluster import Ask, Decision, Limit, Scheduler
+from clearance.cluster import Ask, Decision, Desk, Limit
 from clearance.run.expansion import Expansion
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.shape import Path, text
@@ -66,7 +66,7 @@ class Desks:
         scheduler: the capacity desk.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Desk) -> None:
         self.scheduler = scheduler
         self._trust: dict[str, Verdict] = {}
 

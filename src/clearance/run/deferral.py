@@ -7,7 +7,9 @@ Rules:
 2. A wake is never lost: when an instance begins to wait, and when a controller takes over, what has happened already
    is looked up (`already`), by kind.
 3. A wait uses no retry. Its deadline counts from the start of the first attempt and outlives every attempt after it.
-4. A run that a task asks for is started under an id that follows from the task, so that asking twice starts one run.
+4. Of the attempts of an instance that ended in a wait the last `LOOKS` keep their rows: one that looks every second
+   for a day does not leave 86,400.
+5. A run that a task asks for is started under an id that follows from the task, so that asking twice starts one run.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from clearance.run.controller import Controller
 
 DEFER = "clearance.errors.Defer"
+LOOKS = 10
 Already = Callable[[Instance, rows.DeferralRow], Any]
 
 
@@ -190,7 +193,7 @@ class Deferrals:
         try:
             if event.error:
                 raise GraphError(event.error)
-            self._controller.submit_defined(event.graph, row.key, asked(row.details).dag, instance.run)
+            self._controller.submissions.submit_defined(event.graph, row.key, asked(row.details).dag, instance)
         except (UsageError, Refused) as error:
             self.forget(instance)
             self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")

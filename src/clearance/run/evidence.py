@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 JUDGED = 250  # inputs in a turn: some 30 ms
 NAMED = 1000  # inputs that are named one by one in a provenance
+NO_INPUTS = Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
 PROVENANCE, MODEL_SIGNATURE = "provenance", "model-signature"
 
 
@@ -121,7 +122,7 @@ class Evidence:
         """Applies the trust desk's rules to the inputs of an instance, some at a time: None while there are more."""
         named = named_inputs(given)
         if not named:
-            yield Verdict("granted", "it has no inputs from tasks", rule="inputs-signed")
+            yield NO_INPUTS
             return
         from clearance.trust.policy import Input, TrustDesk
 

@@ -5,8 +5,8 @@ Copies are opened a few at a time, as the work goes on, so that neither a turn n
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clearance.run.shape import Path
@@ -24,6 +24,21 @@ class Copy:
 
     unfinished: int = 0
     started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The copies of a mapped task or group that a run has from one before.
+
+    Attributes:
+        opened: how many copies have rows.
+        again: those among them that are to be done.
+        counts: of each node that lies in it, how many rows are in which state; of a task its own.
+    """
+
+    opened: int
+    again: tuple[int, ...]
+    counts: Mapping[int, Counter[str]]
 
 
 @dataclass(eq=False, slots=True)

@@ -23,14 +23,14 @@ from clearance.errors import UsageError
 from clearance.graph import model
 from clearance.run import recovery, rows
 from clearance.run.arguments import Steps
-from clearance.run.clearing import restored
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import ActiveRun, Instance
+from clearance.run.redo.clearing import restored
 from clearance.types.states import TaskState
 
 if TYPE_CHECKING:
+    from clearance.run.changes import Changes
     from clearance.run.controller import Controller
-    from clearance.run.machine import Changes
 
 PAGE = 500
 _failure = msgspec.json.Decoder(Failure)
@@ -110,7 +110,7 @@ class Flows:
             self._failed[run] = max(self._failed.get(run, -1), step.position)
             payload["reason"] = step.failure.message
         elif step.result is not None:
-            controller.keep(each, step.result, step.started_at, now)
+            controller.reports.keep(each, step.result, step.started_at, now)
         ledger.tell_of(now, run, each, each.state, payload)
 
     def _call(self, flow: Instance, event: Called) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clearance.graph.model import Graph, Node
-from clearance.run.expansion import Expansion
+from clearance.run.expansion import Expansion, Taken
 from clearance.run.rows import DeferralRow
 from clearance.run.shape import Path, Shape, text
 from clearance.types.artifact import Argument, Artifact, Listed
@@ -31,6 +31,7 @@ class Instance:
         run: the run it belongs to.
         number: its number in the run: the node's index, or beyond the nodes where it has a path.
         node: index of its node in the graph.
+        spec: that node.
         path: its indices in the mapped groups around it and in its own map, outermost first.
         state: where it stands.
         pending: upstream rows that have not finished; of a row that stands for others, those of them.
@@ -50,7 +51,7 @@ class Instance:
 
     __slots__ = (
         "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number", "path",
-        "pending", "reason", "result", "run", "skipped", "state", "stored", "within",
+        "pending", "reason", "result", "run", "skipped", "spec", "state", "stored", "within",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,7 @@ class Instance:
         self.run = run
         self.number = number
         self.node = node
+        self.spec: Node = run.graph.nodes[node]
         self.path = path
         self.within = within
         self.state = TaskState.SCHEDULED
@@ -81,11 +83,6 @@ class Instance:
         self.mapped: dict[str, Argument] = {}
         self.stored = (TaskState.SCHEDULED, 0)
         self.deferral: DeferralRow | None = None
-
-    @property
-    def spec(self) -> Node:
-        """The node of the graph."""
-        return self.run.graph.nodes[self.node]
 
     @property
     def position(self) -> int:
@@ -133,6 +130,7 @@ class ActiveRun:
         parked: what is ready in a queued run.
         created_at: when it was made, seconds since 1970.
         arrival: its place in the order of arrival at the capacity desk; 0 before it asked.
+        taken: what mapped tasks and groups have from a run before, by node index, until they are expanded.
         marks: how rows are to end and why, as people said, by node index and path.
     """
 
@@ -152,6 +150,7 @@ class ActiveRun:
     filling: dict[Expansion, None] = field(default_factory=dict)
     gathered: dict[tuple[int, Path], Listed] = field(default_factory=dict)
     parked: list[Instance] = field(default_factory=list)
+    taken: dict[int, Taken] = field(default_factory=dict)
     marks: dict[tuple[int, Path], tuple[TaskState, str]] = field(default_factory=dict)
     total: int = 0
     unfinished: int = 0

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from clearance.run import rows
+from clearance.run.changes import Changes
 from clearance.run.clearance import noted
+from clearance.run.host.lease import SECONDS
 from clearance.run.instance import ActiveRun, Instance
-from clearance.run.lease import SECONDS
-from clearance.run.machine import Changes
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
 from clearance.types.cause import Cause
@@ -34,7 +34,7 @@ PRUNING = (
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "run_parameter_add", "run_tag_put",
     "run_tag_remove", "pool_put", "pool_remove", "instance_add", "instance_change", "instance_mark",
-    "instance_drop", "step_drop", "step_add", "run_change", "attempt_put",
+    "instance_drop", "step_drop", "step_add", "run_change", "run_cancel", "attempt_put", "attempt_forget",
     "deferral_put", "approval_add", "artifact_drop", "artifact_add", "attestation_add", "cache_forget",
     "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add",
     "mark_apply", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again", "delivery_prune",
@@ -56,7 +56,7 @@ class Ledger:
         self._epoch = epoch
         self._clock = clock
         self._batch = Batch(ORDER)
-        self._events: list[Event] = []
+        self._told: list[tuple[float, int, int, str, dict[str, Any]]] = []
         self._seqs: dict[int, int] = {}
         self._open: dict[str, rows.AttemptRow] = {}
         self._changed: dict[str, rows.AttemptRow] = {}
@@ -104,14 +104,14 @@ class Ledger:
 
     def tell(self, event: Event) -> None:
         """Adds an event; it gets its number when it is committed."""
-        self._events.append(event)
+        self._told.append((event.at, event.run, event.instance, event.kind, event.payload))
 
     def tell_of(
         self, now: float, run: ActiveRun, instance: Instance | None, kind: str, payload: dict[str, Any]
     ) -> None:
         """Adds an event of a run, or of one of its instances."""
         number = -1 if instance is None else instance.number
-        self._events.append(Event(now, run.number, number, str(kind), payload))
+        self._told.append((now, run.number, number, str(kind), payload))
 
     def newest_event(self, run: int) -> int:
         """Returns the number of the newest event of a run; 0 for none."""
@@ -142,7 +142,7 @@ class Ledger:
             StoreError: the database failed, or a row had moved on.
         """
         self._gather(now, changes)
-        events = [self._numbered(event) for event in self._events]
+        events = [self._numbered(*told) for told in self._told]
         for event in events:
             append(self._batch, event)
         for row in self.outgoing(events):
@@ -153,7 +153,7 @@ class Ledger:
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
             self._until = until or self._until
             self._batch = Batch(ORDER)
-        self._events = []
+        self._told = []
         for instance in changes.dirty:
             instance.stored = (instance.state, instance.epoch)
         for run, _ in changes.ended:
@@ -175,27 +175,30 @@ class Ledger:
                     "instance_change", state, instance.epoch, instance.attempts, instance.due_at, now,
                     instance.clearance, instance.run.number, instance.number, stored, epoch,
                 )  # fmt: skip
-            if instance.deferral is not None:
-                self._put_deferral(instance, instance.deferral)
+            if (deferral := instance.deferral) is not None:
+                self._put_deferral(instance, deferral)
             payload: dict[str, Any] = {"task": instance.label, "attempt": instance.attempts, "from": stored}
-            expansion = instance.run.expansions.get((instance.node, instance.path))
-            if expansion is not None and state is TaskState.DEFERRED:
-                payload["instances"] = expansion.total
+            if state is TaskState.DEFERRED:
+                expansion = instance.run.expansions.get((instance.node, instance.path))
+                if expansion is not None:
+                    payload["instances"] = expansion.total
             if instance.epoch:
                 payload["launch"] = instance.epoch
-            if state is TaskState.DEFERRED and instance.deferral is not None and instance.deferral.waiting:
-                payload["waits"] = instance.deferral.kind
+            if state is TaskState.DEFERRED and deferral is not None and deferral.waiting:
+                payload["waits"] = deferral.kind
             if reason := changes.reasons.get(instance):
                 payload["reason"] = reason
             self.tell_of(now, instance.run, instance, state, payload)
         for run, number, old, new in changes.marked:
             batch.guard("instance_mark", new, now, run.number, number, old)
-        for statement, some in (
-            ("artifact_drop", changes.forgotten), ("instance_drop", changes.dropped),
-            ("cache_forget", changes.uncached), ("mark_apply", changes.applied),
-        ):  # fmt: skip
-            for run, number in some:
-                batch.add(statement, run.number, number)
+        for run, number in changes.forgotten:
+            batch.add("artifact_drop", run.number, number)
+        for run, number in changes.dropped:
+            batch.add("instance_drop", run.number, number)
+        for run, number in changes.uncached:
+            batch.add("cache_forget", run.number, number)
+        for run, number in changes.applied:
+            batch.add("mark_apply", run.number, number)
         for key, attempt in self._changed.items():
             batch.add("attempt_put", *msgspec.structs.astuple(attempt))
             if attempt.outcome:
@@ -214,7 +217,6 @@ class Ledger:
             row.payload = ""
         self._batch.add("deferral_put", instance.run.number, instance.number, *msgspec.structs.astuple(row))
 
-    def _numbered(self, event: Event) -> Event:
-        number = self.newest_event(event.run) + 1
-        self._seqs[event.run] = number
-        return msgspec.structs.replace(event, seq=number)
+    def _numbered(self, at: float, run: int, instance: int, kind: str, payload: dict[str, Any]) -> Event:
+        number = self._seqs[run] = self.newest_event(run) + 1
+        return Event(at, run, instance, kind, payload, number)

@@ -16,58 +16,26 @@ Rules:
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
 
 from clearance.engine.base import Failure
 from clearance.errors import ClearanceError
-from clearance.graph import trigger
 from clearance.graph.retry import is_retried, wait_of
-from clearance.run import clearing, conditions
+from clearance.run import counting, verdicts
 from clearance.run.arguments import Arguments
-from clearance.run.clearing import Choice, Reach
+from clearance.run.changes import Changes
 from clearance.run.expansion import Expansion
-from clearance.run.instance import BAD, ActiveRun, Instance, counts_as_failure
-from clearance.run.shape import Path, path_of, text
+from clearance.run.instance import ActiveRun, Instance
+from clearance.run.redo import clearing
+from clearance.run.redo.clearing import Choice, Reach
+from clearance.run.shape import path_of, text
+from clearance.run.verdicts import outcome
 from clearance.types.artifact import Artifact
-from clearance.types.states import TRANSITIONS, RunState, TaskState
+from clearance.types.states import TRANSITIONS, TaskState
 
 LOST_LIMIT = 10
 WINDOW = 1000
-
-
-@dataclass
-class Changes:
-    """What one turn changed: filled by the machine, emptied by the controller's commit.
-
-    Attributes:
-        dirty: instances whose row must be written, in order of their first change.
-        added: instances whose row must be inserted.
-        closed: copies that have ended, which memory may forget once that is committed.
-        marked: rows that are not in memory and change nothing but their state: number, from, to.
-        ready: instances that may now ask for clearance.
-        ended: runs that have finished, with their state.
-        reasons: why an instance failed without having been launched.
-        notes: the same where no desk was asked: a condition that does not hold, or cannot be judged.
-        forgotten: rows whose result is dropped, since they are done again: run, number.
-        dropped: rows that are taken away, since what they were mapped over is made anew.
-        uncached: rows that a person has cleared: the cache forgets what they made.
-        applied: rows that ended as a person said.
-    """
-
-    dirty: dict[Instance, TaskState] = field(default_factory=dict)
-    added: list[Instance] = field(default_factory=list)
-    closed: list[tuple[ActiveRun, Expansion, int]] = field(default_factory=list)
-    marked: list[tuple[ActiveRun, int, TaskState, TaskState]] = field(default_factory=list)
-    ready: list[Instance] = field(default_factory=list)
-    ended: list[tuple[ActiveRun, RunState]] = field(default_factory=list)
-    reasons: dict[Instance, str] = field(default_factory=dict)
-    notes: dict[Instance, str] = field(default_factory=dict)
-    forgotten: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    dropped: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    uncached: list[tuple[ActiveRun, int]] = field(default_factory=list)
-    applied: list[tuple[ActiveRun, int]] = field(default_factory=list)
 
 
 class Machine:
@@ -100,14 +68,14 @@ class Machine:
         if state not in TRANSITIONS[instance.state]:
             raise ClearanceError(f"{instance.run.id} {instance.label}: {instance.state} cannot become {state}")
         if instance.within:
-            self._keep_count(instance, state)
+            counting.keep_count(instance, state)
         instance.state = state
         self.changes.dirty[instance] = state
 
     def finish(self, instance: Instance, state: TaskState, result: Artifact | None = None, reason: str = "") -> None:
         """Ends an instance and decides whatever waited for it."""
         if reason:
-            self._because(instance, reason)
+            verdicts.because(instance, self.changes, reason)
         instance.result = result
         self.move(instance, state)
         waiting: deque[Instance] = deque()
@@ -224,7 +192,7 @@ class Machine:
             if instance.run.marks and (said := self._said(instance)) is not None:
                 self._close(instance, said, waiting)
                 continue
-            verdict = self._verdict(instance)
+            verdict = verdicts.verdict(instance, self.arguments, self.changes)
             if verdict is not None:
                 self._close(instance, verdict, waiting)
             elif instance.spec.step:
@@ -234,87 +202,15 @@ class Machine:
             else:
                 self.ready(instance)
 
-    def _verdict(self, instance: Instance) -> TaskState | None:
-        """Returns the state of an instance that is not to run; None for one that is."""
-        run, spec = instance.run, instance.spec
-        if spec.on:
-            return None if self._handles(instance) else TaskState.SKIPPED
-        if run.cancelling and not (spec.setup and self._setup(instance).state is TaskState.SUCCESS):
-            return TaskState.CANCELLED
-        if run.shape.setups[instance.node] and (state := self._stands(instance)) is not None:
-            return state
-        if spec.conditions and (state := self._judge(instance)) is not None:
-            return state
-        succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
-        verdict = trigger.decide(spec.trigger_rule, succeeded, instance.failed, instance.skipped)
-        return None if verdict == trigger.RUN else TaskState(verdict)
-
-    @staticmethod
-    def _stands(instance: Instance) -> TaskState | None:
-        """Returns what becomes of an instance whose setup did not succeed; None where it did, or there is none."""
-        run = instance.run
-        rows = [run.get(node, instance.path[: run.shape.common(node, instance.node)])
-                for node in run.shape.setups[instance.node]]  # fmt: skip
-        states = {row.state for row in rows if row is not None}
-        return TaskState.UPSTREAM_FAILED if states & BAD else TaskState.SKIPPED if TaskState.SKIPPED in states else None
-
     def start(self, instance: Instance) -> None:
         """An instance of a mapped task that is done again asks for clearance, if its setup has succeeded."""
-        state = self._stands(instance)
+        state = verdicts.stands(instance)
         if state is None:
             self.ready(instance)
         else:
             waiting: deque[Instance] = deque()
             self._close(instance, state, waiting)
             self._decide(waiting)
-
-    def held_up(self, run: ActiveRun, expansion: Expansion) -> bool:
-        """True while copies are not opened again, since their setup is done again first."""
-        holds = run.shape.holds[expansion.node]
-        rows = [run.get(node, expansion.path[:common]) for node, common in holds]
-        return any(row is not None and not row.state.finished for row in rows)
-
-    def _judge(self, instance: Instance) -> TaskState | None:
-        """Judges the conditions of an instance; None where all of them hold."""
-        run = instance.run
-        rows = [run.get(node, instance.path[: run.shape.common(node, instance.node)])
-                for node in run.shape.reads[instance.node]]  # fmt: skip
-        states = {row.state for row in rows if row is not None}
-        if states & BAD:
-            return TaskState.UPSTREAM_FAILED
-        if TaskState.SKIPPED in states:
-            skipped = next(row.label for row in rows if row is not None and row.state is TaskState.SKIPPED)
-            self._because(instance, f"{skipped}, which its condition reads, was skipped", note=True)
-            return TaskState.SKIPPED
-        try:
-            reason = conditions.refuted(instance, self.arguments)
-        except ClearanceError as error:
-            self._because(instance, str(error), note=True)
-            return TaskState.FAILED
-        if reason:
-            self._because(instance, reason, note=True)
-            return TaskState.SKIPPED
-        return None
-
-    @staticmethod
-    def _handles(instance: Instance) -> bool:
-        """True for a handler of something that ended as it says."""
-        run, spec = instance.run, instance.spec
-        if not spec.of:
-            return outcome(run) == (RunState.FAILED if spec.on == "failure" else RunState.SUCCESS)
-        row = run.get(run.shape.index[spec.of], instance.path)
-        return row is not None and row.state is (TaskState.FAILED if spec.on == "failure" else TaskState.SUCCESS)
-
-    @staticmethod
-    def _setup(instance: Instance) -> Instance:
-        row = instance.run.get(instance.run.shape.index[instance.spec.setup], instance.path)
-        assert row is not None
-        return row
-
-    def _because(self, instance: Instance, reason: str, note: bool = False) -> None:
-        self.changes.reasons[instance] = instance.reason = reason
-        if note:
-            self.changes.notes[instance] = reason
 
     def _stand_for_steps(self, row: Instance) -> None:
         """The row of a task that a flow may call stands for its steps as long as the flow has not ended."""
@@ -352,7 +248,7 @@ class Machine:
         elif instance.failed or (run.cancelling and expansion.opened < expansion.total):
             state = TaskState.CANCELLED if run.cancelling else TaskState.FAILED
             what = "tasks" if instance.spec.is_group else "instances"
-            self._because(instance, f"{instance.failed} of its {what} did not succeed")
+            verdicts.because(instance, self.changes, f"{instance.failed} of its {what} did not succeed")
         elif instance.skipped and instance.skipped == expansion.total:
             state = TaskState.SKIPPED
         if not instance.collects:
@@ -365,14 +261,14 @@ class Machine:
 
     def _ended(self, instance: Instance, waiting: deque[Instance]) -> None:
         run, state = instance.run, instance.state
-        waiting.extend(self._count(instance))
+        waiting.extend(counting.count(instance, self.changes))
         if instance.spec.flow:
             waiting.extend(self._end_steps(run))
         for node in run.shape.inside.get(instance.node, ()):  # a group that is not run, is not run as a whole
             row = run.get(node, instance.path)
             if row is not None and row.state is TaskState.SCHEDULED:
                 self.move(row, state)
-                waiting.extend(self._count(row))
+                waiting.extend(counting.count(row, self.changes))
 
     def _expand(self, instance: Instance, waiting: deque[Instance]) -> None:
         run, node, path = instance.run, instance.node, instance.path
@@ -380,10 +276,17 @@ class Machine:
             elements = self.arguments.elements(instance)
         except ClearanceError as error:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
-            self._because(instance, str(error))
+            verdicts.because(instance, self.changes, str(error))
             self._close(instance, TaskState.FAILED, waiting)
             return
         expansion = Expansion(node, path, elements, len(elements))
+        if (taken := None if path else run.taken.pop(node, None)) is not None:
+            expansion.opened, expansion.again = taken.opened, deque(taken.again)
+            self.begin_expansion(run, expansion)
+            counts = defaultdict(Counter, {(each, ""): some for each, some in taken.counts.items()})
+            clearing.settle(run, self.standing(run, expansion), expansion, counts)
+            waiting.extend(row for row in self.standing(run, expansion) if not row.pending)
+            return  # it is filled once its rows are committed
         self.begin_expansion(run, expansion)
         self.fill(run, expansion)
         if not expansion.total:
@@ -397,7 +300,7 @@ class Machine:
             if row.node == expansion.node and row.spec.is_group:
                 row.pending = len(run.shape.members[row.node])
             if row.state.finished:
-                self._uncount(row)
+                counting.uncount(row)
                 clearing.set_back(self, row)
             self.move(row, TaskState.DEFERRED)
         if expansion.more:
@@ -414,7 +317,7 @@ class Machine:
         spec = run.graph.nodes[expansion.node]
         if spec.is_group and spec.copies and self._admits:
             return
-        if self.held_up(run, expansion):
+        if counting.held_up(run, expansion):
             return
         for _ in range(WINDOW):
             if not self.wants(run, expansion):
@@ -456,7 +359,7 @@ class Machine:
             return
         for each in made:
             if not each.collects:
-                self.recount(each)
+                counting.recount(each)
         for each in made:
             self._consider(each)
 
@@ -464,17 +367,6 @@ class Machine:
         """An instance that waits for nothing more asks for clearance."""
         self.move(instance, TaskState.AWAITING_CLEARANCE)
         self.changes.ready.append(instance)
-
-    def recount(self, instance: Instance) -> None:
-        """Counts anew what comes before an instance."""
-        run = instance.run
-        before = [run.get(parent, instance.path[:common]) for parent, common in run.shape.parents[instance.node]]
-        states = [row.state for row in before if row is not None]
-        instance.pending = sum(not state.finished for state in states)
-        instance.failed = sum(state in BAD for state in states)
-        instance.skipped = states.count(TaskState.SKIPPED)
-        held = [run.get(parent, instance.path[:common]) for parent, common in run.shape.holds[instance.node]]
-        instance.held = sum(row is not None and not row.state.finished for row in held)
 
     def consider(self, instances: Iterable[Instance]) -> None:
         """Decides those of which nothing is pending."""
@@ -487,16 +379,9 @@ class Machine:
     def _consider(self, instance: Instance) -> None:
         """Decides an instance if nothing of what comes before it is pending."""
         marked = instance.run.marks and (instance.node, instance.path) in instance.run.marks
-        free = marked or self._free(instance)
+        free = marked or counting.is_free(instance)
         if instance.state is TaskState.SCHEDULED and not instance.collects and free:
             self._decide(deque([instance]))
-
-    def _free(self, instance: Instance) -> bool:
-        """True when nothing that is still to come can change what becomes of it."""
-        if instance.held or (instance.pending and not self._may_run_early(instance)):
-            return False
-        spec = instance.spec
-        return not (spec.on and not spec.of and instance.run.working)
 
     def _stop_filling(self, run: ActiveRun, expansion: Expansion, again: Counter[tuple[int, str]]) -> None:
         """No more copies are opened, since the run is being cancelled; `again` counts those that were open before."""
@@ -510,99 +395,6 @@ class Machine:
                     waiting.append(row)
         expansion.again.clear()
         self._decide(waiting)
-
-    def _count(self, instance: Instance) -> list[Instance]:
-        """Counts a finished instance down at whoever waits for it; returns those that nothing holds any more."""
-        run, shape = instance.run, instance.run.shape
-        node, path = instance.node, instance.path
-        run.unfinished -= 1
-        bad = instance.state in BAD
-        run.failures += counts_as_failure(instance)
-        run.cancelled += instance.state is TaskState.CANCELLED
-        skipped = instance.state is TaskState.SKIPPED
-        free: list[Instance] = []
-        if path:
-            self._count_up(instance, run.get(node, path[:-1]), bad, skipped, free)
-            expansion = instance.within[-1]
-            if (copy := expansion.live.get(path[-1])) is not None:
-                copy.unfinished -= 1
-                if not copy.unfinished:
-                    expansion.close(path[-1])
-                    self.changes.closed.append((run, expansion, path[-1]))
-        chain = shape.chain[node]
-        if chain and len(path) == len(chain) - 1:
-            self._count_up(instance, run.get(chain[-1], path), bad and shape.last(node), False, free)
-        for follower in self._behind(run, shape.children[node], path):
-            follower.pending -= 1
-            follower.failed += bad
-            follower.skipped += skipped
-            if self._free(follower):
-                free.append(follower)
-        if shape.held[node]:
-            for follower in self._behind(run, shape.held[node], path):
-                follower.held -= 1
-                if self._free(follower):
-                    free.append(follower)
-        if not run.unfinished:
-            self._end(run)
-        elif shape.finals and not run.working:
-            free += [run.nodes[final] for final in shape.finals]
-        return free
-
-    def _uncount(self, instance: Instance) -> None:
-        """A finished row is about to be set back: whoever waits for it waits again."""
-        run, path = instance.run, instance.path
-        bad, skipped = instance.state in BAD, instance.state is TaskState.SKIPPED
-        waiting = [run.get(instance.node, path[:-1])] if path else []
-        waiting = [row for row in waiting if row is not None and row.state is TaskState.DEFERRED]
-        for child, common in run.shape.children[instance.node]:
-            if common == len(path):
-                depth = run.shape.depth(child)
-                found = (run.get(child, path),) if depth == common else run.below(child, path)
-                waiting += [row for row in found if row is not None and row.state is TaskState.SCHEDULED]
-        for row in waiting:
-            if row is not None:
-                row.pending += 1
-                row.failed -= bad
-                row.skipped -= skipped
-
-    @staticmethod
-    def _behind(run: ActiveRun, edges: list[tuple[int, int]], path: Path) -> Iterator[Instance]:
-        """Yields the rows that wait for a row at this path."""
-        for child, common in edges:
-            if common != len(path):
-                continue
-            depth = run.shape.depth(child)
-            for follower in (run.get(child, path),) if depth == common else run.below(child, path):
-                if follower is not None and follower.state is TaskState.SCHEDULED:
-                    yield follower
-
-    @staticmethod
-    def _count_up(instance: Instance, above: Instance | None, bad: bool, skipped: bool, free: list[Instance]) -> None:
-        """Counts a finished row at the one that stands for it."""
-        if above is None or above.state is not TaskState.DEFERRED:
-            return
-        above.pending -= 1
-        above.failed += bad
-        above.skipped += skipped
-        if not above.pending:
-            free.append(above)
-
-    def _keep_count(self, instance: Instance, state: TaskState) -> None:
-        """Keeps what the expansions know of their rows that wait and were launched."""
-        gain = (state is TaskState.AWAITING_CLEARANCE) - (instance.state is TaskState.AWAITING_CLEARANCE)
-        if gain:
-            for expansion in instance.within:
-                expansion.waiting += gain
-        if state is TaskState.QUEUED:
-            for expansion, position in zip(instance.within, instance.path, strict=True):
-                expansion.start(position)
-
-    def _may_run_early(self, instance: Instance) -> bool:
-        if instance.state is not TaskState.SCHEDULED or instance.spec.mapped:
-            return False
-        succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
-        return trigger.early(instance.spec.trigger_rule, succeeded, instance.failed)
 
     def _end(self, run: ActiveRun) -> None:
         self.changes.ended.append((run, outcome(run)))
@@ -620,10 +412,3 @@ def stopping(instance: Instance) -> bool:
 def deferrals(instance: Instance) -> int:
     """Returns how many of its launches ended in a wait, and so count neither as attempts nor as lost."""
     return instance.deferral.times if instance.deferral else 0
-
-
-def outcome(run: ActiveRun) -> RunState:
-    """Returns the state of a run of which every instance has finished."""
-    if run.cancelled:
-        return RunState.CANCELLED
-    return RunState.FAILED if run.failures else RunState.SUCCESS

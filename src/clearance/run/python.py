@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import ClearanceError, GraphError, RunFailed
-from clearance.run.access import Run
+from clearance.run.look.access import Run
 from clearance.run.tags import check_tags
 from clearance.settings import load
 

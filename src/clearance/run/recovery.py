@@ -8,15 +8,15 @@ from collections import Counter, defaultdict, deque
 from clearance.cluster import Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph import model
-from clearance.run import rows
+from clearance.run import counting, rows
 from clearance.run.arguments import Arguments
-from clearance.run.causes import cause_of
 from clearance.run.clearance import decode
-from clearance.run.clearing import restored, settle
 from clearance.run.expansion import Copy, Expansion
 from clearance.run.instance import ActiveRun, Instance, counts_as_failure
 from clearance.run.machine import Machine
+from clearance.run.redo.clearing import restored, settle
 from clearance.run.shape import text
+from clearance.run.starts.causes import cause_of
 from clearance.store.database import Database
 from clearance.types.digest import Digest, digest_of
 from clearance.types.states import RunState, TaskState
@@ -110,8 +110,11 @@ class _Loading:
                 self._take_node(stored)
         for instance in run.nodes:
             self._expand(instance)
-        for stored in sorted((each for each in found if each.position >= 0), key=_depth):
-            self._take(stored)
+        below = [each for each in found if each.position >= 0]
+        working = {self._copy_of(each) for each in below if not TaskState(each.state).finished}
+        for stored in sorted(below, key=_depth):
+            if self._copy_of(stored) in working:
+                self._take(stored)
         machine = Machine(self._arguments)
         for expansion in run.expansions.values():
             settle(run, machine.standing(run, expansion), expansion, counts)
@@ -122,7 +125,7 @@ class _Loading:
         for instance in run.instances():
             instance.deferral = deferrals.get(instance.number)
             if instance.state is TaskState.SCHEDULED and not instance.collects:
-                machine.recount(instance)
+                counting.recount(instance)
         for number, state, reason in self._database.rows("marks_open", run.number):
             marked = rows.InstanceRow(*self._database.rows("instances_numbered", run.number, number)[0])
             run.marks[marked.node, marked.path] = (TaskState(state), reason)
@@ -135,6 +138,10 @@ class _Loading:
             run.failures += counts_as_failure(instance)
             run.cancelled += instance.state is TaskState.CANCELLED
 
+    def _copy_of(self, stored: rows.InstanceRow) -> tuple[int, tuple[int, ...]]:
+        """The mapped task or group in whose copy a row lies, and the path of that copy."""
+        return self._run.shape.around(stored.node, len(stored.path) - 1), stored.path
+
     def _take(self, stored: rows.InstanceRow) -> None:
         """Takes a row with a path, unless it only happens to have the path of something that is open."""
         run, path = self._run, stored.path
@@ -145,8 +152,6 @@ class _Loading:
             return
         last, position = within[-1], path[-1]
         state = TaskState(stored.state)
-        if last.node == stored.node and state.finished:
-            return
         instance = restored(run, stored.number, stored.node, path, within, stored)
         if last.node == stored.node:
             instance.mapped = last.elements[position]

@@ -286,7 +286,7 @@ class Services:
         )  # fmt: skip
         data = msgspec.json.encode(endpoint)
         artifact = Artifact(digest_of(data), len(data), "endpoint", result.type, data)
-        self._controller.complete(instance, artifact, now, now)
+        self._controller.reports.complete(instance, artifact, now, now)
 
     def _fail(self, row: ServiceRow, now: float, message: str) -> None:
         row.desired = 0

@@ -50,6 +50,7 @@ class Shape:
         self.teardowns: dict[int, list[int]] = {}
         self._aside = [node.aside for node in nodes]
         self._returns: dict[int, bool] = {}
+        self._leaves: dict[int, bool] = {}
         self._read = [False] * len(nodes)
         self._mapped = [bool(node.mapped) and not node.is_group for node in nodes]
         for number, node in enumerate(nodes):
@@ -135,7 +136,11 @@ class Shape:
 
     def leaf(self, node: int) -> bool:
         """True for a node that nothing depends on, nor on a group around it, and whose end counts for the run."""
-        return not self._aside[node] and not any(self._used(one) for one in (node, *self.chain[node]))
+        known = self._leaves.get(node)
+        if known is None:
+            used = any(self._used(one) for one in (node, *self.chain[node]))
+            known = self._leaves[node] = not self._aside[node] and not used
+        return known
 
     def _used(self, node: int) -> bool:
         return self._read[node] or any(not self._aside[child] for child, _ in self.children[node])

@@ -61,23 +61,41 @@ class Batch:
         order: names of the statements this batch may hold.
     """
 
-    __slots__ = ("guarded", "writes")
+    __slots__ = ("_order", "_writes", "guarded")
 
-    def __init__(self, order: Iterable[str]) -> None:
-        self.writes: dict[str, list[Sequence[Any]]] = {name: [] for name in order}
+    def __init__(self, order: Sequence[str]) -> None:
+        self._order = order
+        self._writes: dict[str, list[Sequence[Any]]] = {}
         self.guarded: set[str] = set()
 
     def add(self, statement: str, *row: Any) -> None:
         """Adds one row."""
-        self.writes[statement].append(row)
+        rows = self._writes.get(statement)
+        if rows is None:
+            self._writes[statement] = [row]
+        else:
+            rows.append(row)
 
     def guard(self, statement: str, *row: Any) -> None:
         """Adds one row that must change exactly one database row."""
         self.guarded.add(statement)
         self.add(statement, *row)
 
+    def writes(self) -> list[tuple[str, list[Sequence[Any]]]]:
+        """Returns the rows by statement, in order.
+
+        Raises:
+            StoreError: a statement that is not in the order.
+        """
+        try:
+            names = sorted(self._writes, key=self._order.index)
+        except ValueError:
+            unknown = ", ".join(sorted(self._writes.keys() - self._order))
+            raise StoreError(f"a batch holds {unknown}, which its order does not name: add it there") from None
+        return [(name, self._writes[name]) for name in names]
+
     def __bool__(self) -> bool:
-        return any(self.writes.values())
+        return bool(self._writes)
 
 
 class Database:
@@ -243,9 +261,7 @@ class Database:
             raise LeaseLost(f"another controller took over from epoch {epoch}: this one stops")
 
     def _write(self, batch: Batch) -> None:
-        for statement, rows in batch.writes.items():
-            if not rows:
-                continue
+        for statement, rows in batch.writes():
             changed = self.dialect.write(self._sql[statement], rows)
             if statement in batch.guarded and changed != len(rows):
                 raise Stale(f"{statement}: {len(rows) - changed} of {len(rows)} rows had moved on: {rows[:3]!r}")

@@ -17,12 +17,12 @@ def runner() -> Callable[..., Any]:
 
 def tester() -> Callable[..., Any]:
     """Returns `test_dag(dag, *, mocks, clock, interval, parameters)`."""
-    return _find("clearance.run.testing", "test_dag")
+    return _find("clearance.run.rehearsal.testing", "test_dag")
 
 
 def planner() -> Callable[..., Any]:
     """Returns `plan(graph)`."""
-    return _find("clearance.run.planning", "plan")
+    return _find("clearance.run.rehearsal.planning", "plan")
 
 
 def _find(module: str, name: str) -> Callable[..., Any]:

@@ -18,17 +18,20 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import clearance
 from clearance.errors import ClearanceError, UsageError
-from clearance.run import lease, rows, views
-from clearance.run.client import Client
-from clearance.run.messages import Accepted, Answer, Cancel, Resume, StopService
-from clearance.run.messages import Request as Command
-from clearance.run.orders import Measure
-from clearance.run.search import conditions
+from clearance.run import rows
+from clearance.run.host import lease
+from clearance.run.host.client import Client
+from clearance.run.host.messages import Accepted, Answer, Cancel, Resume, StopService
+from clearance.run.host.messages import Request as Command
+from clearance.run.host.orders import Measure
+from clearance.run.look import views
+from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
-from clearance.web import metrics
+from clearance.web import automation, metrics
 
 STATUS = {2: 400, 3: 403, 1: 409}
+MISSING = ("no run", "no backfill", "no DAG")
 
 
 def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastAPI:
@@ -81,9 +84,7 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
     scraped = metrics.registry(reading, measured)
 
     @app.get("/metrics")
-    def show_metrics(
-        authorization: Annotated[str, Header()] = "", accept: Annotated[str, Header()] = ""
-    ) -> Response:
+    def show_metrics(authorization: Annotated[str, Header()] = "", accept: Annotated[str, Header()] = "") -> Response:
         bears(authorization, scraping)
         text, content_type = metrics.exposition(scraped, accept)
         return Response(text, headers={"Content-Type": content_type})
@@ -126,11 +127,12 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
     def stop_service(name: str) -> dict[str, bool]:
         return {"changed": bool(tell(StopService(name)))}
 
+    router.include_router(automation.router(reading, tell))
     app.include_router(router)
 
     @app.exception_handler(ClearanceError)
     def refused(_: Request, error: ClearanceError) -> JSONResponse:
-        missing = isinstance(error, UsageError) and str(error).startswith("no run")
+        missing = error.exit_code == UsageError.exit_code and str(error).startswith(MISSING)
         return _problem(404 if missing else STATUS.get(error.exit_code, 500), str(error))
 
     @app.exception_handler(StarletteHTTPException)

@@ -18,6 +18,7 @@ import socket
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -151,6 +152,11 @@ def _literal(value: Any, annotation: Any, name: str) -> Any:
         raise UsageError(f"argument {name!r}: {error}") from None
 
 
+@lru_cache(8)
+def _path_of(directory: str) -> Path:
+    return Path(directory)
+
+
 def _blobs_of(url: str) -> Blobs:
     blobs = _opened.get(url)
     if blobs is None:
@@ -170,7 +176,7 @@ def call(launch: Launch, rank: int, place: Place, directory: str) -> Artifact | 
             importlib.import_module(module)
     target = resolve(launch.entry)
     blobs = _blobs_of(place.blobs)
-    where = Path(directory)
+    where = _path_of(directory)
     values = loaded(launch.arguments, target.hints, blobs, where)
     result = _flow(launch, target, values, place, blobs, where) if launch.flow else target.call(**values)
     return None if rank else kept(result, target.hints, blobs, where)
@@ -300,7 +306,7 @@ def facts_of(
         size=launch.gang,
         rendezvous=f"file://{place.home}/attempts/{launch.attempt}/rendezvous",
         directory=directory,
-        checkpoint=os.path.join(place.home, "checkpoints", launch.checkpoint) if launch.checkpoint else "",
+        checkpoint=f"{place.home}/checkpoints/{launch.checkpoint}" if launch.checkpoint else "",
         grace=launch.grace,
         ready=ready,
         cause=launch.cause,
@@ -408,10 +414,11 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
     spool.write(f"{place.home}/spool/{launch.attempt}.{fork.rank}", record)
 
 
-def time_used() -> float:
-    """Returns the CPU seconds of this process and of the children it has reaped."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def used() -> tuple[float, int]:
+    """Returns the CPU seconds of this process and of the children it has reaped, and its peak resident bytes."""
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + reaped.ru_utime + reaped.ru_stime, own.ru_maxrss * 1024
 
 
 def detach(parent: int, place: Place) -> None:
@@ -478,8 +485,8 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
         work = msgspec.msgpack.decode(file.read(), type=Job)
     sys.path[:] = work.path
     if work.worker:
-        connection, reads, output, error = descriptors
-        os.set_inheritable(reads, False)
+        connection, shared, output, error = descriptors
+        os.set_inheritable(shared, False)
         os.set_inheritable(connection, False)
         detach(work.parent, work.place)
         attach(output, error)
@@ -491,7 +498,7 @@ def spawned(job: int, descriptors: list[int]) -> NoReturn:
 
         if not chosen:
             os.environ.pop(THREADS, None)
-        Worker(work.worker, socket.socket(fileno=connection), reads, work.place, trouble, work.cpu_millis).serve()
+        Worker(work.worker, socket.socket(fileno=connection), shared, work.place, trouble, work.cpu_millis).serve()
     assert work.fork is not None
     detach(work.parent, work.place)
     start(work.fork, work.place, descriptors, None)

@@ -56,10 +56,12 @@ class Attempts:
         self._deadlines = Deadlines()
         self._cleaner = Cleaner(home)
         self._results = Results(self._cleaner, self._cleaner.recover())
-        self._outputs = Outputs(loop, home, self._said_ready)
+        self._outputs = Outputs(loop, home, self._said_ready, lambda worker: self._workers.look(worker))
         self._zygotes = Zygotes(loop, home, umask, descriptors, self._heard, self._lost)
-        ended = self._worker_ended
-        self._workers = Workers(loop, home, self._node, self._cleaner, self._outputs, controllers, ended)
+        self._workers = Workers(
+            loop, home, self._node, self._cleaner, self._outputs, controllers,
+            self._worker_ended, self._is_known, self._register,
+        )  # fmt: skip
         self._loop = loop
 
     def __bool__(self) -> bool:
@@ -104,8 +106,44 @@ class Attempts:
         if message.over:
             told = (self._running.get(key) for key in message.over)
             self._workers.expect([running for running in told if running is not None])
+        self._workers.give_back(message.back)
         for launch in message.launches:
             self._launch(launch)
+
+    def take_note(self, message: ipc.Sent) -> None:
+        """The controller has sent this to a worker that is lent to it."""
+        key = message.launch.attempt
+        if self._is_known(key):
+            return
+        running = Running(message.launch)
+        running.direct = self._controllers.direct
+        self._register(running)
+        worker, record = self._workers.ahead.pop(key, (self._workers.alive(message.worker), None))
+        if worker is not None and (record is not None or worker.loan == message.loan):
+            self._workers.begin(worker, running, record)
+        else:
+            self._refuse(running, "lost", "it came to a worker that was gone")
+
+    def lend_workers(self) -> None:
+        """Lends the warm workers to the controller that leads now."""
+        self._workers.lend_all()
+
+    def recall_workers(self) -> None:
+        """The controller that they were lent to leads no more."""
+        self._workers.recall()
+
+    def _is_known(self, key: str) -> bool:
+        return key in self._running or key in self._results
+
+    def _register(self, running: Running) -> None:
+        """Enters an attempt that a worker may have begun already."""
+        self._enter(running)
+        prefix, _ = epoch_of(running.launch.attempt)
+        older = self._by_prefix.get(prefix)
+        self._by_prefix[prefix] = running
+        if older is not None:
+            older.superseded = True
+            self._stop(older, "lost", "a newer attempt took its place", 0.0)
 
     def cancel(self, message: ipc.Cancel) -> None:
         """Ends those that run."""
@@ -118,11 +156,20 @@ class Attempts:
         for attempt in attempts:
             if not self._results.commit(attempt) and (running := self._running.get(attempt)) is not None:
                 running.acknowledged = True
+        if self._results or self._workers.ahead:
+            return
+        emptied = self._cleaner.full and not self._running
+        if emptied:
+            self._workers.recall()  # no worker takes anything from the controller while its log is emptied
         if not self._results:
             self._cleaner.settle(busy=bool(self._running))
+        if emptied:
+            self._workers.lend_all()
 
     def mask(self, message: ipc.Mask) -> None:
         """Has the secrets that this attempt revealed masked in what it writes; a worker's as long as it lives."""
+        if message.attempt not in self._running:
+            self._workers.look_at_all()
         if (running := self._running.get(message.attempt)) is not None:
             (running.worker or running).secrets.add(message.forms)
 

@@ -149,6 +149,11 @@ class Cleaner:
         """A worker is gone: its log and directory go once all results are acknowledged."""
         self._retired.append(worker)
 
+    @property
+    def full(self) -> bool:
+        """Whether the workers' logs are long enough to be emptied as soon as nothing runs."""
+        return self._noted > _JOURNAL_LIMIT
+
     def settle(self, busy: bool) -> None:
         """Everything is acknowledged: removes logs of retired workers; when nothing runs, empties the lists."""
         for worker in self._retired:
@@ -157,7 +162,7 @@ class Cleaner:
         self._retired.clear()
         if not busy and self._journalled > _JOURNAL_LIMIT // 2:
             self._compact()
-        if not busy and self._noted > _JOURNAL_LIMIT:
+        if not busy and self.full:
             for name in os.listdir(self._spool):
                 if name.startswith("worker-") and name.endswith(".log"):
                     os.truncate(os.path.join(self._spool, name), 0)

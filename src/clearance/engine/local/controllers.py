@@ -25,7 +25,7 @@ from collections.abc import Callable
 import msgspec
 
 from clearance.engine.base import Event, Snapshot, Started
-from clearance.engine.local import ipc
+from clearance.engine.local import ipc, processes
 from clearance.engine.local.loop import Loop
 from clearance.engine.local.processes import say
 from clearance.errors import EngineError
@@ -51,19 +51,26 @@ class Controllers:
         home: `CLEARANCE_HOME`, the working directory.
         obey: does what the leader says.
         snapshot: returns what a new leader is to know.
+        changed: is called when nobody leads any more, and when somebody new does and is about to be told the snapshot.
 
     Attributes:
         direct: name in the home of the socket at which warm workers tell the leader; empty without a leader.
     """
 
     def __init__(
-        self, loop: Loop, home: str, obey: Callable[[ipc.Command], None], snapshot: Callable[[], Snapshot]
+        self,
+        loop: Loop,
+        home: str,
+        obey: Callable[[ipc.Command], None],
+        snapshot: Callable[[], Snapshot],
+        changed: Callable[[], None],
     ) -> None:
         self.direct = ""
         self._loop = loop
         self._home = home
         self._obey = obey
         self._snapshot = snapshot
+        self._changed = changed
         self._connected: dict[int, Controller] = {}
         self._followers: dict[Controller, None] = {}
         self._leader: Controller | None = None
@@ -122,9 +129,13 @@ class Controllers:
         self._followers.pop(controller, None)
         controller.stream.connection.close()
         if self._leader is controller:
-            self._leader = None
-            self.direct = ""
-            self._events.clear()
+            self._forget_leader()
+
+    def _forget_leader(self) -> None:
+        self._leader = None
+        self.direct = ""
+        self._changed()
+        self._events.clear()
 
     def _send(self, controller: Controller, messages: list[msgspec.Struct]) -> None:
         controller.stream.put(messages)
@@ -182,12 +193,27 @@ class Controllers:
             self._send(self._leader, [ipc.Fenced(epoch)])
             if self._leader is not None:
                 self._drop(self._leader)
+        self._forget_leader()
         self._leader = controller
         self.direct = message.direct
-        self._events.clear()
-        self._send(controller, [ipc.Adopted(self._snapshot())])
+        snapshot = self._snapshot()
+        self._changed()
+        self._send(controller, [ipc.Adopted(snapshot)])
         for follower in list(self._followers):
             self._send(follower, [ipc.Leads(self.direct)])
+
+    def lend(self, lent: ipc.Lent, worker: int) -> bool:
+        """Hands the leader a descriptor of a worker's socket; False when there is none, or it cannot be told now."""
+        if not self.direct:
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.setblocking(False)
+            try:
+                processes.connect_in(self._home, self.direct, connection)
+                socket.send_fds(connection, [ipc.encode(lent)], [worker])
+            except OSError:
+                return False
+        return True
 
     def tell(self, event: Event) -> None:
         """Tells the leader at the end of this round."""

@@ -35,12 +35,15 @@ from clearance.engine.base import (
 )  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.flows import Flows
+from clearance.engine.local.loans import Loans
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
 
 _ANSWER = 60.0
 _direct_decoder = msgspec.msgpack.Decoder(list[Started | Finished])
+_lent_decoder = msgspec.msgpack.Decoder(ipc.Lent)
+_DESCRIPTOR = socket.CMSG_SPACE(4)
 _SUPERVISOR = "from clearance.engine.local import supervisor; supervisor.main()"  # -m would cost 5 ms of runpy
 
 
@@ -116,7 +119,13 @@ class LocalEngine:
         self._once = Once()
         self._lost = False
         self._fenced = None
-        return _with(answer.snapshot, early)
+        snapshot = _with(answer.snapshot, early)
+        self._loans = Loans(
+            name, socket.gethostname(),
+            (started.attempt for started in snapshot.running), (event.attempt for event in snapshot.finished),
+        )  # fmt: skip
+        self._told_directly()  # nothing but the workers that are lent: nobody else knows the socket yet
+        return snapshot
 
     def _adopt(self, words: list[msgspec.Struct]) -> tuple[ipc.Stream, list[Any]]:
         """Says these to the supervisor that runs, or to a new one; returns its answer and what came with it.
@@ -261,7 +270,17 @@ class LocalEngine:
                     raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
-        self._say(ipc.LaunchAll(tuple(launches), self._once.take_over()))
+        stream = self._connected()
+        over = self._once.take_over()
+        rest = []
+        for launch in launches:
+            if (sent := self._loans.send(launch)) is not None:
+                stream.put([sent])
+            else:
+                rest.append(launch)
+        if rest:
+            stream.put([ipc.LaunchAll(tuple(rest), over, self._loans.give_back(rest))])
+        self._flush(stream)
         self._launched = True
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
@@ -318,11 +337,15 @@ class LocalEngine:
                 return [EngineLost(f"the supervisor is gone: see {self._log_file}")]
             events: list[Event] = []
             for message in messages:
-                if isinstance(message, ipc.Fenced):
+                kind = type(message)
+                if kind is Finished:
+                    self._loans.ended(message)
+                elif kind is ipc.Fenced:
                     self._fenced = message.by
                     break
-                if not isinstance(message, ipc.Adopted):
-                    events.append(message)
+                elif kind is ipc.Adopted:
+                    continue
+                events.append(message)
             if events or self._fenced is None:
                 return events
         raise LeaseLost(f"a controller with epoch {self._fenced} leads {self._home} now")
@@ -344,10 +367,15 @@ class LocalEngine:
         return None if gone and not messages else messages
 
     def _told_directly(self) -> list[Started | Finished]:
+        """Takes what workers tell, and the workers that the supervisor lends."""
         messages: list[Started | Finished] = []
         with contextlib.suppress(BlockingIOError, msgspec.MsgspecError):
             while True:
-                messages += _direct_decoder.decode(self._direct.recv(2 * ipc.PACKET))
+                data, beside, _, _ = self._direct.recvmsg(2 * ipc.PACKET, _DESCRIPTOR, socket.MSG_CMSG_CLOEXEC)
+                if beside:
+                    self._loans.add(_lent_decoder.decode(data), *ipc.descriptors_of(beside))
+                else:
+                    messages += _direct_decoder.decode(data)
         return messages
 
     def _disconnect(self) -> None:
@@ -355,6 +383,7 @@ class LocalEngine:
             self._stream.connection.close()
             self._direct.close()
             self._flows.close()
+            self._loans.close()
             self._epoll.close()
             self._stream = None
 

@@ -52,10 +52,25 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
 
 
 class LaunchAll(msgspec.Struct, frozen=True, tag="launch"):
-    """Start these. `over` names attempts of which warm workers told the controller since its last launch."""
+    """Start these.
+
+    Attributes:
+        launches: what.
+        over: attempts of which warm workers told the controller since its last launch.
+        back: workers that were lent and are taken back for these.
+    """
 
     launches: tuple[Launch, ...]
     over: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """This was sent to a worker that was lent under this number (`Lent`)."""
+
+    launch: Launch
+    worker: str
+    loan: int
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -98,7 +113,7 @@ class Follow(msgspec.Struct, frozen=True, tag="follow"):
     """From the process of a flow: which controller leads, now and whenever that changes? Answered by `Leads`."""
 
 
-Command = Configure | Adopt | Prepare | LaunchAll | Cancel | Acknowledge | Define | Close | Mask | Follow
+Command = Configure | Adopt | Prepare | LaunchAll | Sent | Cancel | Acknowledge | Define | Close | Mask | Follow
 
 
 class Leads(msgspec.Struct, frozen=True, tag="leads"):
@@ -140,7 +155,7 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
 class StartWorker(msgspec.Struct, frozen=True, tag="worker"):
     """To a zygote: a warm process, made for an attempt of so many CPUs.
 
-    Descriptors: its socket, the memory file with the count of reads, output, error.
+    Descriptors: its socket, its slate, output, error.
     """
 
     name: str
@@ -179,11 +194,33 @@ class Exited(msgspec.Struct, frozen=True, tag="exited"):
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
-    """To a worker: call this. `direct` is the socket of the controller that leads, by its name in the home."""
+    """To a worker: call this. `direct` is the socket of the controller that leads, by its name in the home.
+
+    `loan` is 0 from the supervisor; from a controller the number under which the worker is lent to it.
+    """
 
     launch: Launch
     direct: str
     node: str
+    loan: int = 0
+
+
+class Lent(msgspec.Struct, frozen=True, tag="lent"):
+    """To the controller that leads: this worker takes what it is sent. Beside it lies a descriptor of its socket.
+
+    Attributes:
+        worker: its name.
+        loan: a number that is new each time it is lent; with any other it refuses.
+        bundle: whose code it holds.
+        preload: modules beyond the bundle's that it holds.
+        attempt: what it runs; empty when it is idle.
+    """
+
+    worker: str
+    loan: int
+    bundle: str
+    preload: tuple[str, ...]
+    attempt: str
 
 
 class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
@@ -208,6 +245,12 @@ class Spooled(msgspec.Struct, frozen=True, tag="spooled", omit_defaults=True):
     cpu_seconds: float = 0.0
     peak_memory: int = 0
     told: bool = False
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """From a worker: it does not run this, which was sent to it under a loan that is over."""
+
+    attempt: str
 
 
 encoder = msgspec.msgpack.Encoder()
@@ -393,13 +436,7 @@ class Packets:
             return [], []
         except OSError:
             return None
-        descriptors: list[int] = []
-        if ancillary:
-            for level, kind, data in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    rights = array.array("i")
-                    rights.frombytes(data[: len(data) - len(data) % rights.itemsize])
-                    descriptors += rights
+        descriptors = descriptors_of(ancillary) if ancillary else []
         if not body:
             if not descriptors:
                 return None
@@ -413,6 +450,17 @@ class Packets:
 
 
 _ANCILLARY = socket.CMSG_SPACE((DESCRIPTORS + 8) * 4)
+
+
+def descriptors_of(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """Returns the descriptors that lay beside what was received."""
+    descriptors: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            rights = array.array("i")
+            rights.frombytes(data[: len(data) - len(data) % rights.itemsize])
+            descriptors += rights
+    return descriptors
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -49,9 +49,13 @@ class Outputs:
         loop: watches the pipes.
         home: `CLEARANCE_HOME`.
         ready: is told what a service says.
+        look: is called before what a worker wrote is taken, which may run something that nothing was said of.
     """
 
-    def __init__(self, loop: Loop, home: str, ready: Callable[[Ready], None]) -> None:
+    def __init__(
+        self, loop: Loop, home: str, ready: Callable[[Ready], None], look: Callable[[WorkerHandle], None]
+    ) -> None:
+        self._look = look
         self._loop = loop
         self._logs = os.path.join(home, "logs")
         self._told = ready
@@ -77,6 +81,8 @@ class Outputs:
         if not data:
             self._close(output)
             return False
+        if isinstance(owner, WorkerHandle) and owner.lent:
+            self._look(owner)
         if owner.secrets and output.stream != REPORT:
             data, output.held = owner.secrets.split(output.held + data)
         if data:

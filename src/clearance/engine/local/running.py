@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from clearance.engine.base import Launch
-from clearance.engine.local import processes
-from clearance.engine.local.ipc import Packets, Spooled
+from clearance.engine.local import processes, slate
+from clearance.engine.local.ipc import Packets, Refused, Run, Spooled
 from clearance.types.masking import Masker
 
 if TYPE_CHECKING:
@@ -130,22 +130,27 @@ class WorkerHandle:
         unanswered: those before, of whose ends the controller knows and the worker has not answered yet.
         outputs: its pipes.
         rested: it was idle at the last look at the idle ones.
-        reads: descriptor of the memory file in which it sees how often its pipes were read.
+        shared: descriptor of the memory file that it shares with the supervisor, see `slate`.
+        loan: the number under which it was lent last; 0 for never. `lent`: whether it is lent now.
+        answered: the attempt that it answered last.
         secrets: are masked in what it writes.
         early: answers that came before the pid was known, so that `Started` comes before `Finished`.
     """
 
     __slots__ = (
+        "answered",
         "birth",
         "channel",
         "current",
         "early",
+        "lent",
+        "loan",
         "name",
         "outputs",
         "pid",
-        "reads",
         "rested",
         "secrets",
+        "shared",
         "times",
         "unanswered",
         "zygote",
@@ -161,21 +166,33 @@ class WorkerHandle:
         self.unanswered: list[Running] = []
         self.outputs: list[Output] = []
         self.rested = False
-        self.reads = -1
+        self.shared = -1
         self.times = 0
-        self.early: list[Spooled] = []
+        self.early: list[Spooled | Refused] = []
         self.secrets = Masker()
+        self.loan = 0
+        self.lent = False
+        self.answered = ""
 
     def count_read(self) -> None:
         """Says that one of its pipes is about to be read."""
         self.times += 1
-        os.pwrite(self.reads, self.times.to_bytes(8, "big"), 0)
+        slate.put_reads(self.shared, self.times)
 
-    def close_reads(self) -> None:
-        """Closes the memory file; nothing is counted any more."""
-        if self.reads >= 0:
-            os.close(self.reads)
-            self.reads = -1
+    def begin_loan(self) -> None:
+        """Makes the number under which it was lent count no more, and the next one count."""
+        self.loan += 1
+        slate.put_loan(self.shared, self.loan)
+
+    def taken(self) -> Run | None:
+        """Returns what it took last from a controller that it was lent to; None when it took nothing."""
+        return slate.run_of(self.shared)
+
+    def close_shared(self) -> None:
+        """Closes the slate; nothing is counted any more."""
+        if self.shared >= 0:
+            os.close(self.shared)
+            self.shared = -1
 
     @property
     def name_of_process(self) -> tuple[int, int]:

@@ -18,6 +18,7 @@ Rules:
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -47,7 +48,7 @@ class Supervisor:
     def __init__(self, home: str, first: socket.socket, umask: int, descriptors: int) -> None:
         os.chdir(home)
         self._loop = Loop()
-        self._controllers = Controllers(self._loop, home, self._obey, self._snapshot)
+        self._controllers = Controllers(self._loop, home, self._obey, self._snapshot, self._leader_changed)
         self._attempts = Attempts(self._loop, home, umask, descriptors, self._controllers)
         self._stopping = False
         self._rest_at = time.monotonic() + IDLE
@@ -61,9 +62,17 @@ class Supervisor:
     def _snapshot(self) -> Snapshot:
         return self._attempts.snapshot()
 
+    def _leader_changed(self) -> None:
+        if self._controllers.direct:
+            self._attempts.lend_workers()
+        else:
+            self._attempts.recall_workers()
+
     def _obey(self, message: ipc.Command) -> None:
         attempts = self._attempts
-        if isinstance(message, ipc.LaunchAll):
+        if isinstance(message, ipc.Sent):
+            attempts.take_note(message)
+        elif isinstance(message, ipc.LaunchAll):
             attempts.launch_all(message)
         elif isinstance(message, ipc.Acknowledge):
             attempts.acknowledge(message.attempts)
@@ -126,6 +135,7 @@ def _first(one: float, other: float) -> float:
 def main() -> NoReturn:
     """Entry point: `supervisor HOME`, with the first controller's connection as descriptor 3."""
     home = sys.argv[1]
+    gc.set_threshold(50_000, 20, 100)  # imports, here and in the zygotes, make many objects that stay
     umask = os.umask(0o077)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -5,7 +5,8 @@ Rules:
 1. The record of an attempt is in the worker's spool log before anybody is told.
 2. What an attempt leaves behind ends with it: processes, files in the working directory, the environment it was given.
    What it leaves in memory stays: that is what a warm process is for.
-3. A success is told to the controller without the detour by the supervisor, when the attempt has written nothing to
+3. It runs what the supervisor sends, and what the controller sends to which it is lent (see `slate`).
+4. A success is told to the controller without the detour by the supervisor, when the attempt has written nothing to
    its output or error: what it wrote must be in its log before its end is known, and only the supervisor knows when.
    A failure takes the detour too: only the supervisor knows whether notice was given.
 """
@@ -23,7 +24,7 @@ import msgspec
 
 from clearance.engine.base import Failure, Started
 from clearance.engine.context import context
-from clearance.engine.local import attempt, failures, ipc, processes, spool
+from clearance.engine.local import attempt, failures, ipc, processes, slate, spool
 from clearance.types.artifact import Artifact
 
 _NOTHING = bytes(4)
@@ -38,7 +39,7 @@ class Worker:
     Args:
         name: `worker-N`, unique in this supervisor's life.
         connection: socket to the supervisor.
-        reads: descriptor at whose start the supervisor counts how often it has read this worker's output or error.
+        shared: descriptor of the slate that it shares with the supervisor.
         place: where things are.
         trouble: why the zygote could not import what was asked of it.
         cpu_millis: of the attempt it is made for.
@@ -48,7 +49,7 @@ class Worker:
         self,
         name: str,
         connection: socket.socket,
-        reads: int,
+        shared: int,
         place: attempt.Place,
         trouble: BaseException | None,
         cpu_millis: int,
@@ -62,13 +63,13 @@ class Worker:
         self._clean = os.stat(self._directory).st_mtime_ns
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._log = os.open(f"{place.home}/spool/{name}.log", flags, 0o600)
-        self._cpu = attempt.time_used()
+        self._cpu, _ = attempt.used()
         self._pid = os.getpid()
         self._birth = processes.birth_of(self._pid)
         self._direct = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._direct_name = ""
-        self._reads = reads
-        self._read = b""  # that count after the last attempt
+        self._slate = shared
+        self._read = slate.reads(shared)  # how often the supervisor had read after the last attempt
         self._pipes = os.dup(1), os.dup(2)  # a task may put something else in the place of the first two
         self._threads_chosen = attempt.THREADS in os.environ
         self._cpu_millis = 0
@@ -87,7 +88,11 @@ class Worker:
             processes.adopt_orphans()
             while (packet := self._channel.take()) is not None:
                 for message in packet[0]:
-                    self._run(message)
+                    if not message.loan or slate.take(self._slate, message):
+                        self._run(message)
+                    else:
+                        self._channel.put(ipc.Refused(message.launch.attempt))
+                        self._channel.flush()
         except BaseException as error:
             os.write(2, f"clearance: a worker ends: {type(error).__name__}: {error}\n".encode())
             os._exit(70)
@@ -101,7 +106,8 @@ class Worker:
         before = dict(os.environ) if launch.environment else None
         environment = os.environ
         environment["CLEARANCE_ATTEMPT"] = launch.attempt
-        environment["CLEARANCE_GRACE"] = f"{launch.grace:g}"
+        if environment.get("CLEARANCE_GRACE") != (grace := f"{launch.grace:g}"):
+            environment["CLEARANCE_GRACE"] = grace
         result: Artifact | None = None
         failure: Failure | None = None
         try:
@@ -120,8 +126,7 @@ class Worker:
         if processes.has_children():
             processes.end_children()
         attempt.flush()
-        used = attempt.time_used()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used, peak = attempt.used()
         tells = failure is None and message.direct != "" and self._is_quiet()
         record = ipc.Spooled(launch.attempt, 0, 1, result, failure, round(used - self._cpu, 6), peak, tells)
         self._cpu = used
@@ -130,7 +135,7 @@ class Worker:
             body = ipc.encode(msgspec.structs.replace(record, told=False))
         self._channel.put_encoded(body)
         self._channel.flush()
-        self._read = os.pread(self._reads, 8, 0)
+        self._read = slate.reads(self._slate)
         if before is not None:
             environment.clear()
             environment.update(before)
@@ -147,7 +152,7 @@ class Worker:
         for pipe in self._pipes:
             if fcntl.ioctl(pipe, termios.FIONREAD, _NOTHING) != _NOTHING:
                 return False
-        return os.pread(self._reads, 8, 0) == self._read
+        return slate.reads(self._slate) == self._read
 
     def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
         """Tells the controller of a success; False when that cannot be done."""

@@ -64,6 +64,7 @@ class _Spare:
 
 
 _THREADS = "OPENBLAS_NUM_THREADS"
+_USUAL = (700, 10, 10)  # thresholds of the garbage collector, as Python sets them
 
 
 def _import(place: attempt.Place, entry: str) -> BaseException | None:
@@ -107,6 +108,7 @@ class Zygote:
         attempt.open_place(place)
         self._trouble = _import(place, "")
         self._freeze()
+        gc.set_threshold(*_USUAL)  # the supervisor has others, and tasks get what they would have anywhere
         self._channel.put(ipc.Forked("", 0, self._pid, processes.birth_of(self._pid)))
         self._channel.flush()
 
@@ -271,10 +273,11 @@ class Zygote:
             self._forget()
             attempt.detach(self._pid, self.place)
             if isinstance(what, ipc.StartWorker):
-                connection, reads, output, error = descriptors
+                connection, shared, output, error = descriptors
                 attempt.attach(output, error)
                 processes.set_name("clearance:worke")
-                Worker(what.name, socket.socket(fileno=connection), reads, self.place, trouble, what.cpu_millis).serve()
+                channel = socket.socket(fileno=connection)
+                Worker(what.name, channel, shared, self.place, trouble, what.cpu_millis).serve()
             attempt.start(what, self.place, descriptors, trouble)
         except BaseException as error:
             os.write(2, f"clearance: a process cannot start: {type(error).__name__}: {error}\n".encode())
@@ -312,9 +315,9 @@ class Zygote:
             pid = self._pid
             self._channel.put(ipc.Forked(fork.launch.attempt, 0, pid, processes.birth_of(pid)))
             self._channel.flush()
-            before = attempt.time_used()
+            before, _ = attempt.used()
             attempt.run_inline(fork, self.place, trouble)
-            self._channel.put(ipc.Exited(pid, 0, attempt.time_used() - before, 0))
+            self._channel.put(ipc.Exited(pid, 0, attempt.used()[0] - before, 0))
         finally:
             os.dup2(saved[0], 1)
             os.dup2(saved[1], 2)

@@ -58,15 +58,16 @@ class SQLite:
                 self._connection.execute("PRAGMA wal_autocheckpoint = 16000")
         except sqlite3.Error as error:
             raise StoreError(f"database {path}: {error}: check that the folder exists and is yours") from None
+        self._writer = self._connection.cursor()
 
     def prepare(self, sql: str) -> str:
         return sql
 
     def begin(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._writer.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        self._connection.execute("COMMIT")
+        self._writer.execute("COMMIT")
 
     def rollback(self) -> None:
         if self._connection.in_transaction:
@@ -78,8 +79,8 @@ class SQLite:
     def write(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
         """Executes the statement for each row; returns how many database rows were changed."""
         if len(rows) == 1:
-            return self._connection.execute(sql, rows[0]).rowcount
-        return self._connection.executemany(sql, rows).rowcount
+            return self._writer.execute(sql, rows[0]).rowcount
+        return self._writer.executemany(sql, rows).rowcount
 
     def script(self, sql: str) -> None:
         for statement in sql.split(";\n"):

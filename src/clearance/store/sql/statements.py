@@ -46,6 +46,8 @@ STATEMENTS: dict[str, str] = {
     "run_at": f"SELECT {_RUN} FROM run WHERE number = ?",  # noqa: S608
     "run_ids": "SELECT id FROM run ORDER BY number DESC LIMIT 1000",
     "runs_in": f"SELECT {_RUN} FROM run WHERE state = ? ORDER BY number",  # noqa: S608
+    "run_cancel": "UPDATE run SET cancelling = ? WHERE number = ?",
+    "run_cancelling": "SELECT cancelling FROM run WHERE number = ?",
     "run_change": "UPDATE run SET state = ?, finished_at = ? WHERE number = ? AND state = ?",
     # Instances: the state machine.
     "instance_add": f"INSERT INTO instance (run, {_INSTANCE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -106,6 +108,7 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (run, number, epoch) DO UPDATE SET outcome = excluded.outcome, node = excluded.node,"
     " processes = excluded.processes, started_at = excluded.started_at, finished_at = excluded.finished_at,"
     " failure = excluded.failure, cpu_seconds = excluded.cpu_seconds, peak_memory = excluded.peak_memory",
+    "attempt_forget": "DELETE FROM attempt WHERE run = ? AND number = ? AND epoch < ? AND outcome = 'deferred'",
     "attempts_of": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure, cpu_seconds,"
     " peak_memory FROM attempt WHERE run = ? AND number = ? ORDER BY epoch",
     "attempts_begun": "SELECT run, number, epoch, outcome, node, processes, started_at, finished_at, failure,"

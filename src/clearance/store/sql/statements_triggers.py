@@ -61,6 +61,11 @@ STATEMENTS: dict[str, str] = {
     "asset_event_at": "SELECT number, asset, at, key FROM asset_event WHERE number = ?",
     "asset_events_of_request": "SELECT number, asset, at, asset_event.key FROM asset_event JOIN consumed"
     " ON consumed.event = asset_event.number WHERE consumed.request = ? ORDER BY number DESC LIMIT 1000",
+    "asset_event_by": "SELECT number, asset, key FROM asset_event WHERE source = ?",
+    "approvals_waiting": "SELECT run.id, task, scope, position, since, deadline, details FROM deferral"
+    " JOIN instance ON instance.run = deferral.run AND instance.number = deferral.number"
+    " JOIN run ON run.number = deferral.run WHERE deferral.kind = 'approval' AND deferral.waiting = 1"
+    " AND (? = '' OR run.id = ?) ORDER BY since, deferral.run, deferral.number LIMIT ?",
     "asset_events_list": "SELECT number, asset, key, at, source FROM asset_event ORDER BY number DESC LIMIT ?",
     "asset_events_list_of": "SELECT number, asset, key, at, source FROM asset_event WHERE asset = ?"
     " ORDER BY number DESC LIMIT ?",

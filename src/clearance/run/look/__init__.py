@@ -1,0 +1,1 @@
+"""What people look at: runs, tasks, lineage, logs and search, read-only."""

@@ -1,0 +1,1 @@
+"""Runs that do not count: tests, plans, what-ifs and simulations, through the real state machine."""

@@ -127,7 +127,7 @@ def test_an_event_from_outside_starts_what_waits_whoever_leads(home: Home, file:
     home.command("dag", "register", f"{file}:by_key")
     assert "event 1 of s3://lake/parts started nothing" in home.command("asset", "emit", "S3://lake/parts/")
     told = json.loads(home.command("asset", "emit", "s3://lake/parts", "--key", "x", "--json"))
-    assert told == {"event": 2, "runs": ["by_key/asset-1"]}
+    assert told == {"event": 2, "runs": ["by_key/asset-1"], "new": True}
     until(lambda: ended(home, "by_key"))
     assert "by_key: no event waits" in home.command("asset", "why")
     assert "fragment" in home.command("asset", "emit", "s3://lake/parts#x", expect=2)

@@ -12,7 +12,6 @@ Rules (FGD: Weng et al., "Beware of Fragmentation", USENIX ATC 2023):
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 
+Place = tuple[int, ...]
 _ANEW = 1.25
 _REMEMBERED = 200_000
 
@@ -36,7 +36,7 @@ class Gradient:
         self._total = 0
         self._counted_at = 0
         self.version = 0
-        self._memory: dict[tuple[Any, ...], tuple[float, int]] = {}
+        self._memory: dict[tuple[Shape, Place], tuple[float, int]] = {}
         self._part: npt.NDArray[np.float64] = np.zeros(0)
         self._cpu = self._ram = self._whole = self._share = self._least = self._kind = np.zeros(0, np.int64)
 
@@ -69,46 +69,44 @@ class Gradient:
             shapes: that fit; for others the figures mean nothing.
         """
         place = (free[0], free[1], *sorted(devices))
-        if len(self._memory) > _REMEMBERED:
-            self._memory.clear()
-        found: list[tuple[float, int] | None] = [self._memory.get((shape, place)) for shape in shapes]
-        missing = [at for at, known in enumerate(found) if known is None]
-        if missing:
-            self._look([shapes[at] for at in missing], place)
-        return [self._memory[shape, place] for shape in shapes]
+        return self.of([(shape, place) for shape in shapes])
 
-    def _look(self, shapes: Sequence[Shape], place: tuple[int, ...]) -> None:
+    def of(self, pairs: Sequence[tuple[Shape, Place]]) -> list[tuple[float, int]]:
+        """As `deltas`, for pairs of a shape and what a node has free: vcore, memory, its devices in order."""
+        memory = self._memory
+        if len(memory) > _REMEMBERED:
+            memory.clear()
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in memory]
+        if missing:
+            self._look(missing)
+        return [memory[pair] for pair in pairs]
+
+    def _look(self, pairs: Sequence[tuple[Shape, Place]]) -> None:
         """Works out what is not remembered."""
-        devices = place[2:]
-        after: list[tuple[int, ...]] = [place]
-        choices: list[tuple[Shape, int]] = []
-        cpu, ram = place[:2]
-        for shape in shapes:
-            left = list(devices)
-            rest = (cpu - shape.needs[0], ram - shape.needs[1])
-            if shape.share:
-                seen: set[int] = set()
-                for number, have in enumerate(devices):
-                    if have >= shape.share and have not in seen:
-                        seen.add(have)
-                        choices.append((shape, have))
-                        after.append((*rest, *devices[:number], have - shape.share, *devices[number + 1 :]))
-                if seen:
-                    continue
-            taken = 0
-            for number, have in enumerate(devices):
-                if taken < shape.gpus and have == DEVICE:
-                    left[number] = 0
-                    taken += 1
-            choices.append((shape, -1))
-            after.append((*rest, *left))
-        lost = self._fragmentation(np.array(after, np.int64))
-        base = float(lost[0])
-        for (shape, have), figure in zip(choices, lost[1:].tolist(), strict=True):
-            key = (shape, place)
-            known = self._memory.get(key)
-            if known is None or figure - base < known[0]:
-                self._memory[key] = (figure - base, have)
+        before = {place: number for number, place in enumerate(dict.fromkeys(place for _, place in pairs))}
+        after: list[Place] = list(before)
+        choices: list[tuple[tuple[Shape, Place], int]] = []
+        for pair in pairs:
+            shape, place = pair
+            devices = place[2:]
+            rest = (place[0] - shape.needs[0], place[1] - shape.needs[1])
+            shares = sorted({have for have in devices if have >= shape.share}) if shape.share else []
+            for have in shares:
+                at = devices.index(have)
+                choices.append((pair, have))
+                after.append((*rest, *devices[:at], have - shape.share, *devices[at + 1 :]))
+            if not shares:
+                whole = len(devices) - shape.gpus  # what is wholly free comes last
+                choices.append((pair, -1))
+                after.append((*rest, *devices[:whole], *(0,) * (len(devices) - whole)) if whole >= 0 else place)
+        widest = max(map(len, after))
+        places = np.array([(*place[:2], *(0,) * (widest - len(place)), *place[2:]) for place in after], np.int64)
+        lost = self._fragmentation(places).tolist()
+        for (pair, have), figure in zip(choices, lost[len(before) :], strict=True):
+            delta = figure - lost[before[pair[1]]]
+            known = self._memory.get(pair)
+            if known is None or delta < known[0]:
+                self._memory[pair] = (delta, have)
 
     def _fragmentation(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Returns the fragmentation of nodes.

@@ -485,11 +485,15 @@ class Nodes:
 
     def _biases(self, shape: Shape) -> Sequence[float] | None:
         if self.gradient is not None:
-            return [
-                shape.bias(state.node) - self.gradient.deltas(self.free(state), state.devices, [shape])[0][0]
-                if state.name in self.named else 0.0
+            places = [
+                (state.capacity[0] - state.used[0], state.capacity[1] - state.used[1], *sorted(state.devices))
                 for state in self.at
-            ]  # fmt: skip
+            ]
+            deltas = self.gradient.of([(shape, place) for place in places])
+            return [
+                shape.bias(state.node) - delta if state.name in self.named else 0.0
+                for state, (delta, _) in zip(self.at, deltas, strict=True)
+            ]
         if self.plain and not shape.picky:
             return None
         return [shape.bias(state.node) if state.name in self.named else 0.0 for state in self.at]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,7 +25,8 @@ from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.backfill import Backfill
-from clearance.cluster.decision import Bind, Decision, Member, Reject
+from clearance.cluster.consolidate import Consolidation, Plan
+from clearance.cluster.decision import Bind, Decision, Member, Migrate, Reject
 from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.fork import Copies, adopt, fork
 from clearance.cluster.job import SOFT, Job, Topology
@@ -88,6 +89,7 @@ class Scheduler:
         self.ended: dict[str, tuple[AppState, str]] = {}
         self.members: dict[str, tuple[Application, Held]] = {}
         self.backfill = Backfill(self, backfill)
+        self.consolidation = Consolidation(self)
         self.preemption = Preemption(self, self.partition.preemption if preemption is None else preemption)
         self.numbers = itertools.count(1)
         self._ids = itertools.count(1)
@@ -112,6 +114,7 @@ class Scheduler:
             events.MemberFinished: self._member_finished,
             events.BindFailed: self._bind_failed,
             events.MemberEvicted: self._evicted,
+            events.MemberMoved: self._member_moved,
             events.Restored: self._restored,
         }
 
@@ -638,6 +641,7 @@ class Scheduler:
         del app.held[held.id], self.members[held.id]
         self.nodes.give(held)
         self.preemption.gone(app, held)
+        self.consolidation.gone(held.id)
         self._freed[held.node] = None
         self._count(app, held.shape.usage, 1, -1)
         for request in app.requests:
@@ -659,6 +663,9 @@ class Scheduler:
         app, held = self._member(event.member)
         self._give(app, held)
         self.ask_again(app, [held])
+
+    def _member_moved(self, event: events.MemberMoved) -> None:
+        self.consolidation.moved(*self._member(event.member), self._node(event.node))
 
     def ask_again(self, app: Application, lost: Sequence[Held]) -> None:
         """Asks again for members that were lost: for the whole gang, where it has nothing left of it."""
@@ -737,6 +744,30 @@ class Scheduler:
         """
         return explain(self, job)
 
+    def plan_consolidation(
+        self, max_moves: int = 200, min_gain_node_hours: float = 1.0, prices: Mapping[str, float] | None = None
+    ) -> Plan:
+        """Returns which members would best move off which nodes; see `cluster.consolidate`.
+
+        Args:
+            max_moves: in all.
+            min_gain_node_hours: what it must gain at least, less what it costs.
+            prices: of an hour of a node, by pool; 1 where there is none.
+        """
+        return self.consolidation.plan(max_moves, min_gain_node_hours, prices)
+
+    def next_moves(self, plan: Plan) -> list[Migrate]:
+        """Returns the moves of a plan that can be made now, and takes their room; see `cluster.consolidate`."""
+        made = self.consolidation.next_moves(plan)
+        if made:
+            self._digest.update(_encoder.encode(made))
+        return made
+
+    def vacated(self, index: int) -> None:
+        """Something has left a node, though no member has ended."""
+        self._freed[index] = None
+        self._moved()
+
     def what_if(self, changes: Sequence[Change]) -> WhatIf:
         """Returns what would be after some changes; see `cluster.whatif`.
 
@@ -749,6 +780,7 @@ class Scheduler:
         """Returns a copy that goes its own way from here."""
         other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing, preemption=False)
         fork(self, other)
+        self.consolidation.copy_to(other.consolidation)
         return other
 
     def copy_times(self, other: Scheduler) -> None:
@@ -779,6 +811,7 @@ class Scheduler:
 
     def _node_removed(self, event: events.NodeRemoved) -> None:
         state = self._node(event.name)
+        self.consolidation.without(state)
         lost: dict[Application, list[Held]] = {}
         for held in list(state.held.values()):
             app = self._member(held.id)[0]

@@ -1,8 +1,7 @@
-"""Preemption: the laws of YuniKorn's design one by one, its own examples, and that it comes to an end whatever happens."""
+"""Preemption: the laws of YuniKorn's design one by one, its own examples, and that it always comes to an end."""
 
 import msgspec
 import pytest
-from cluster.invariants import check, never_over
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from clearance.cluster.event import JobFinished, JobSubmitted, MemberEvicted, Me
 from clearance.cluster.job import Job, TaskGroup, Topology
 from clearance.cluster.node import Node
 from clearance.cluster.scheduler import Scheduler
+from cluster.invariants import check, never_over
 
 
 def config(prod="guaranteed: {vcore: 4}", test="guaranteed: {vcore: 2}", tenant="{}", of_test="{}", enabled="true"):
@@ -41,7 +41,8 @@ def job(id, queue, vcore=1, members=1, **more):
 
 def full(scheduler, jobs, cores=(8,), now=0.0):
     """Adds nodes, and starts jobs on them one after the other."""
-    scheduler.apply([NodeAdded(Node(f"n{index}", {"vcore": each}, {"rack": f"r{index}"})) for index, each in enumerate(cores)], now)
+    nodes = [Node(f"n{index}", {"vcore": each}, {"rack": f"r{index}"}) for index, each in enumerate(cores)]
+    scheduler.apply([NodeAdded(node) for node in nodes], now)
     for each in jobs:
         scheduler.apply([JobSubmitted(each)], now)
         scheduler.step(now)
@@ -317,7 +318,7 @@ def tasks(*queues):
 
 
 def deficit(scheduler, promised=False):
-    """Sums what queues lack of their guarantees, from nothing but who is where; with what was promised and asked for."""
+    """Sums what queues lack of their guarantees; where promised, as if everything had come of what was decided."""
     leaving = set(scheduler.preemption.leaving) if promised else set()
     total = 0
     for queue in scheduler.tree.queues.values():
@@ -337,12 +338,14 @@ def deficit(scheduler, promised=False):
 
 @settings(deadline=None)
 @given(
-    st.lists(tasks("c", "b.x", "b.y"), min_size=4, max_size=10), st.lists(tasks("a.x", "a.y", "b.y", "b.x"), min_size=1, max_size=8),
+    st.lists(tasks("c", "b.x", "b.y"), min_size=4, max_size=10),
+    st.lists(tasks("a.x", "a.y", "b.y", "b.x"), min_size=1, max_size=8),
     st.lists(st.integers(4, 8), min_size=1, max_size=3), st.randoms(use_true_random=False),
 )  # fmt: skip
 def test_each_preemption_lowers_what_queues_lack_and_it_comes_to_an_end(first, then, cores, rng):
     scheduler = Scheduler(TREE)
-    scheduler.apply([NodeAdded(Node(f"n{index}", {"vcore": each, "memory": f"{2 * each}G"})) for index, each in enumerate(cores)], 0)
+    nodes = [Node(f"n{index}", {"vcore": each, "memory": f"{2 * each}G"}) for index, each in enumerate(cores)]
+    scheduler.apply([NodeAdded(node) for node in nodes], 0)
     for number, each in enumerate([*first, *then]):
         scheduler.apply([JobSubmitted(msgspec.structs.replace(each, id=f"j{number}"))], number)
         scheduler.step(number)

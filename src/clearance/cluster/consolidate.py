@@ -4,16 +4,16 @@ Rules:
 
 1. A plan is worth the node-hours that it frees times their price, less what its moves cost: the restart, the work since
    the last checkpoint, the transfer of the state. A node counts for as long as it would else be used, as far as
-   `horizon` and estimates tell. A node whose moves cost more than it is worth is left alone, and so is the cluster where
-   the plan as a whole gains less than is asked for.
-2. A node is freed as a whole or not touched. Targets are nodes that stay in use, the fullest first, so that no move waits
-   for another: every state on the way is feasible, devices included.
+   `horizon` and estimates tell. A node whose moves cost more than it is worth is left alone, and so is the cluster
+   where the plan as a whole gains less than is asked for.
+2. A node is freed as a whole or not touched. Targets are nodes that stay in use, the fullest first, so that no move
+   waits for another: every state on the way is feasible, devices included.
 3. No member moves twice within `WINDOW`, no job has more than so many moves in it, and no more of its members are away
    at once than its `disruption_budget`. Who is not `movable`, drawn to others by affinity, or about to leave stays.
 4. A plan is only a proposal: `next_moves` looks at the cluster as it is. Where somebody has come to a node, or a target
    has no room any more, the rest of that node's moves is void.
-5. A service moves by starting the new member before the old one ends. A target's room is taken from the moment a move is
-   decided until the driver reports `MemberMoved`, or for `LAPSE` seconds.
+5. A service moves by starting the new member before the old one ends. A target's room is taken from the moment a move
+   is decided until the driver reports `MemberMoved`, or for `LAPSE` seconds.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Consolidation:
         )  # fmt: skip
 
     def _cost(self, held: Held, state: NodeState) -> float:
-        """Returns what a move costs, in node-hours; see rule 1. A gang waits for its member, so that all of it loses."""
+        """Returns what a move costs, in node-hours; see rule 1. A gang waits for its member: all of it loses."""
         app = self._scheduler.members[held.id][0]
         job = app.job
         part = max((amount / state.capacity[at] for at, amount in held.shape.usage if state.capacity[at]), default=0.0)
@@ -189,7 +189,7 @@ class Consolidation:
         return work, at
 
     def _empty(self, work: Nodes, at: dict[str, Held], source: NodeState) -> list[tuple[str, int]] | None:
-        """Moves everybody off a node of the copy; returns who went where, None (and nothing moved) where not all can."""
+        """Moves everybody off a node of the copy; returns who went where, None and nothing moved where not all can."""
         work.close(source, "it is to be freed")
         before = sorted(source.held.values(), key=_size, reverse=True)
         placed: list[Held] = []

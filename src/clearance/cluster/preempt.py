@@ -5,6 +5,7 @@ Rules (YuniKorn, "Preemption Design" and "Quota Enforcement through Preemption";
 1. It is a suggestion: the victims are told, and leave when the driver says so. What is not gone after `LAPSE` is no
    longer counted on.
 2. An ask waits `preemption.delay` first. Where nobody was found, or the room did not come, it waits as long again.
+   For at most `SEARCHES` asks in `EVERY` seconds victims are looked for.
 3. Victims are found for the whole unit, or nobody leaves. Their room is promised to it until it starts: nobody else
    starts on it, and nobody uses up the maximum of its queues; and no other victims are looked for meanwhile.
 4. Each preemption lowers the sum of what queues lack of their guarantees: the asker's queue lacks less, no other more.
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 LAPSE = 300.0
-SEARCHES = 32
+SEARCHES = 4
 
 
 class Promise:

@@ -81,7 +81,7 @@ class Ledger:
 
 
 def lost(app: Application, now: float) -> float:
-    """Returns the seconds of work that one member of an application loses when it is ended now, its restart included."""
+    """Returns the seconds that one member of an application loses when it is ended now, its restart included."""
     ran = max(now - app.started, 0.0) if app.started is not None else 0.0
     interval = app.job.checkpoint_interval
     return (ran % interval if interval else ran) + app.job.restart_cost
@@ -95,7 +95,7 @@ def victim(app: Application, members: Iterable[Held], whole: bool, now: float) -
 
 
 def by_surplus(app: Application, here: Iterable[Held], without: Iterable[str], now: float) -> list[Victim]:
-    """Returns those of some members of an application that may leave by themselves, and last the application as a whole.
+    """Returns those of some members of an application that may leave by themselves, and last all of it.
 
     Args:
         app: whose they are.
@@ -156,7 +156,7 @@ class Search:
         return any(queue.allocated and not queue.children and self._join(queue) is not None for queue in queues)
 
     def run(self) -> tuple[list[Victim], list[tuple[int, Shape]]] | None:
-        """Returns the victims, and the nodes and shapes of the members that get their room; None where there are none."""
+        """Returns the victims, and where the members go that get their room, node and shape; None: there are none."""
         unit, app = self._request.unit, self._app
         for counter in app.limits:
             if not app.counted and counter.applications >= counter.max_applications:
@@ -196,7 +196,8 @@ class Search:
         below = self._path[: self._path.index(join)]
         for position, _ in self._request.unit.usage:
             guaranteeing = [queue for queue in below if queue.guaranteed[position]]
-            if guaranteeing and all(self._before.used(each, position) < each.guaranteed[position] for each in guaranteeing):
+            under = [self._before.used(queue, position) < queue.guaranteed[position] for queue in guaranteeing]
+            if under and all(under):
                 return join
         return None
 
@@ -267,11 +268,10 @@ class Search:
             part, lack, without = self._lacking(within)
             options = []
             for state in self._nodes.named.values():
-                if (within is None or state.index in within) and state.index not in without and not state.closed:
-                    if part.shape.bias(state.node) > NEVER and (found := self._clear(state, part)) is not None:
-                        harms = [one.harm for one in found]
-                        key = (max(harms)[0], sum(each[1] for each in harms), len(found), min(each[2] for each in harms))
-                        options.append((key, state.index, found))
+                if (within is not None and state.index not in within) or state.index in without or state.closed:
+                    continue
+                if part.shape.bias(state.node) > NEVER and (found := self._clear(state, part)) is not None:
+                    options.append((_harm(found), state.index, found))
             progress = False
             for _, _, found in sorted(options, key=lambda option: option[:2]):
                 fresh = all(held.id not in self._gone for one in found for held in one.members)
@@ -304,6 +304,8 @@ class Search:
     def _clear(self, state: NodeState, part: Part) -> list[Victim] | None:
         """Returns the victims that make room for one member more on a node; None where nobody can."""
         shape = part.shape
+        if any(amount > state.capacity[position] for position, amount in shape.usage):
+            return None
         want = self._nodes.room(shape, state) + 1
         if part.apart and want > 1:
             return None
@@ -386,8 +388,9 @@ class Search:
         for one in sorted(self._chosen, key=lambda one: one.harm, reverse=True):
             self._spare(one)
             over = any(
-                self._ledger.used(queue, position) > queue.max[position] for queue in self._path for position, _ in usage
-            )
+                self._ledger.used(queue, position) > queue.max[position]
+                for queue in self._path for position, _ in usage
+            )  # fmt: skip
             if over or self._place() is None:
                 self._choose([one])
 
@@ -406,6 +409,12 @@ class Search:
         for held in members:
             self._nodes.give(held)
         return [(held.node, held.shape) for held in members]
+
+
+def _harm(victims: list[Victim]) -> tuple[int, float, int, float]:
+    """Returns how much harm several victims are together; see rule 5."""
+    harms = [one.harm for one in victims]
+    return max(harms)[0], sum(each[1] for each in harms), len(harms), min(each[2] for each in harms)
 
 
 def _policy(queue: QueueState) -> str:

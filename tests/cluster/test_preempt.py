@@ -362,10 +362,10 @@ def test_each_preemption_lowers_what_queues_lack_and_it_comes_to_an_end(first, t
             apps = {scheduler.members[id][0] for id in victims}
             assert all(app.job.preemptible and not app.queue.path.startswith("root.b.y") for app in apps)
             rng.shuffle(victims)
-            for id in victims:
+            for id in victims:  # others who are asked to leave meanwhile follow
                 now += 1
                 scheduler.apply([MemberEvicted(id) if rng.random() < 0.8 else MemberFinished(id)], now)
-                scheduler.step(now)
+                victims += [other for each in preempts(scheduler.step(now)) for other in each.members]
                 check(scheduler)
                 never_over(scheduler)
             assert not scheduler.preemption.promises

@@ -27,7 +27,7 @@ from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part, Unit
-from clearance.cluster.victims import Ledger, Search, Victim, by_surplus
+from clearance.cluster.victims import Ledger, Search, Victim, by_surplus, remove
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
@@ -177,7 +177,7 @@ class Preemption:
             _take(state, part.shape)
             later = state.copy()
             for id in [id for id in later.held if id in self.leaving]:
-                _remove(later, later.held[id])
+                remove(later, later.held[id])
             for shape in kept:
                 if nodes.room(shape, later) < 1:
                     return count
@@ -339,14 +339,3 @@ def _take(state: NodeState, shape: Shape) -> None:
     state.whole += shape.whole
     id = f"?/{len(state.held)}"
     state.held[id] = Held(id, shape, state.index, devices)
-
-
-def _remove(state: NodeState, held: Held) -> None:
-    """Gives back to a copy of a node what a member has of it."""
-    for position, amount in held.shape.usage:
-        state.used[position] -= amount
-    for number in held.devices:
-        if number < len(state.devices):
-            state.devices[number] += held.shape.share or DEVICE
-    state.whole -= held.shape.whole
-    del state.held[held.id]

@@ -317,23 +317,29 @@ class Search:
         now, gone = self._scheduler.now, self._gone | self._leaving
         options = [one for app, here in by_app.items() for one in by_surplus(app, here, gone, now)]
         chosen: list[Victim] = []
+        copy = state.copy()
         for one in sorted(options, key=lambda one: one.harm):
             if any(other.whole and other.app is one.app for other in chosen):
                 continue
-            if one.whole:
-                for other in [other for other in chosen if other.app is one.app]:
-                    chosen.remove(other)
-                    self._ledger.count(other.app.queue, _usage(other).items(), 1)
+            replaced = [other for other in chosen if one.whole and other.app is one.app]
+            for other in replaced:
+                self._ledger.count(other.app.queue, _usage(other).items(), 1)
             if self._allowed(one):
-                chosen.append(one)
+                chosen = [other for other in chosen if other not in replaced] + [one]
                 self._ledger.count(one.app.queue, _usage(one).items(), -1)
-                if self._room_without(state, shape, chosen) >= want:
+                for held in one.members:
+                    if held.id in copy.held and held.node == state.index:
+                        remove(copy, held)
+                if self._nodes.room(shape, copy) >= want:
                     break
+            else:
+                for other in replaced:
+                    self._ledger.count(other.app.queue, _usage(other).items(), -1)
         for one in chosen:
             self._ledger.count(one.app.queue, _usage(one).items(), 1)
-        if self._room_without(state, shape, chosen) < want:
+        if self._nodes.room(shape, copy) < want:
             return None
-        for one in sorted(chosen, key=lambda one: one.harm, reverse=True):
+        for one in () if len(chosen) == 1 else sorted(chosen, key=lambda one: one.harm, reverse=True):
             rest = [other for other in chosen if other is not one]
             if self._room_without(state, shape, rest) >= want:
                 chosen = rest
@@ -343,13 +349,7 @@ class Search:
         """Returns how many members a node has room for when victims have left it."""
         copy = state.copy()
         for held in (held for one in victims for held in one.members if held.node == state.index):
-            for position, amount in held.shape.usage:
-                copy.used[position] -= amount
-            for number in held.devices:
-                if number < len(copy.devices):
-                    copy.devices[number] += held.shape.share or DEVICE
-            copy.whole -= held.shape.whole
-            del copy.held[held.id]
+            remove(copy, held)
         return self._nodes.room(shape, copy)
 
     def _choose_where_allowed(self, victims: Iterable[Victim]) -> bool:
@@ -409,6 +409,17 @@ class Search:
         for held in members:
             self._nodes.give(held)
         return [(held.node, held.shape) for held in members]
+
+
+def remove(state: NodeState, held: Held) -> None:
+    """Gives back to a copy of a node what a member has of it."""
+    for position, amount in held.shape.usage:
+        state.used[position] -= amount
+    for number in held.devices:
+        if number < len(state.devices):
+            state.devices[number] += held.shape.share or DEVICE
+    state.whole -= held.shape.whole
+    del state.held[held.id]
 
 
 def _harm(victims: list[Victim]) -> tuple[int, float, int, float]:

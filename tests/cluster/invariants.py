@@ -24,7 +24,7 @@ def check(scheduler: Scheduler) -> None:
             whole += held.shape.whole
             if held.shape.gpus:
                 assert len(set(held.devices)) == held.shape.gpus
-            assert scheduler.members[held.id][1] is held
+            assert scheduler.members[held.id][1] is held or scheduler.consolidation.arriving(held)
         assert used == state.used, state.name
         assert devices == state.devices, state.name
         assert whole == state.whole <= 1

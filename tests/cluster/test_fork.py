@@ -24,7 +24,10 @@ def summary(scheduler):
 @settings(deadline=None)
 @given(st.lists(nodes, max_size=6), acts, st.sampled_from([None, "easy", "fifo"]), st.sampled_from(["lists", "numpy"]))
 def test_a_fork_decides_as_its_origin_would_and_changes_nothing_there(first, todo, backfill, backing):
-    scheduler = play(Scheduler(load(CONFIG), backfill=backfill, backing=backing), first, todo, lambda _: None)
+    config = load(CONFIG)
+    scheduler = play(
+        Scheduler(config, backfill=backfill, backing=backing, preemption=False), first, todo, lambda _: None
+    )
     before = summary(scheduler)
     fork = scheduler.fork()
     assert summary(fork) == before

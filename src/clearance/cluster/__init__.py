@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clearance.cluster.event import JobSubmitted as JobSubmitted
     from clearance.cluster.event import MemberEvicted as MemberEvicted
     from clearance.cluster.event import MemberFinished as MemberFinished
+    from clearance.cluster.event import MemberMoved as MemberMoved
     from clearance.cluster.event import NodeAdded as NodeAdded
     from clearance.cluster.event import NodeChanged as NodeChanged
     from clearance.cluster.event import NodeRemoved as NodeRemoved
@@ -44,8 +45,8 @@ _HOME = {
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
-            "BindFailed", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished", "NodeAdded", "NodeChanged",
-            "NodeRemoved", "Restored",
+            "BindFailed", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished", "MemberMoved", "NodeAdded",
+            "NodeChanged", "NodeRemoved", "Restored",
         ),
         "event",
     ),

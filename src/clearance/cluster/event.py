@@ -73,6 +73,13 @@ class MemberEvicted(Event, frozen=True):
     member: str
 
 
+class MemberMoved(Event, frozen=True):
+    """A member goes on on a node: a move has come about, or, where it is the node that it was on, has not."""
+
+    member: str
+    node: str
+
+
 class Restored(Event, frozen=True):
     """A driver observes that a job's members run already: after a restart of the scheduler.
 

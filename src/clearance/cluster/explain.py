@@ -168,4 +168,12 @@ def _kept(scheduler: Scheduler, request: Request) -> list[Blocker]:
             start = "when enough has ended" if kept.start == float("inf") else f"at {kept.start:g}"
             text = f"room is kept for {kept.request.app.id}, which starts {start}; this would still run then"
             found.append(Blocker(KEPT, text, kept.request.app.id))
+    preemption, unit = scheduler.preemption, request.unit
+    for promised in preemption.promises:
+        if promised is not request and (
+            any(cap < part.count for part in unit.parts for cap in preemption.caps(request, part).values())
+            or preemption.in_the_way(request.app, unit) is not None
+        ):
+            text = f"room is kept for {promised.app.id} until those have left who were asked to"
+            found.append(Blocker(KEPT, text, promised.app.id))
     return found

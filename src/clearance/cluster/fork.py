@@ -3,7 +3,7 @@
 Rules:
 
 1. A fork shares what never changes (jobs, shapes, nodes as declared) and copies what does: nodes, queues, units, and
-   applications that wait. It is asked before its origin goes on.
+   applications that wait. It is asked before its origin goes on. It asks nobody to leave for others.
 2. Applications that only run are copied when something happens to them, so that a fork of a full cluster is quick.
 """
 

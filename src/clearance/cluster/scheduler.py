@@ -16,7 +16,7 @@ import gc
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,13 +26,15 @@ from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.backfill import Backfill
-from clearance.cluster.decision import Bind, Decision, Member, Reject
+from clearance.cluster.consolidate import Consolidation, Plan
+from clearance.cluster.decision import Bind, Decision, Member, Migrate, Reject
 from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.fork import Copies, adopt, fork
 from clearance.cluster.job import SOFT, Job, Topology
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES, Held, Nodes, NodeState
 from clearance.cluster.possible import impossible
+from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState, Tree
 from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.shape import Shape, Shapes
@@ -57,6 +59,7 @@ class Scheduler:
             does not delay it goes on; `sjbf`: as `easy`, but the shortest first.
         seed: of ties that are broken at random; there are none today, so that every seed decides alike.
         backing: `lists`, `numpy` or `numba`; None: lists up to 64 nodes, then numpy.
+        preemption: whether anybody is asked to leave for others; None: as the partition says.
         partition: whose queues and nodes these are; None: the one called `default`, else the first.
 
     Raises:
@@ -70,6 +73,7 @@ class Scheduler:
         backfill: str | None = None,
         seed: int = 0,
         backing: str | None = None,
+        preemption: bool | None = None,
     ) -> None:
         self.partition = config if isinstance(config, PartitionConfig) else config.default
         policy = policy or self.partition.node_sort_policy
@@ -86,6 +90,8 @@ class Scheduler:
         self.ended: dict[str, tuple[AppState, str]] = {}
         self.members: dict[str, tuple[Application, Held]] = {}
         self.backfill = Backfill(self, backfill)
+        self.consolidation = Consolidation(self)
+        self.preemption = Preemption(self, self.partition.preemption if preemption is None else preemption)
         self.numbers = itertools.count(1)
         self._ids = itertools.count(1)
         self._out: list[Decision] = []
@@ -108,6 +114,7 @@ class Scheduler:
             events.MemberFinished: self._member_finished,
             events.BindFailed: self._bind_failed,
             events.MemberEvicted: self._evicted,
+            events.MemberMoved: self._member_moved,
             events.Restored: self._restored,
         }
 
@@ -148,6 +155,7 @@ class Scheduler:
             self._time_out()
         if self.tree.stale:
             self.tree.rate(self.nodes.total)
+        self.preemption.keep_promises()
         if self._freed:
             self._wake_by_nodes()
         self.nodes.learn()
@@ -169,6 +177,7 @@ class Scheduler:
             if self._try(queue, lane, lane.heap[0][2]):
                 left -= 1
             queue.touch()
+        self.preemption.decide()
         out, self._out = self._out, []
         if out:
             self._digest.update(_encoder.encode(out))
@@ -231,7 +240,23 @@ class Scheduler:
                 for position, amount in usage:
                     if used[position] + amount > most[position]:
                         return counter
-        return None
+        return self.preemption.in_the_way(app, unit) if self.preemption.promises else None
+
+    def caps(self, request: Request, part: Part) -> dict[int, int]:
+        """Returns by node how many members of a part are not in the way of room that is kept there for others."""
+        found = self.backfill.caps(request, part)
+        for index, cap in self.preemption.caps(request, part).items():
+            found[index] = min(cap, found.get(index, cap))
+        return found
+
+    def start(self, request: Request) -> bool:
+        """Starts a request out of turn, where it can start now; returns whether it has."""
+        if self.blocked(request.app, request.unit) is not None or (held := self._find(request)) is None:
+            return False
+        assert request.lane is not None
+        self._start(request.app.queue, request.lane, request, held)
+        self._dirty[request.app.queue] = None
+        return True
 
     def _find(self, request: Request) -> list[list[Held]] | None:
         """Finds places for a request and takes them; None where there are none."""
@@ -239,7 +264,8 @@ class Scheduler:
         backfill = self.backfill
         if unit.simple is not None:
             index = self.nodes.best(unit.simple)
-            if backfill.holding and index >= 0 and (caps := backfill.caps(request, unit.parts[0])).get(index) == 0:
+            keeping = backfill.holding or self.preemption.promises
+            if keeping and index >= 0 and (caps := self.caps(request, unit.parts[0])).get(index) == 0:
                 full = [node for node, cap in caps.items() if not cap]
                 index = self.nodes.columns.best_of(self.nodes.row(unit.simple), full, None, 0)
             if index < 0:
@@ -248,7 +274,7 @@ class Scheduler:
             return [[self.nodes.take_one(self._name(request, 0, 0), unit.simple, index)]]
         return gang.place(
             self.nodes, unit, lambda part, number: self._name(request, part, number),
-            lambda part: self.unwanted(request, part), lambda part: backfill.caps(request, part),
+            lambda part: self.unwanted(request, part), lambda part: self.caps(request, part),
         )  # fmt: skip
 
     @staticmethod
@@ -325,11 +351,13 @@ class Scheduler:
                     if self._timers:
                         self._timers.pop(app.id, None)
                     if app.elastic:
-                        self._ask_for_more(app)
+                        self.ask_for_more(app)
         if self._drawn:
             self._moved()
         if self.backfill.kind:
             self.backfill.started(request, [(one.shape, one.node) for each in held for one in each])
+        if self.preemption.promises:
+            self.preemption.withdrawn(request)
         where = "node" if len(members) == 1 else f"{len({member.node for member in members})} nodes"
         self._out.append(Bind(id, f"first in {queue.path}, best {where}", app.job.id, tuple(members)))
 
@@ -365,7 +393,7 @@ class Scheduler:
                 used[position] -= amount
             counter.applications -= last
             if counter.waiting:
-                self._wake(counter)
+                self.wake(counter)
         for queue in app.queue.above:
             queue.allocated -= members
         self._dirty[app.queue] = None
@@ -385,7 +413,7 @@ class Scheduler:
             queue.pending += request.unit.members * request.left
         self._enter(request)
 
-    def _withdraw(self, request: Request) -> None:
+    def withdraw(self, request: Request) -> None:
         """Takes back a request that waits."""
         app = request.app
         app.requests.remove(request)
@@ -397,6 +425,7 @@ class Scheduler:
         self.units.forget(request.unit)
         if self.backfill.kind:
             self.backfill.withdrawn(request)
+        self.preemption.withdrawn(request)
         self._dirty[app.queue] = None
 
     def _enter(self, request: Request) -> None:
@@ -443,7 +472,7 @@ class Scheduler:
             for shape in {part.shape for part in unit.parts}:
                 self._parked.setdefault(shape, []).append(unit)
 
-    def _wake(self, on: Counter | Unit) -> None:
+    def wake(self, on: Counter | Unit) -> None:
         """Lets the lanes try again that wait for something."""
         for lane in on.waiting:
             lane.parked = None
@@ -461,7 +490,7 @@ class Scheduler:
                 units.remove(unit)
                 if not units:
                     del self._parked[shape]
-        self._wake(unit)
+        self.wake(unit)
 
     def _wake_by_nodes(self) -> None:
         """Looks who could go where something has become free."""
@@ -489,7 +518,7 @@ class Scheduler:
         """Lets everything be tried again: the configuration has changed."""
         self.unpark_all()
         for counter in self.tree.counted():
-            self._wake(counter)
+            self.wake(counter)
 
     def _moved(self) -> None:
         """Lets those be tried again that are drawn to others or kept away from them, since one has come or gone."""
@@ -504,10 +533,10 @@ class Scheduler:
             del self._timers[id]
             app = self.apps[id]
             request = next(each for each in app.requests if each.group is None)
-            self._withdraw(request)
+            self.withdraw(request)
             if app.job.style == SOFT:
                 app.state = AppState.RESUMING
-                self._ask_for_more(app, all=True)
+                self.ask_for_more(app, all=True)
             else:
                 members = request.unit.members
                 self._reject(
@@ -526,17 +555,21 @@ class Scheduler:
             self._refuse(job, str(error))
             return
         self.apps[job.id] = app
+        if app.gang and job.timeout is not None:
+            self._timers[job.id] = self.now + job.timeout
+        self.ask_for_all(app)
+
+    def ask_for_all(self, app: Application) -> None:
+        """Lets an application that holds nothing wait for its gang, or for its members where it has none."""
         app.state = AppState.ACCEPTED
         if app.gang:
             parts = tuple(
                 Part(group.shape, group.group.min_member, group.group.topology, group.group.anti_affinity)
                 for group in app.gang
             )
-            if job.timeout is not None:
-                self._timers[job.id] = self.now + job.timeout
             self._ask(Request(app, self._unit(app, parts), None, 1, self.now))
         else:
-            self._ask_for_more(app)
+            self.ask_for_more(app)
 
     def _application(self, job: Job, forced: bool) -> Application:
         """Returns a job as an application of its queue.
@@ -582,7 +615,7 @@ class Scheduler:
             self._seats[key] = seat
         return seat
 
-    def _ask_for_more(self, app: Application, all: bool = False) -> None:
+    def ask_for_more(self, app: Application, all: bool = False) -> None:
         """Asks for the members beyond the minimum; for all of them, where the gang will not come."""
         for group in app.groups:
             most = group.group.min_member if group.group.max_member is None else group.group.max_member
@@ -614,13 +647,14 @@ class Scheduler:
     def _end(self, app: Application, state: AppState, reason: str = "") -> None:
         """Takes an application away with all that it holds and asks for."""
         for request in list(app.requests):
-            self._withdraw(request)
+            self.withdraw(request)
         if app.held:
             self._give_all(app)
         if self._timers:
             self._timers.pop(app.id, None)
         if self.backfill.kind:
             self.backfill.ended(app)
+        self.preemption.ended(app)
         del self.apps[app.id]
         self.ended[app.id] = (state, reason)
         app.state = state
@@ -635,6 +669,9 @@ class Scheduler:
             del self.members[held.id]
             self._freed[held.node] = None
         self.nodes.give_all(all)
+        for held in all:
+            self.preemption.gone(app, held)
+            self.consolidation.gone(held.id)
         self._subtract(app, tuple(app.usage.items()), len(all))
         if self._drawn:
             self._moved()
@@ -643,6 +680,8 @@ class Scheduler:
         """Takes a member off its node."""
         del app.held[held.id], self.members[held.id]
         self.nodes.give(held)
+        self.preemption.gone(app, held)
+        self.consolidation.gone(held.id)
         self._freed[held.node] = None
         self._subtract(app, held.shape.usage)
         for request in app.requests:
@@ -657,16 +696,21 @@ class Scheduler:
     def _member_finished(self, event: events.MemberFinished) -> None:
         app, held = self._member(event.member)
         self._give(app, held)
-        if not app.held and not app.requests:
+        if not app.held and not app.requests and not self.preemption.again(app):
             self._end(app, AppState.FAILED if event.failed else AppState.COMPLETED)
 
     def _evicted(self, event: events.MemberEvicted) -> None:
         app, held = self._member(event.member)
         self._give(app, held)
-        self._again(app, [held])
+        self.ask_again(app, [held])
 
-    def _again(self, app: Application, lost: Sequence[Held]) -> None:
+    def _member_moved(self, event: events.MemberMoved) -> None:
+        self.consolidation.moved(*self._member(event.member), self._node(event.node))
+
+    def ask_again(self, app: Application, lost: Sequence[Held]) -> None:
         """Asks again for members that were lost: for the whole gang, where it has nothing left of it."""
+        if self.preemption.again(app):
+            return
         by_group: dict[str, list[int]] = {}
         for held in lost:
             _, name, rank = held.id.rsplit("/", 2)
@@ -692,7 +736,7 @@ class Scheduler:
         app = self.app(lost[0][0].id)
         for _, held in lost:
             self._give(app, held)
-        self._again(app, [held for _, held in lost])
+        self.ask_again(app, [held for _, held in lost])
 
     def _restored(self, event: events.Restored) -> None:
         job = event.job
@@ -743,6 +787,30 @@ class Scheduler:
         """
         return explain(self, job)
 
+    def plan_consolidation(
+        self, max_moves: int = 200, min_gain_node_hours: float = 1.0, prices: Mapping[str, float] | None = None
+    ) -> Plan:
+        """Returns which members would best move off which nodes; see `cluster.consolidate`.
+
+        Args:
+            max_moves: in all.
+            min_gain_node_hours: what it must gain at least, less what it costs.
+            prices: of an hour of a node, by pool; 1 where there is none.
+        """
+        return self.consolidation.plan(max_moves, min_gain_node_hours, prices)
+
+    def next_moves(self, plan: Plan) -> list[Migrate]:
+        """Returns the moves of a plan that can be made now, and takes their room; see `cluster.consolidate`."""
+        made = self.consolidation.next_moves(plan)
+        if made:
+            self._digest.update(_encoder.encode(made))
+        return made
+
+    def vacated(self, index: int) -> None:
+        """Something has left a node, though no member has ended."""
+        self._freed[index] = None
+        self._moved()
+
     def what_if(self, changes: Sequence[Change]) -> WhatIf:
         """Returns what would be after some changes; see `cluster.whatif`.
 
@@ -762,8 +830,9 @@ class Scheduler:
                 gc.enable()
 
     def _fork(self) -> Scheduler:
-        other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing)
+        other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         fork(self, other)
+        self.consolidation.copy_to(other.consolidation)
         return other
 
     def copy_times(self, other: Scheduler) -> None:
@@ -794,6 +863,7 @@ class Scheduler:
 
     def _node_removed(self, event: events.NodeRemoved) -> None:
         state = self._node(event.name)
+        self.consolidation.without(state)
         lost: dict[Application, list[Held]] = {}
         for held in list(state.held.values()):
             app = self._member(held.id)[0]
@@ -803,7 +873,7 @@ class Scheduler:
         self.nodes.remove(state)
         self._resized(None)
         for app, gone in lost.items():
-            self._again(app, gone)
+            self.ask_again(app, gone)
 
     def _resized(self, state: NodeState | None) -> None:
         self.tree.stale = True

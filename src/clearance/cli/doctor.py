@@ -26,6 +26,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "numpy", "safetensors"),
     "data": ("numpy", "pyarrow"),
     "plot": ("matplotlib",),
+    "cluster": ("numpy",),
+    "fast": ("numba",),
     "keyring": ("keyring",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"),
     "notebook": ("nbclient", "nbformat", "ipykernel"),

@@ -16,7 +16,7 @@ from clearance.cluster.shape import Shape
 from clearance.cluster.unit import Unit
 
 if TYPE_CHECKING:
-    from clearance.cluster.scheduler import Scheduler
+    from clearance.cluster.state import State
 
 
 class AppState(StrEnum):
@@ -140,7 +140,7 @@ class Application:
         self.started: float | None = None
         self.ends = float("inf")
         self.counted = False
-        self.owner: Scheduler | None = None
+        self.owner: State | None = None
         self.usage: dict[int, int] = {}
         self.promised: float | None = None
 

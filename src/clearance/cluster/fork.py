@@ -18,6 +18,7 @@ from clearance.cluster.unit import Unit, Units
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
+    from clearance.cluster.state import State
 
 
 class Copies:
@@ -88,7 +89,7 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
     other.tree.rate(other.nodes.total)
 
 
-def adopt(scheduler: Scheduler, app: Application, copies: Copies) -> Application:
+def adopt(scheduler: State, app: Application, copies: Copies) -> Application:
     """Returns the copy of an application for a fork."""
     other = Application(
         app.job, app.number, copies.queue(app.queue), tuple(copies.counters[each] for each in app.limits),

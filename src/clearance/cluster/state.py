@@ -1,0 +1,121 @@
+"""What one scheduler knows: its nodes, queues and jobs, and the decisions that it is making."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Any
+
+import msgspec
+
+from clearance.cluster.application import Application, AppState
+from clearance.cluster.backfill import Backfill
+from clearance.cluster.consolidate import Consolidation
+from clearance.cluster.decision import Decision
+from clearance.cluster.fork import Copies, adopt
+from clearance.cluster.model import PartitionConfig
+from clearance.cluster.nodes import Held, Nodes, NodeState
+from clearance.cluster.preempt import Preemption
+from clearance.cluster.queues import Counter, QueueState, Tree
+from clearance.cluster.shape import Shape, Shapes
+from clearance.cluster.space import Space
+from clearance.cluster.unit import Unit, Units
+from clearance.errors import ClearanceError, UsageError, nearest
+
+_encoder = msgspec.json.Encoder()
+
+
+class State:
+    """See the module; `Scheduler` has what it does.
+
+    Attributes:
+        partition: whose queues and nodes these are.
+        now: the latest moment that it was told of, in seconds of the driver's clock.
+        space: the resources that it knows.
+        shapes: every request that was made.
+        units: everything that starts at once.
+        tree: the queues.
+        nodes: the nodes.
+        apps: jobs that wait or run, by id.
+        ended: of jobs that have ended: how, and why.
+        members: who is on a node, by id, with their job.
+        notices: what could not be, for people.
+        turn: counts what it was told and asked.
+        origin: of what it is a fork, at which turn, and which copy stands for which original; None: of nothing.
+    """
+
+    backfill: Backfill
+    consolidation: Consolidation
+    preemption: Preemption
+
+    def __init__(self, partition: PartitionConfig, policy: str, backing: str | None) -> None:
+        self.partition = partition
+        self.now = 0.0
+        self.space = Space()
+        self.shapes = Shapes(self.space)
+        self.units = Units()
+        self.tree = Tree(partition.root, self.space)
+        self.nodes = Nodes(self.space, policy, partition.resource_weights, backing)
+        self.apps: dict[str, Application] = {}
+        self.ended: dict[str, tuple[AppState, str]] = {}
+        self.members: dict[str, tuple[Application, Held]] = {}
+        self.numbers = itertools.count(1)
+        self._ids = itertools.count(1)
+        self._out: list[Decision] = []
+        self._dirty: dict[QueueState, None] = {}
+        self._freed: dict[int, None] = {}
+        self._parked: dict[Shape, list[Unit]] = {}
+        self._drawn: dict[Unit, None] = {}
+        self._seats: dict[tuple[Any, ...], tuple[QueueState, tuple[Counter, ...]]] = {}
+        self._timers: dict[str, float] = {}
+        self._digest = hashlib.sha256()
+        self.notices: list[str] = []
+        self.turn = 0
+        self.origin: tuple[State, int, Copies] | None = None
+
+    def next_id(self) -> int:
+        """Returns the id of the next decision."""
+        return next(self._ids)
+
+    def decide(self, decision: Decision) -> None:
+        """Adds a decision to those of this step."""
+        self._out.append(decision)
+
+    @property
+    def digest(self) -> str:
+        """Of every decision so far: equal where the same was decided, in the same order, for the same reasons."""
+        return self._digest.hexdigest()
+
+    def forget(self, job: str) -> None:
+        """Forgets a job that has ended: nobody will ask of it any more."""
+        if job not in self.apps:
+            self.ended.pop(job, None)
+
+    def app(self, id: str) -> Application:
+        """Returns a job that waits or runs.
+
+        Raises:
+            UsageError: there is none of this id.
+        """
+        app = self.apps.get(id)
+        if app is None:
+            ended = " any more" if id in self.ended else nearest(id, self.apps)
+            raise UsageError(f"there is no job {id!r}{ended}")
+        if self.origin is not None and app.owner is not self:
+            origin, turn, copies = self.origin
+            if origin.turn != turn:
+                raise ClearanceError("the scheduler of which this is a fork has gone on: ask a new one")
+            return adopt(self, app, copies)
+        return app
+
+    def _member(self, id: str) -> tuple[Application, Held]:
+        found = self.members.get(id)
+        if found is None:
+            raise UsageError(f"there is no member {id!r}: it has ended, or never started")
+        return self.app(found[0].id), found[1]
+
+    def _node(self, name: str) -> NodeState:
+        state = self.nodes.named.get(name)
+        if state is None:
+            raise UsageError(f"there is no node {name!r}{nearest(name, self.nodes.named)}")
+        return state

@@ -180,10 +180,10 @@ def test_nothing_is_over_with_room_kept(backfill):
 
 @settings(deadline=None)
 @given(st.lists(nodes, max_size=6), acts, st.sampled_from([None, "fifo", "easy", "conservative"]))
-def test_lists_and_numpy_decide_alike(first, todo, backfill):
+def test_lists_numpy_and_numba_decide_alike(first, todo, backfill):
     digests = {
         play(Scheduler(load(CONFIG), backfill=backfill, backing=backing), first, todo, lambda _: None).digest
-        for backing in ("lists", "numpy")
+        for backing in ("lists", "numpy", "numba")
     }
     assert len(digests) == 1
 

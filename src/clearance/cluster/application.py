@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clearance.cluster.job import Job, TaskGroup
-from clearance.cluster.nodes import Held
+from clearance.cluster.nodestate import Held
 from clearance.cluster.queues import Counter, Key, Lane, QueueState
 from clearance.cluster.shape import Shape
 from clearance.cluster.unit import Unit

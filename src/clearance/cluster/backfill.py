@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from clearance.cluster.application import Application, Request
 from clearance.cluster.decision import Reserve
 from clearance.cluster.estimates import corrected
-from clearance.cluster.nodes import Nodes, NodeState
+from clearance.cluster.nodes import Nodes
+from clearance.cluster.nodestate import NodeState
 from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE, EMPTY, MOST, WHOLE

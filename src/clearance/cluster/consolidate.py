@@ -25,7 +25,8 @@ import msgspec
 
 from clearance.cluster.application import Application
 from clearance.cluster.decision import Migrate
-from clearance.cluster.nodes import BINPACKING, Held, Nodes, NodeState
+from clearance.cluster.nodes import BINPACKING, Nodes
+from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.shape import NEVER
 from clearance.cluster.victims import lost
 from clearance.errors import UsageError

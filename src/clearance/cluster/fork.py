@@ -13,7 +13,8 @@ import itertools
 from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
-from clearance.cluster.queues import Counter, Lane, QueueState, Tree
+from clearance.cluster.queues import Counter, Lane, QueueState
+from clearance.cluster.tree import Tree
 from clearance.cluster.unit import Unit, Units
 
 if TYPE_CHECKING:

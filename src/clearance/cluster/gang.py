@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from clearance.cluster.nodes import FAIR, Held, Nodes
+from clearance.cluster.nodes import FAIR, Nodes
+from clearance.cluster.nodestate import Held
 from clearance.cluster.unit import CLOSE, Part, Unit
 
 FEW, MANY = 8, 64

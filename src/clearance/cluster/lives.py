@@ -16,7 +16,7 @@ from clearance.cluster import event as events
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.decision import Reject
 from clearance.cluster.job import SOFT, Job, Topology
-from clearance.cluster.nodes import Held
+from clearance.cluster.nodestate import Held
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.unit import Part, Unit

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
 from clearance.cluster.decision import Preempt
-from clearance.cluster.nodes import Held, NodeState
+from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE

@@ -28,7 +28,8 @@ from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.fork import fork
 from clearance.cluster.lives import Lives
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
-from clearance.cluster.nodes import POLICIES, Held, NodeState
+from clearance.cluster.nodes import POLICIES
+from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState

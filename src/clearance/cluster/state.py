@@ -14,11 +14,13 @@ from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
 from clearance.cluster.model import PartitionConfig
-from clearance.cluster.nodes import Held, Nodes, NodeState
+from clearance.cluster.nodes import Nodes
+from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.preempt import Preemption
-from clearance.cluster.queues import Counter, QueueState, Tree
+from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.shape import Shape, Shapes
 from clearance.cluster.space import Space
+from clearance.cluster.tree import Tree
 from clearance.cluster.unit import Unit, Units
 from clearance.errors import ClearanceError, UsageError, nearest
 

@@ -22,7 +22,7 @@ import msgspec
 
 from clearance.cluster.application import Application, Request
 from clearance.cluster.gang import place
-from clearance.cluster.nodes import Held, NodeState
+from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.space import DEVICE

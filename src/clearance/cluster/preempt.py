@@ -196,7 +196,7 @@ class Preemption:
         if self._scheduler.partition.quota_preemption:
             self._over_maxima()
         for queue in sorted(self._scheduler.tree.leaves(), key=lambda queue: queue.path):
-            if not any(any(each.guaranteed) for each in queue.above[:-1]):
+            if not any(map(_lacks, queue.above)):
                 continue
             fruitless: set[tuple[Unit, int]] = set()
             for request in self._due(queue, now):
@@ -315,6 +315,11 @@ class Preemption:
                 found.append(one)
                 ledger.count(one.app.queue, usage.items(), -1)
         return found
+
+
+def _lacks(queue: QueueState) -> bool:
+    """Whether a queue uses less of something than it is guaranteed."""
+    return any(used < least for used, least in zip(queue.used, queue.guaranteed, strict=True))
 
 
 def _over(queue: QueueState, ledger: Ledger) -> set[int]:

@@ -178,9 +178,6 @@ class ArrayColumns:
         index = int(row.argmax())
         return index if row[index] > NEVER else -1
 
-    def fits(self, slot: int, index: int) -> bool:
-        return bool(self._rows[slot, index] > NEVER)
-
     def fitting(self, index: int, slots: Sequence[int]) -> list[int]:
         column = self._rows[:, index].tolist()
         return [slot for slot in slots if column[slot] > NEVER]

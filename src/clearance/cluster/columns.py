@@ -54,9 +54,6 @@ class Columns(Protocol):
     def once(self, shape: Shape, biases: Sequence[float] | None) -> int:
         """As `best`, for a shape without a row."""
 
-    def fits(self, slot: int, index: int) -> bool:
-        """Whether the shape of a row fits on a node."""
-
     def fitting(self, index: int, slots: Sequence[int]) -> list[int]:
         """Returns those of the slots whose shapes fit on a node."""
 
@@ -129,9 +126,6 @@ class ListColumns:
 
     def once(self, shape: Shape, biases: Sequence[float] | None) -> int:
         return _largest(self._row(shape, [0.0] * len(self._base) if biases is None else biases))
-
-    def fits(self, slot: int, index: int) -> bool:
-        return self._rows[slot][1][index] > NEVER
 
     def fitting(self, index: int, slots: Sequence[int]) -> list[int]:
         return [slot for slot in slots if self._rows[slot][1][index] > NEVER]

@@ -23,7 +23,7 @@ from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.quantities import GPU
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.space import DEVICE, EMPTY, GPU_AT, MOST, WHOLE, Space
-from clearance.errors import ClearanceError, MissingExtra
+from clearance.errors import MissingExtra
 
 if TYPE_CHECKING:
     from clearance.cluster.arrays import ArrayColumns
@@ -501,10 +501,3 @@ def _fullest(devices: Sequence[int], share: int) -> int:
         if share <= left < least:
             best, least = number, left
     return best
-
-
-def unknown_node(name: str, names: Iterable[str]) -> ClearanceError:
-    """Returns the error for a node that is not there."""
-    from clearance.errors import UsageError, nearest
-
-    return UsageError(f"there is no node {name!r}{nearest(name, names)}")

@@ -19,5 +19,5 @@ def count() -> str:
 
 
 consumer = dag("consumer", note, schedule=IMAGES, mode="each")
-drain = dag("drain", count, schedule=IMAGES, max_active=2)
-each = dag("each", count, schedule=IMAGES, mode="each", max_active=4)
+drain = dag("drain", count, schedule=IMAGES, max_active_runs=2)
+each = dag("each", count, schedule=IMAGES, mode="each", max_active_runs=4)

@@ -13,6 +13,7 @@ from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
+from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
 from clearance.cluster.nodestate import Held, NodeState
@@ -37,6 +38,7 @@ class State:
         shapes: every request that was made.
         units: everything that starts at once.
         tree: the queues.
+        limits: what lies on no node.
         nodes: the nodes.
         apps: jobs that wait or run, by id.
         ended: of jobs that have ended: how, and why.
@@ -57,6 +59,7 @@ class State:
         self.shapes = Shapes(self.space)
         self.units = Units()
         self.tree = Tree(partition.root, self.space)
+        self.limits = Limits()
         self.nodes = Nodes(self.space, policy, partition.resource_weights, backing)
         self.apps: dict[str, Application] = {}
         self.ended: dict[str, tuple[AppState, str]] = {}
@@ -74,6 +77,10 @@ class State:
         self.notices: list[str] = []
         self.turn = 0
         self.origin: tuple[State, int, Copies] | None = None
+
+    def arrive(self) -> int:
+        """Returns the next number in the order of submission, for jobs that share one: see `Job.order`."""
+        return next(self.numbers)
 
     def next_id(self) -> int:
         """Returns the id of the next decision."""

@@ -96,7 +96,7 @@ class Tree:
         while (
             queue.parent is not None
             and (queue.state == DRAINING or queue.dynamic)
-            and not (queue.children or queue.allocated or queue.pending or queue.applications)
+            and not (queue.children or queue.jobs)
         ):
             del self.queues[queue.path], queue.parent.children[queue.name]
             queue.key, queue.version = None, queue.version + 1

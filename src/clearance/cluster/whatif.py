@@ -45,11 +45,11 @@ class RemoveNode(msgspec.Struct, frozen=True):
 
 
 class RaiseMaximum(msgspec.Struct, frozen=True):
-    """A maximum is lifted: of a queue, or of a user or group in one.
+    """A maximum is lifted: of a queue, of a user or group in one, or of a limit that lies on no node.
 
     Attributes:
-        label: as explanations name it, `queue root.ml`, `user ana in root.ml`.
-        resource: by name; empty: that of applications.
+        label: as explanations name it, `queue root.ml`, `user ana in root.ml`, `pool licences`.
+        resource: by name; empty: that of applications, or a limit.
         by: how much; None: without end.
     """
 
@@ -160,9 +160,14 @@ def _apply(scheduler: Scheduler, change: Change, number: int) -> None:
     else:
         counters = {counter.label: counter for counter in scheduler.tree.counted()}
         counter = counters.get(change.label)
+        limit = scheduler.limits.named.get(change.label)
+        if counter is None and limit is None:
+            known = [*counters, *scheduler.limits.named]
+            raise UsageError(f"there is no {change.label!r}{nearest(change.label, known)}")
         if counter is None:
-            raise UsageError(f"there is no {change.label!r}{nearest(change.label, counters)}")
-        if change.resource:
+            assert limit is not None
+            limit.more += ENDLESS if change.by is None else change.by
+        elif change.resource:
             position = scheduler.space.at(change.resource)
             counter.max[position] = ENDLESS if change.by is None else counter.max[position] + change.by
         else:

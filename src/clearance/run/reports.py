@@ -67,7 +67,7 @@ class Reports:
         """Takes over what an earlier controller left: running attempts are adopted, spooled results taken."""
         controller = self._controller
         snapshot = controller.engine.adopt(controller.epoch)
-        now = controller.clock()
+        now = controller.scheduler.now = controller.clock()
         running = {started.attempt: started for started in snapshot.running}
         finished = {event.attempt: event for event in snapshot.finished}
         for run in recovery.unfinished_runs(controller.database, controller.evidence.arguments):
@@ -243,7 +243,9 @@ class Reports:
             key = instance.attempt
             if key in running or key in finished:
                 self.attempts[key] = instance
-                controller.scheduler.restore(controller.desks.ask_of(instance), recovery.placement(instance))
+                controller.scheduler.restore(
+                    controller.desks.job_of(instance), recovery.placement(instance), recovery.queue(instance)
+                )
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
                 if key in running and (instance.node, instance.path) in instance.run.marks:

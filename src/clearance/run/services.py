@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clearance.cluster import Ask, Decision, Placement
+from clearance.cluster import Answer, Job, Placement, task_groups
 from clearance.engine.base import Finished, Launch, Ready, Started
 from clearance.errors import ClearanceError
 from clearance.run import rows
@@ -146,7 +146,7 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._ask(row), Placement(self._nodes()))
+                self._controller.scheduler.restore(self._job(row), Placement(self._nodes()))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
@@ -186,9 +186,13 @@ class Services:
             self._change(row, ServiceState.HEALTHY, now, "")
             self._complete(row, event.info, now)
 
-    def granted(self, decision: Decision, now: float) -> None:
-        """Launches a replica that the capacity desk has room for."""
+    def decided(self, decision: Answer, now: float) -> None:
+        """Launches a replica that the capacity desk has room for, or fails one that can never have any."""
         row = self._rows[decision.id.removeprefix("service:")]
+        if decision.verdict == "denied":
+            self._asked.discard(row.name)
+            self._deny(row, decision.reason, now)
+            return
         if not row.desired or row.state != ServiceState.BACKOFF:
             self._controller.scheduler.release(decision.id)
             return
@@ -249,12 +253,15 @@ class Services:
             engine.launch(launches)
 
     def _request(self, row: ServiceRow, now: float) -> None:
-        if denial := self._controller.scheduler.submit(self._ask(row)):
-            row.desired = 0
-            self._change(row, ServiceState.FAILED, now, f"denied: {denial.reason}")
-            self._give_up(row, f"service {row.name!r}: denied: {denial.reason}")
+        if denial := self._controller.scheduler.submit(self._job(row)):
+            self._deny(row, denial.reason, now)
         else:
             self._asked.add(row.name)
+
+    def _deny(self, row: ServiceRow, reason: str, now: float) -> None:
+        row.desired = 0
+        self._change(row, ServiceState.FAILED, now, f"denied: {reason}")
+        self._give_up(row, f"service {row.name!r}: denied: {reason}")
 
     def _down(self, row: ServiceRow, now: float, message: str) -> None:
         message = row.message if row.state == ServiceState.STARTING and row.message.startswith("it was") else message
@@ -307,10 +314,15 @@ class Services:
                     data = row.endpoint.encode()
                     self._waiting[row.name] = (instance, Artifact(digest_of(data), len(data), "endpoint", "", data))
 
-    def _ask(self, row: ServiceRow) -> Ask:
+    def _job(self, row: ServiceRow) -> Job:
         service = _service(row)
         asked = {"cpu": service.cpu_millis, "memory": service.memory}
-        return Ask(f"service:{row.name}", {key: n for key, n in asked.items() if n}, label=f"service {row.name}")
+        return Job(
+            f"service:{row.name}",
+            task_groups=task_groups({key: n for key, n in asked.items() if n}),
+            service=True,
+            label=f"service {row.name}",
+        )
 
     def _nodes(self) -> tuple[str, ...]:
         return (self._controller.engine.nodes()[0].name,)

@@ -162,7 +162,7 @@ def _wave(
         except UsageError as error:
             capacity[instance] = Verdict("denied", str(error))
             continue
-        ask = desks.ask_of(instance)
+        ask = desks.job_of(instance)
         if denial := desks.scheduler.submit(ask):
             capacity[instance] = Verdict("denied", denial.reason)
     while granted := {decision.id: decision for decision in desks.scheduler.step()}:

@@ -10,13 +10,16 @@ Rules:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import msgspec
 
 from clearance.cluster import event as events
 from clearance.cluster.answer import DENIED, EVICTED, GRANTED, HELD, Answer, Placement
 from clearance.cluster.application import Application
 from clearance.cluster.config import DEFAULT_QUEUE, default
-from clearance.cluster.decision import Bind, Decision, Preempt, Reject
+from clearance.cluster.consolidate import Plan
+from clearance.cluster.decision import Bind, Decision, Migrate, Preempt, Reject
 from clearance.cluster.explain import BEHIND, KEPT, LIMIT, ROOM, Blocker
 from clearance.cluster.job import Job
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
@@ -81,6 +84,46 @@ class Desk:
         """How much of a limit is in use."""
         limit = self.scheduler.limits.named.get(name)
         return limit.taken if limit else 0
+
+    def cordon(self, name: str, on: bool, reason: str = "") -> bool:
+        """Lets a node take nothing new, or do so again; returns whether that changed anything."""
+        node = self.scheduler.nodes.named[name].node
+        if node.schedulable is not on:
+            return False
+        self._tell(events.NodeChanged(msgspec.structs.replace(node, schedulable=not on)))
+        return True
+
+    def on(self, name: str) -> tuple[str, ...]:
+        """Returns the jobs that have members on a node."""
+        held = self.scheduler.nodes.named[name].held
+        return tuple(dict.fromkeys(member.rsplit("/", 2)[0] for member in held))
+
+    def configure(self, config: SchedulerConfig) -> None:
+        """Takes another configuration of the queues."""
+        self._tell(events.ConfigChanged(config.default))
+
+    # -- moves ---------------------------------------------------------------------------------------------------------
+
+    def next_moves(self, plan: Plan) -> list[Migrate]:
+        """Returns the moves of a plan that can be made now; their room is taken."""
+        return self.scheduler.next_moves(plan)
+
+    def moved(self, id: str, targets: Mapping[str, str]) -> Answer | None:
+        """Members of a job go on elsewhere.
+
+        Args:
+            id: of the job.
+            targets: nodes by member.
+
+        Returns:
+            Where the job goes on; None where there is no room for it any more: it is to be released.
+        """
+        app = self.scheduler.apps[id]
+        for member, node in targets.items():
+            self._tell(events.MemberMoved(member, node))
+            if member not in app.held or self.scheduler.nodes.at[app.held[member].node].name != node:
+                return None
+        return self.explain(id)
 
     # -- who asks ------------------------------------------------------------------------------------------------------
 
@@ -147,7 +190,7 @@ class Desk:
             return None
         queue = app.queue.path
         if not app.requests:
-            held = list(app.held.values())
+            held = sorted(app.held.values(), key=lambda each: int(each.id.rsplit("/", 1)[1]))
             nodes = tuple(self.scheduler.nodes.at[each.node].name for each in held)
             placement = Placement(nodes, _devices([each.devices for each in held]))
             return Answer(id, GRANTED, self._fits(nodes, app.usage.items()), placement, queue=queue)
@@ -159,6 +202,11 @@ class Desk:
             names = ", ".join(map(self.label, blockers))
             reason = f"{reason}; held by {names}{f' and {more} more' if more else ''}"
         return Answer(id, HELD, reason, blockers=blockers, queue=queue)
+
+    def order(self, id: str) -> tuple[int, ...]:
+        """Returns the place of a job among its equals; empty for one that neither waits nor holds."""
+        app = self.scheduler.apps.get(id)
+        return app.order if app else ()
 
     def label(self, id: str) -> str:
         """Returns how people know a job that waits or holds; its id where there is none."""

@@ -104,7 +104,9 @@ class Asking:
                     continue
                 if instance.run.marks and controller.machine.mark(instance):
                     continue
-                if instance.run.state is RunState.QUEUED:
+                if (answer := controller.moves.arrived(controller.desks.id_of(instance))) is not None:
+                    self._launch(instance, answer, now)
+                elif instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
                 else:
                     try:
@@ -151,6 +153,7 @@ class Asking:
     def _decided(self, decision: Answer, now: float) -> None:
         controller = self._controller
         if decision.verdict == "evicted":
+            controller.evictions.give_notice(decision.id, decision.reason)
             return
         if decision.id.startswith("service:"):
             controller.services.decided(decision, now)
@@ -165,13 +168,18 @@ class Asking:
             if isinstance(run := controller.admission.granted(decision), ActiveRun):
                 self._begin(run, now)
         elif instance.state is TaskState.AWAITING_CLEARANCE:
-            instance.epoch += 1
-            instance.attempts += 1
-            controller.desks.decided(instance, decision, now)
-            controller.machine.move(instance, TaskState.QUEUED)
-            controller.launch(instance)
+            self._launch(instance, decision, now)
         else:
             controller.scheduler.release(decision.id)
+
+    def _launch(self, instance: Instance, answer: Answer, now: float) -> None:
+        """What was granted room is launched."""
+        controller = self._controller
+        instance.epoch += 1
+        instance.attempts += 1
+        controller.desks.decided(instance, answer, now)
+        controller.machine.move(instance, TaskState.QUEUED)
+        controller.launch(instance)
 
     def _begin(self, run: ActiveRun, now: float) -> None:
         """A queued run goes on."""

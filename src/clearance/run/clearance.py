@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from clearance.cluster import Answer, Desk, Job, Limit, task_groups
+from clearance.cluster import Answer, Desk, Job, Limit, Placement, task_groups
 from clearance.errors import UsageError
 from clearance.run.expansion import Expansion
 from clearance.run.instance import ActiveRun, Instance
@@ -68,11 +68,16 @@ class Desks:
 
     Args:
         scheduler: the capacity desk.
+
+    Attributes:
+        holding: the instances that hold room, by the id under which they asked.
     """
 
     def __init__(self, scheduler: Desk) -> None:
         self.scheduler = scheduler
         self._trust: dict[str, Verdict] = {}
+        self._orders: dict[str, tuple[int, ...]] = {}
+        self.holding: dict[str, Instance] = {}
 
     @staticmethod
     def id_of(instance: Instance) -> str:
@@ -102,6 +107,8 @@ class Desks:
         Where a run says how long its tasks take, its asks go in the order of what lies behind them: the longest way to
         the run's end first.
         """
+        if (again := self._orders.pop(self.id_of(instance), None)) is not None:
+            return again
         run = instance.run
         order = self._order(instance.within[0], instance.path) if instance.within else ()
         if not run.shape.ways:
@@ -164,7 +171,11 @@ class Desks:
 
     def decided(self, instance: Instance, answer: Answer, now: float) -> None:
         """Records a grant on the instance, or a denial of one that had waited."""
+        if answer.verdict == "granted":
+            self.holding[answer.id] = instance
         trust = self._trust.pop(answer.id, None)
+        if trust is None and (before := decode(instance.clearance)) is not None:
+            trust = before.trust
         instance.clearance = _stored(Record(answer.verdict, now, _verdict(answer), trust))
 
     def held(self, instance: Instance, decision: Answer, now: float) -> None:
@@ -172,10 +183,19 @@ class Desks:
         trust = self._trust.get(decision.id)
         instance.clearance = _stored(Record("held", now, _verdict(decision), trust))
 
-    def release(self, instance: Instance) -> None:
-        """Gives back what the instance holds or waits for."""
+    def restore(self, instance: Instance, placement: Placement, queue: str) -> None:
+        """Takes back what an instance held before this controller led."""
+        job = self.job_of(instance)
+        self.holding[job.id] = instance
+        self.scheduler.restore(job, placement, queue)
+
+    def release(self, instance: Instance, again: bool = False) -> None:
+        """Gives back what the instance holds or waits for; one that asks `again` keeps its place."""
         id = self.id_of(instance)
         self._trust.pop(id, None)
+        self.holding.pop(id, None)
+        if again and (order := self.scheduler.order(id)):
+            self._orders[id] = order
         self.scheduler.release(id)
 
 

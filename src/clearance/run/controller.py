@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from clearance.cluster import Desk
 from clearance.engine.base import (
     Defined,
     Engine,
@@ -30,6 +29,9 @@ from clearance.run.changes import Changes
 from clearance.run.clearance import Desks
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import Deferrals
+from clearance.run.capacity.cluster import Cluster, desk_for
+from clearance.run.capacity.evictions import Evictions
+from clearance.run.capacity.moves import Moves
 from clearance.run.evidence import Evidence
 from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance
@@ -88,15 +90,16 @@ class Controller:
         self.stored = Stored(database)
         self.evidence = Evidence(settings, self._stored_envelope, self.stored)
         self.machine = Machine(self.evidence.arguments, admits=True)
-        self.scheduler = Desk()
-        for node in engine.nodes():
-            self.scheduler.add_node(node.name, node.capacity)
+        self.scheduler = desk_for(database, engine)
         self.desks = Desks(self.scheduler)
         self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
+        self.evictions = Evictions(self)
+        self.moves = Moves(self)
+        self.cluster = Cluster(self)
         self.deferrals = Deferrals(self)
         self.flows = Flows(self)
         self.approvals = Approvals(self)
@@ -370,6 +373,7 @@ class Controller:
         if self.cancels:
             cancels, self.cancels = self.cancels, []
             self.engine.cancel(cancels, self.settings.grace)
+        self.evictions.act()
         self.services.act()
         self.deferrals.act()
         if self.reports.over:

@@ -66,6 +66,12 @@ class Services:
         """Returns the services, by name."""
         return [self._rows[name] for name in sorted(self._rows)]
 
+    def attempt_of(self, name: str) -> str | None:
+        """Returns the replica of a service that runs; None where none does."""
+        row = self._rows.get(name)
+        key = attempt_key(row) if row is not None else ""
+        return key if key in self.attempts else None
+
     @staticmethod
     def asks(result: Artifact) -> bool:
         """True when the endpoint in this artifact has a service that must be started."""
@@ -136,7 +142,7 @@ class Services:
             self._unanswered[name] = 0
             self._cancels.append(attempt_key(row))
 
-    def recover(self, running: set[str], ready: dict[str, Ready]) -> None:
+    def recover(self, running: dict[str, Started], ready: dict[str, Ready]) -> None:
         """Adopts replicas that still run; the others start again."""
         now = self._controller.clock()
         for row in self._rows.values():
@@ -146,7 +152,7 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._job(row), Placement(self._nodes()))
+                self._controller.scheduler.restore(self._job(row), Placement((running[key].node,)))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
@@ -171,9 +177,21 @@ class Services:
         if isinstance(event, Finished):
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
-            self._controller.scheduler.release(f"service:{row.name}")
+            told = self._controller.evictions.ended(event.attempt)
+            evicted = current and event.outcome == "evicted" and row.desired
+            job = f"service:{row.name}"
+            if evicted and self._controller.moves.take(job):
+                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+                if (answer := self._controller.moves.arrived(job)) is not None:
+                    self.decided(answer, now)
+                return
+            self._controller.moves.gone(job)
+            self._controller.scheduler.release(job)
             self._asked.discard(row.name)
-            if current:
+            if evicted:
+                row.due_at = now
+                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+            elif current:
                 message = event.failure.message if event.failure else f"ended with {event.outcome}"
                 if event.failure and FINAL & {event.failure.kind, *event.failure.bases}:
                     self._fail(row, now, message)
@@ -323,9 +341,6 @@ class Services:
             service=True,
             label=f"service {row.name}",
         )
-
-    def _nodes(self) -> tuple[str, ...]:
-        return (self._controller.engine.nodes()[0].name,)
 
     def _change(self, row: ServiceRow, state: ServiceState, now: float, message: str) -> None:
         row.state, row.message = state, message

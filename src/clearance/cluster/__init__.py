@@ -15,6 +15,7 @@ from clearance.cluster.desk import Desk
 if TYPE_CHECKING:
     from clearance.cluster.config import load as load
     from clearance.cluster.event import BindFailed as BindFailed
+    from clearance.cluster.event import ConfigChanged as ConfigChanged
     from clearance.cluster.event import JobFinished as JobFinished
     from clearance.cluster.event import JobSubmitted as JobSubmitted
     from clearance.cluster.event import MemberEvicted as MemberEvicted
@@ -45,8 +46,8 @@ _HOME = {
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
-            "BindFailed", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished", "MemberMoved", "NodeAdded",
-            "NodeChanged", "NodeRemoved", "Restored",
+            "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished",
+            "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "Restored",
         ),
         "event",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from clearance.cluster.job import Job
+from clearance.cluster.model import SchedulerConfig
 from clearance.cluster.node import Node
 
 
@@ -92,3 +93,9 @@ class Restored(Event, frozen=True):
     job: Job
     places: tuple[tuple[str, str], ...]
     since: float = 0.0
+
+
+class ConfigChanged(Event, frozen=True):
+    """Somebody has applied another `queues.yaml`; of several partitions that of the same name is meant."""
+
+    config: SchedulerConfig

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clearance.cluster.config import load
 from clearance.cluster.decision import Bind, Preempt
-from clearance.cluster.event import JobFinished, JobSubmitted, MemberEvicted, MemberFinished, NodeAdded
+from clearance.cluster.event import ConfigChanged, JobFinished, JobSubmitted, MemberEvicted, MemberFinished, NodeAdded
 from clearance.cluster.job import Job, TaskGroup, Topology
 from clearance.cluster.node import Node
 from clearance.cluster.scheduler import Scheduler
@@ -272,8 +272,7 @@ partitions:
 """) for most in (8, 5)
     )  # fmt: skip
     scheduler = full(Scheduler(before), eight("test"))
-    scheduler.tree.reload(after.default.root)
-    scheduler.wake_all()
+    scheduler.apply([ConfigChanged(after)], 100)
     assert preempts(scheduler.step(100)) == []
     assert preempts(scheduler.step(159)) == []
     (one,) = preempts(scheduler.step(160))

@@ -18,6 +18,7 @@ from clearance.cluster.task import task_groups
 if TYPE_CHECKING:
     from clearance.cluster.config import load as load
     from clearance.cluster.event import BindFailed as BindFailed
+    from clearance.cluster.event import ConfigChanged as ConfigChanged
     from clearance.cluster.event import JobFinished as JobFinished
     from clearance.cluster.event import JobSubmitted as JobSubmitted
     from clearance.cluster.event import LimitSet as LimitSet
@@ -48,8 +49,8 @@ _HOME = {
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
-            "BindFailed", "JobFinished", "JobSubmitted", "LimitSet", "MemberEvicted", "MemberFinished", "MemberMoved",
-            "NodeAdded", "NodeChanged", "NodeRemoved", "Restored",
+            "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "LimitSet", "MemberEvicted", "MemberFinished",
+            "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "Restored",
         ),
         "event",
     ),

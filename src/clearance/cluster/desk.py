@@ -100,7 +100,7 @@ class Desk:
 
     def configure(self, config: SchedulerConfig) -> None:
         """Takes another configuration of the queues."""
-        self._tell(events.ConfigChanged(config.default))
+        self._tell(events.ConfigChanged(config))
 
     # -- moves ---------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from clearance.cluster.job import Job
+from clearance.cluster.model import SchedulerConfig
 from clearance.cluster.node import Node
 
 
@@ -101,3 +102,9 @@ class Restored(Event, frozen=True):
     places: tuple[tuple[str, str], ...]
     since: float = 0.0
     queue: str = ""
+
+
+class ConfigChanged(Event, frozen=True):
+    """Somebody has applied another `queues.yaml`; of several partitions that of the same name is meant."""
+
+    config: SchedulerConfig

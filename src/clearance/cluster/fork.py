@@ -134,7 +134,7 @@ def _tree(tree: Tree, copies: Copies, other: Scheduler) -> Tree:
     copy.queues.clear()
     for path, queue in tree.queues.items():
         above = copies.queue(queue.parent) if queue.parent is not None else None
-        twin = QueueState(queue.config, above)
+        twin = QueueState(queue.config, above, copy.conditions)
         twin.copy_from(queue)
         copies.counters[queue] = twin
         copy.queues[path] = twin
@@ -142,4 +142,6 @@ def _tree(tree: Tree, copies: Copies, other: Scheduler) -> Tree:
             above.children[twin.name] = twin
     copy.root = copies.queue(tree.root)
     copy.total = list(tree.total)
+    copy.conditions.now, copy.conditions.exhausted = tree.conditions.now, tree.conditions.exhausted
+    copy.decays, copy.rescales = tree.decays, tree.rescales
     return copy

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def impossible(scheduler: State, app: Application, unit: Unit) -> str | None:
-    """Returns why a unit can never start, with what would be needed; None where it can."""
+    """Returns why a unit can never start, with what would be needed; None where it can.
+
+    Of an application that runs, more members wait: what has been possible may be so again.
+    """
+    if app.held:
+        return None
     space = scheduler.space
     for counter in app.limits:
         for position, amount in unit.usage:

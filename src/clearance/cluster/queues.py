@@ -6,8 +6,7 @@ Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User an
    pending members, then the first by name.
 2. The priority of a leaf is the highest of those that wait in it and could start; of a parent the highest of its
    children's; with its offset added, or, behind a fence, the offset alone.
-3. The fair share is the largest, over the resources, of used by guaranteed; where nothing is guaranteed, of used by the
-   maximum, or by the cluster where there is none.
+3. The fair share: `cluster.shares`.
 4. Those who wait in a leaf are in lanes: one for each kind of request of each user. A lane whose first cannot start is
    parked, for the queue, the user or the nodes that it waits for, and costs nothing until these change.
 """
@@ -15,10 +14,11 @@ Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from clearance.cluster.model import QueueConfig
+from clearance.cluster.shares import Average, Conditions, largest, rescaled
 from clearance.cluster.space import Space
 
 if TYPE_CHECKING:
@@ -142,15 +142,21 @@ class QueueState(Counter):
         dynamic: whether a placement rule made it.
         fair: whether the jobs of a leaf are sorted by share.
         sorts_priority: whether priorities count in it.
+        conditions: of the tree.
+        rates: pairs of position and what one unit of it is of what is the queue's own.
+        average: what was used lately; None: that does not count.
+        rescales: whether its share is that of `drf`.
+        asks: positions that those ask for who could be next; under `drf` alone.
+        scaled: by position, what counts as used in its parent; under `drf` alone.
     """
 
     __slots__ = (
-        "above", "allocated", "children", "config", "dynamic", "fair", "guaranteed", "heads", "jobs", "key",
-        "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "shortest", "sorts_priority",
-        "state", "stuck", "version",
+        "above", "allocated", "asks", "average", "children", "conditions", "config", "dynamic", "fair", "guaranteed",
+        "heads", "jobs", "key", "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "rescales",
+        "scaled", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
-    def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
+    def __init__(self, config: QueueConfig, parent: QueueState | None, conditions: Conditions) -> None:
         super().__init__(f"queue {config.path}")
         self.path, self.name = config.path, config.name
         self.parent = parent
@@ -173,6 +179,11 @@ class QueueState(Counter):
         self.rates: list[tuple[int, float]] = []
         self.config = config
         self.fair, self.sorts_priority = False, True
+        self.conditions = conditions
+        self.average: Average | None = None
+        self.rescales = False
+        self.asks: frozenset[int] = frozenset()
+        self.scaled: Sequence[float] = ()
 
     @property
     def is_leaf(self) -> bool:
@@ -187,6 +198,15 @@ class QueueState(Counter):
         found = {space.at(name): amount for name, amount in config.guaranteed.items()}
         self.limit(space, config.max.items(), config.max_applications)
         self.guaranteed = [found.get(position, 0) for position in range(len(space.names))]
+        self.rescales = config.properties.queue_sort_policy == "drf"
+        half_life = config.properties.usage_half_life
+        self.settle()
+        if not half_life:
+            self.average = None
+        elif self.average is None:
+            self.average = Average(half_life, self.conditions.now, self.used)
+        else:
+            self.average.half_life = half_life
 
     def widen(self, positions: int) -> None:
         super().widen(positions)
@@ -199,24 +219,31 @@ class QueueState(Counter):
         self.fair, self.sorts_priority = other.fair, other.sorts_priority
         self.pending, self.allocated, self.jobs = other.pending, other.allocated, other.jobs
         self.dynamic = other.dynamic
+        self.rescales, self.average = other.rescales, other.average.copy() if other.average is not None else None
 
     def rate(self, total: list[int]) -> None:
-        """Recomputes what the fair share divides by; see rule 3."""
+        """Recomputes what the fair share divides by."""
         self.rates = []
         for position, whole in enumerate(total):
             divisor = self.guaranteed[position] or (self.max[position] if self.max[position] < ENDLESS else whole)
             if divisor:
                 self.rates.append((position, 1.0 / divisor))
 
+    def settle(self) -> None:
+        """Counts what was used lately until now."""
+        if self.average is not None:
+            self.average.settle(self.conditions.now, self.used)
+
+    def usage(self) -> Sequence[float]:
+        """Returns what counts as used, by position."""
+        if self.average is None:
+            return self.used
+        self.settle()
+        return self.average.mean()
+
     def share(self) -> float:
-        """Returns the fair share; see rule 3."""
-        share = 0.0
-        used = self.used
-        for position, rate in self.rates:
-            part = used[position] * rate
-            if part > share:
-                share = part
-        return share
+        """Returns the fair share; under `drf` that of where it stands now."""
+        return rescaled(self) if self.rescales else largest(self.rates, self.usage())
 
     def unstick(self) -> None:
         """Lets those of a leaf go on that were not to overtake."""
@@ -291,6 +318,8 @@ class QueueState(Counter):
             if lane is None:
                 return None
             priority = -lane.heap[0][0][0]
+            if self.rescales:
+                self.asks = frozenset(position for position, _ in lane.unit.usage)
         offset = properties.priority_offset
         self.priority = offset if properties.priority_policy == "fence" else priority + offset
         parent = self.parent

@@ -28,13 +28,13 @@ from clearance.cluster.decision import Bind, Decision, Member, Migrate
 from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
 from clearance.cluster.fork import fork
 from clearance.cluster.limits import LimitState, full
-from clearance.cluster.lives import Lives
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
+from clearance.cluster.reload import Reloading
 from clearance.cluster.unit import Part
 from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
@@ -42,7 +42,7 @@ from clearance.errors import ClearanceError, UsageError, nearest
 _encoder = msgspec.json.Encoder()
 
 
-class Scheduler(Lives):
+class Scheduler(Reloading):
     """One partition of a cluster.
 
     Args:
@@ -69,14 +69,13 @@ class Scheduler(Lives):
         preemption: bool | None = None,
     ) -> None:
         partition = config if isinstance(config, PartitionConfig) else config.default
-        policy = policy or partition.node_sort_policy
-        if policy not in POLICIES:
+        if policy is not None and policy not in POLICIES:
             raise UsageError(f"there is no policy {policy!r}{nearest(policy, POLICIES)}: use {', '.join(POLICIES)}")
         super().__init__(partition, policy, backing)
         self.seed = seed
         self.backfill = Backfill(self, backfill)
         self.consolidation = Consolidation(self)
-        self.preemption = Preemption(self, partition.preemption if preemption is None else preemption)
+        self.preemption = Preemption(self, preemption)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.NodeAdded: self._node_added,
             events.NodeChanged: self._node_changed,
@@ -89,6 +88,7 @@ class Scheduler(Lives):
             events.MemberMoved: self._member_moved,
             events.Restored: self._restored,
             events.LimitSet: self._limit_set,
+            events.ConfigChanged: self._config_changed,
         }
 
     def apply(self, happened: Iterable[events.Event], now: float) -> None:
@@ -101,7 +101,7 @@ class Scheduler(Lives):
             happened: in order.
             now: seconds of the driver's clock.
         """
-        self.now = max(now, self.now)
+        self.advance(now)
         self.turn += 1
         handlers = self._handlers
         for each in happened:
@@ -120,7 +120,9 @@ class Scheduler(Lives):
         Returns:
             The decisions, in order.
         """
-        self.now = now = max(now, self.now)
+        if self.tree.decays and now > self.now:
+            self._dirty.update(dict.fromkeys(self.tree.leaves()))
+        self.advance(now)
         self.turn += 1
         if self._timers:
             self._time_out()
@@ -133,8 +135,11 @@ class Scheduler(Lives):
         for request in self.backfill.overdue():
             self.unpark(request.unit)
         left = most if most is not None else -1
-        root = self.tree.root
+        root, rescales = self.tree.root, self.tree.rescales
+        lacking = self.lacking() if rescales else set()
         while left:
+            if rescales and self.tree.exhaust(lacking):
+                self._dirty.update(dict.fromkeys(self.tree.leaves()))
             if self._dirty:
                 for dirty in self._dirty:
                     dirty.touch()
@@ -147,6 +152,8 @@ class Scheduler(Lives):
                 break
             if self._try(queue, lane, lane.heap[0][2]):
                 left -= 1
+            elif rescales:
+                lacking = self.lacking()
             queue.touch()
         self.preemption.decide()
         out, self._out = self._out, []
@@ -359,7 +366,7 @@ class Scheduler(Lives):
                 gc.enable()
 
     def _fork(self) -> Scheduler:
-        other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
+        other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         fork(self, other)
         self.consolidation.copy_to(other.consolidation)
         return other

@@ -33,6 +33,7 @@ class State:
 
     Attributes:
         partition: whose queues and nodes these are.
+        policy: how nodes are chosen; None: as the partition says.
         now: the latest moment that it was told of, in seconds of the driver's clock.
         space: the resources that it knows.
         shapes: every request that was made.
@@ -52,15 +53,16 @@ class State:
     consolidation: Consolidation
     preemption: Preemption
 
-    def __init__(self, partition: PartitionConfig, policy: str, backing: str | None) -> None:
+    def __init__(self, partition: PartitionConfig, policy: str | None, backing: str | None) -> None:
         self.partition = partition
+        self.policy = policy
         self.now = 0.0
         self.space = Space()
         self.shapes = Shapes(self.space)
         self.units = Units()
         self.tree = Tree(partition.root, self.space)
         self.limits = Limits()
-        self.nodes = Nodes(self.space, policy, partition.resource_weights, backing)
+        self.nodes = Nodes(self.space, policy or partition.node_sort_policy, partition.resource_weights, backing)
         self.apps: dict[str, Application] = {}
         self.ended: dict[str, tuple[AppState, str]] = {}
         self.members: dict[str, tuple[Application, Held]] = {}
@@ -81,6 +83,12 @@ class State:
     def arrive(self) -> int:
         """Returns the next number in the order of submission, for jobs that share one: see `Job.order`."""
         return next(self.numbers)
+
+    def advance(self, now: float) -> None:
+        """Lets time go on; it never goes back."""
+        if now > self.now:
+            self.tree.settle(self._dirty, now)
+            self.now = now
 
     def next_id(self) -> int:
         """Returns the id of the next decision."""

@@ -116,6 +116,14 @@ class Waiting(State):
                 lane.queue.push(lane)
                 self._dirty[lane.queue] = None
 
+    def lacking(self) -> set[int]:
+        """Returns the positions of what those ask for who wait for room."""
+        return {
+            position
+            for shape, units in self._parked.items() if any(unit.waiting for unit in units)
+            for position, _ in shape.usage
+        }  # fmt: skip
+
     def unpark(self, unit: Unit) -> None:
         """Lets a unit be tried again."""
         if unit.parked:

@@ -25,13 +25,13 @@ from clearance.run import recovery
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
+from clearance.run.capacity.cluster import Cluster, desk_for
+from clearance.run.capacity.evictions import Evictions
+from clearance.run.capacity.moves import Moves
 from clearance.run.changes import Changes
 from clearance.run.clearance import Desks
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import Deferrals
-from clearance.run.capacity.cluster import Cluster, desk_for
-from clearance.run.capacity.evictions import Evictions
-from clearance.run.capacity.moves import Moves
 from clearance.run.evidence import Evidence
 from clearance.run.flows import Flows
 from clearance.run.instance import ActiveRun, Instance

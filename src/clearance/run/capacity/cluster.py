@@ -109,18 +109,18 @@ class Cluster:
             controller.moves.begin(plan)
         told: dict[str, Any] = msgspec.to_builtins(plan)
         for move in told["moves"]:
-            job, group, rank = move["member"].rsplit("/", 2)
-            move["job"] = controller.scheduler.label(job)
+            move["job"] = controller.scheduler.label(move["member"].rsplit("/", 2)[0])
         return told
 
     def _suppose(self, order: Suppose) -> dict[str, Any]:
-        from clearance.cluster.whatif import RemoveNode, added
+        from clearance.cluster.whatif import Change, RemoveNode, added
 
         scheduler = self._controller.scheduler.scheduler
         found = [id for id, app in scheduler.apps.items() if order.job in (id, app.job.label)]
         if not found:
             labels = [app.job.name for app in scheduler.apps.values() if app.requests]
-            raise UsageError(f"no job {order.job!r} waits or runs{nearest(order.job, labels)}: see `clearance cluster status`")
-        changes = [*map(added, order.add), *map(RemoveNode, order.remove)]
+            near = nearest(order.job, labels)
+            raise UsageError(f"no job {order.job!r} waits or runs{near}: see `clearance cluster status`")
+        changes: list[Change] = [*map(added, order.add), *map(RemoveNode, order.remove)]
         told: dict[str, Any] = msgspec.to_builtins(scheduler.what_if(changes).estimate(found[0]))
         return told

@@ -6,8 +6,8 @@ Rules:
    again before it is made (`cluster.consolidate`).
 2. A process does not move: its attempt is evicted, and the next one goes on at the target from `checkpoint_dir`. A gang
    moves as a whole, its other members back to where they were.
-3. What ends instead of moving has ended. A plan is forgotten with the controller that made it; moves that were under way
-   then are evictions.
+3. What ends instead of moving has ended. A plan is forgotten with the controller that made it; moves that were under
+   way then are evictions.
 """
 
 from __future__ import annotations

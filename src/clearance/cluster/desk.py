@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -24,6 +25,7 @@ from clearance.cluster.explain import BEHIND, KEPT, LIMIT, ROOM, Blocker
 from clearance.cluster.job import Job
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
+from clearance.cluster.nodes import BINPACKING
 from clearance.cluster.quantities import OURS
 from clearance.cluster.scheduler import Scheduler
 from clearance.cluster.task import shown
@@ -36,7 +38,8 @@ class Desk:
     """See the module.
 
     Args:
-        config: of the queues; None: everybody may submit to the one queue `root.default`.
+        config: of the queues; None: everybody may submit to the one queue `root.default`, and nodes are filled one
+            after the other.
         backfill: see `Scheduler`.
 
     Attributes:
@@ -45,7 +48,7 @@ class Desk:
     """
 
     def __init__(self, config: SchedulerConfig | PartitionConfig | None = None, backfill: str | None = "fifo") -> None:
-        self.scheduler = Scheduler(config or default(), backfill=backfill)
+        self.scheduler = Scheduler(config or replace(default().default, node_sort_policy=BINPACKING), backfill=backfill)
         self.now = 0.0
         self._denied: set[str] = set()
 

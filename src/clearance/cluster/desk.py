@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ from clearance.cluster.task import shown
 from clearance.errors import ClearanceError
 
 _NAMED = 5
+_REMEMBERED = 10_000
 
 
 class Desk:
@@ -45,12 +47,16 @@ class Desk:
     Attributes:
         scheduler: that decides.
         now: seconds of the driver's clock, which whoever asks keeps going.
+        happened: the newest of what was asked, decided and told: a number that counts up, when, what it is about, the
+            id of a job, node or queue, and a line for people.
     """
 
     def __init__(self, config: SchedulerConfig | PartitionConfig | None = None, backfill: str | None = "fifo") -> None:
         self.scheduler = Scheduler(config or replace(default().default, node_sort_policy=BINPACKING), backfill=backfill)
         self.now = 0.0
         self._denied: set[str] = set()
+        self._numbers = itertools.count(1)
+        self.happened: deque[tuple[int, float, str, str, str]] = deque(maxlen=_REMEMBERED)
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
@@ -66,6 +72,7 @@ class Desk:
             if key in capacity:
                 written[OURS[key]] = f"{capacity[key]}m"
         self._tell(events.NodeAdded(Node(name, written)))
+        self._note("node", name, "there")
 
     def set_limit(self, name: str, size: int | None) -> None:
         """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
@@ -94,6 +101,7 @@ class Desk:
         if node.schedulable is not on:
             return False
         self._tell(events.NodeChanged(msgspec.structs.replace(node, schedulable=not on)))
+        self._note("node", name, f"cordoned: {reason}" if on else "schedulable")
         return True
 
     def on(self, name: str) -> tuple[str, ...]:
@@ -104,6 +112,7 @@ class Desk:
     def configure(self, config: SchedulerConfig) -> None:
         """Takes another configuration of the queues."""
         self._tell(events.ConfigChanged(config))
+        self._note("queue", "root", "queues changed")
 
     # -- moves ---------------------------------------------------------------------------------------------------------
 
@@ -146,6 +155,7 @@ class Desk:
         if job.id in self.scheduler.apps:
             raise ClearanceError(f"capacity was asked twice for {job.id!r}: release the first ask before the second")
         self._tell(events.JobSubmitted(job))
+        self._note("app", job.id, "submitted")
         if (ended := self.scheduler.ended.pop(job.id, None)) is not None:
             self._denied.add(job.id)
             return Answer(job.id, DENIED, ended[1])
@@ -171,6 +181,7 @@ class Desk:
         if id in self.scheduler.apps:
             self._tell(events.JobFinished(id))
             self.scheduler.forget(id)
+            self._note("app", id, "released")
 
     def step(self, most: int | None = None) -> list[Answer]:
         """Decides what can be decided now.
@@ -184,6 +195,8 @@ class Desk:
         found: list[Answer] = []
         for decision in self.scheduler.step(self.now, most):
             found += self._answers(decision)
+        for answer in found:
+            self._note("app", answer.id, f"{answer.verdict}: {answer.reason}")
         return found
 
     def explain(self, id: str) -> Answer | None:
@@ -220,6 +233,9 @@ class Desk:
 
     def _tell(self, event: events.Event) -> None:
         self.scheduler.apply((event,), self.now)
+
+    def _note(self, kind: str, id: str, text: str) -> None:
+        self.happened.append((next(self._numbers), self.now, kind, id, text))
 
     def _answers(self, decision: Decision) -> Iterable[Answer]:
         if isinstance(decision, Bind):

@@ -196,6 +196,12 @@ class Tree:
                 found += self._counters_at(each, user, groups)
         return tuple(found)
 
+    def limits_of(self, path: str, kind: str, name: str) -> Iterator[Counter]:
+        """Yields what counts a `user` or `group` in a queue, where a limit does."""
+        for each in (name, "*"):
+            if (counter := self._counters.get((path, kind, each))) is not None:
+                yield counter
+
     def _counters_at(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> list[Counter]:
         limits, found = queue.config.limits, []
         limit = _named(limits, "users", user) or _named(limits, "users", "*")

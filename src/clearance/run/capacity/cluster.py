@@ -45,6 +45,18 @@ def in_force(database: Database) -> SchedulerConfig | None:
     return load(found[0][1])
 
 
+DEFAULT = """partitions:
+- name: default
+  nodesortpolicy: {type: binpacking}
+  queues:
+  - name: root
+    submitacl: "*"
+    queues:
+    - name: default
+"""
+_TYPES = {"app": 2, "node": 3, "queue": 4}
+
+
 class Cluster:
     """See the module.
 
@@ -70,11 +82,36 @@ class Cluster:
             case Consolidate():
                 return self._consolidate(order)
             case LookAtCluster():
-                from clearance.cluster.views import view
-
-                return view(self._controller.scheduler.scheduler, order.what, order.name)
+                return self._look(order.what, order.name)
             case Suppose():
                 return self._suppose(order)
+
+    def _look(self, what: str, name: str) -> Any:
+        from clearance.cluster.views import view
+
+        if what == "events":
+            start, count = map(int, name.split())
+            return self._events(start, count)
+        if what == "config":
+            found = self._controller.database.rows("queues_newest")
+            return found[0][1] if found else DEFAULT
+        return view(self._controller.scheduler.scheduler, what, name)
+
+    def _events(self, start: int, count: int) -> dict[str, Any]:
+        """Returns what happened from a number on, as YuniKorn's events."""
+        happened = self._controller.scheduler.happened
+        found = [each for each in happened if each[0] >= start][:count]
+        return {
+            "InstanceUUID": f"clearance-{self._controller.epoch}",
+            "LowestID": happened[0][0] if happened else 0, "HighestID": happened[-1][0] if happened else 0,
+            "EventRecords": [
+                {
+                    "id": number, "type": _TYPES[kind], "objectID": id, "referenceID": "", "message": text,
+                    "timestampNano": int(at * 1e9),
+                }
+                for number, at, kind, id, text in found
+            ],
+        }  # fmt: skip
 
     def _apply(self, order: ApplyQueues, principal: str) -> dict[str, Any]:
         from clearance.cluster.config import changes, default, load

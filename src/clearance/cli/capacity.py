@@ -1,4 +1,4 @@
-"""`clearance cluster apply|status|queues|nodes|why|whatif|consolidate|drain|cordon|uncordon`: the scheduler that leads."""
+"""The commands of `clearance cluster` that ask, or tell, the scheduler that leads."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ def status(as_json: bool) -> None:
         print_json(told)
         return
     capacity = told["capacity"]
+    used = capacity["usedCapacity"]
     rows = [
-        (name, _shown(name, capacity["usedCapacity"].get(name, 0)), _shown(name, whole), f"{100 * capacity['usedCapacity'].get(name, 0) / whole:.0f} %")
-        for name, whole in capacity["capacity"].items() if whole
-    ]  # fmt: skip
+        (name, _shown(name, used.get(name, 0)), _shown(name, whole), f"{100 * used.get(name, 0) / whole:.0f} %")
+        for name, whole in capacity["capacity"].items()
+        if whole
+    ]
     print_table(["resource", "used", "of", "share"], rows)
     closed = f", {told['closed']} closed" if told["closed"] else ""
     click.echo(f"{count(told['nodes'], 'node')}{closed}; {told['running']} run, {told['waiting']} wait")

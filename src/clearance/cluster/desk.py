@@ -219,6 +219,10 @@ class Desk:
             reason = f"{reason}; held by {names}{f' and {more} more' if more else ''}"
         return Answer(id, HELD, reason, blockers=blockers, queue=queue)
 
+    def besides(self, id: str) -> list[str]:
+        """Returns what else is in the way of a job that waits, in order, behind the first that `explain` tells."""
+        return [blocker.text for blocker in self.scheduler.explain(id).blockers[1:]]
+
     def order(self, id: str) -> tuple[int, ...]:
         """Returns the place of a job among its equals; empty for one that neither waits nor holds."""
         app = self.scheduler.apps.get(id)

@@ -110,7 +110,7 @@ class Lives(Waiting):
             submitted = Submitted(job.user, job.groups, job.queue, job.tags, forced)
             found = place(self.partition.placement_rules, self.tree, submitted)
             if isinstance(found, Rejected):
-                raise UsageError(f"job {job.id!r}: {found}")
+                raise UsageError(f"job {job.name!r}: {found}")
             for path in found.created:
                 self.tree.create(created(self.partition, path, leaf=path == found.queue))
             queue = self.tree.queues[found.queue]

@@ -252,7 +252,10 @@ class Controller:
         if decision is None:
             return None
         names = [self.scheduler.label(blocker) for blocker in decision.blockers]
-        return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
+        return {
+            "verdict": decision.verdict, "reason": decision.reason, "blockers": names, "queue": decision.queue,
+            "besides": self.scheduler.besides(decision.id),
+        }  # fmt: skip
 
     def newest_event(self, id: str) -> int:
         """Returns the number of the newest event of a run that is committed.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from clearance.cluster.model import Limit, PartitionConfig, QueueConfig
 from clearance.cluster.queues import ACTIVE, DRAINING, STOPPED, Counter, QueueState
 from clearance.cluster.rules import created
-from clearance.cluster.shares import Conditions, exhausted
+from clearance.cluster.shares import Conditions
 from clearance.cluster.space import Space
 from clearance.errors import UsageError
 
@@ -162,15 +162,6 @@ class Tree:
                 for queue in leaf.above:
                     queue.settle()
         self.conditions.now = now
-
-    def exhaust(self, short: Iterable[int]) -> bool:
-        """Notes what is exhausted; returns whether that is something else than before.
-
-        Args:
-            short: positions that those ask for who wait for room.
-        """
-        before, self.conditions.exhausted = self.conditions.exhausted, exhausted(self.total, self.root.used, short)
-        return before != self.conditions.exhausted
 
     def leaves(self) -> Iterator[QueueState]:
         """Yields the leaves in which somebody waits."""

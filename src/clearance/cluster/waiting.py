@@ -100,13 +100,13 @@ class Waiting(State):
             self._dirty[lane.queue] = None
         on.waiting.clear()
 
-    def lacking(self) -> set[int]:
+    def lacking(self) -> frozenset[int]:
         """Returns the positions of what those ask for who wait for room."""
-        return {
+        return frozenset(
             position
             for shape, units in self._parked.items() if any(unit.waiting for unit in units)
             for position, _ in shape.usage
-        }  # fmt: skip
+        )  # fmt: skip
 
     def unpark(self, unit: Unit) -> None:
         """Lets a unit be tried again."""

@@ -121,8 +121,9 @@ class Tree:
             if queue.state != STOPPED:
                 queue.state = ACTIVE if kept else DRAINING
             self._configure(queue, created(partition, path, not queue.config.parent) if kept else queue.config)
-        for queue in reversed(list(self.queues.values())):
-            self.prune(queue)
+        for path in reversed(list(self.queues)):
+            if path in self.queues:
+                self.prune(self.queues[path])
         self._counters.clear()
         self.rate(self.total)
 

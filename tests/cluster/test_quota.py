@@ -163,7 +163,7 @@ def test_who_does_not_leave_is_asked_again_only_when_nobody_counts_on_it_any_mor
     st.randoms(use_true_random=False),
 )  # fmt: skip
 def test_storms_are_impossible(jobs, changes, rng):
-    """Whatever the changes: nobody is asked twice, no queue comes under its guarantee, what is above a maximum only falls,
+    """Whatever changes: nobody is asked twice, no queue comes under its guarantee, what is above a maximum only falls,
     and once the maxima stand still it comes to an end."""
     scheduler = running(
         *(job(f"j{number}", queue, size, members, least and min(least, members), priority=priority)

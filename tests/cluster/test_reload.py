@@ -94,7 +94,8 @@ def test_a_job_that_waits_and_can_never_start_any_more_is_told_so():
     scheduler = started("[{name: a}]", cores=4)
     submit(scheduler, job("first", members=4), job("gang", members=3))
     (made,) = change(scheduler, "[{name: a, resources: {max: {vcore: 2}}}]")
-    assert isinstance(made, Reject) and "root.a may use vcore=2" in made.reason
+    assert isinstance(made, Reject)
+    assert "root.a may use vcore=2" in made.reason
 
 
 def test_a_job_that_runs_is_not_ended_where_it_may_have_no_more():
@@ -271,7 +272,8 @@ def test_a_fork_takes_a_file_without_its_origin():
     digest, fork = scheduler.digest, scheduler.fork()
     assert bound(change(fork, "[{name: a}]")) == ["j2"]
     check(scheduler)
-    assert scheduler.digest == digest and held(scheduler) == {"j1"}
+    assert scheduler.digest == digest
+    assert held(scheduler) == {"j1"}
 
 
 def test_the_event_can_be_written_down_and_read_again():
@@ -295,7 +297,9 @@ def shape(draw):
     """Queues of which each may be there or not, a leaf or a parent, with other maxima, limits and properties."""
     most, user, applications, children, people, fair, drf, half_life, delay = draw
     own = f"resources: {{max: {{vcore: {most}}}, guaranteed: {{vcore: 1}}}}, maxapplications: {applications}"
-    limits = f"limits: [{{limit: x, users: ['*'], maxresources: {{vcore: {min(user, most)}}}}}]" if user else "limits: []"
+    limits = (
+        f"limits: [{{limit: x, users: ['*'], maxresources: {{vcore: {min(user, most)}}}}}]" if user else "limits: []"
+    )
     below = f", queues: [{{name: x, maxapplications: {applications}}}, {{name: y}}]" if children else ""
     made = f"{{name: people, parent: true, childtemplate: {{resources: {{max: {{vcore: {most}}}}}}}}}"
     properties = (

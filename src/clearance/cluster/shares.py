@@ -5,8 +5,8 @@ Rules:
 1. The fair share is the largest, over the resources, of used by guaranteed; where nothing is guaranteed, of used by the
    maximum, or by the cluster where there is none (YuniKorn, "Sorting Policies").
 2. With a half-life, used is the mean of what is used now and of what was used lately: the average over the past in
-   which a moment counts half as much as the one a half-life later (after Slurm, "Fair share", `PriorityDecayHalfLife`).
-   Constant use counts as it does without a half-life; whoever used much lately comes later; what starts now counts now.
+   which a moment counts half as much as the one a half-life later (after Slurm, `PriorityDecayHalfLife`). Constant use
+   counts as it does without a half-life; whoever used much lately comes later; what starts now counts now.
 3. Under `drf` the share of a queue with queues below it comes from theirs (Bhattacharya, Culler, Friedman, Ghodsi,
    Shenker and Stoica, "Hierarchical Scheduling for Diverse Datacenter Workloads", SoCC 2013, "H-DRF"): what each of them
    uses in which somebody could start is scaled down until its share is the least among them; what the others use

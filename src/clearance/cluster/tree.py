@@ -93,8 +93,8 @@ class Tree:
             queue = self.queues.get(config.path)
             if queue is not None and not config.is_leaf and (queue.lanes or (queue.allocated and not queue.children)):
                 raise UsageError(
-                    f"queue {config.path!r} has jobs and cannot have queues below it: take it out of the file until they "
-                    "have ended, or give the queues below another parent"
+                    f"queue {config.path!r} has jobs and cannot have queues below it: take it out of the file until "
+                    "they have ended, or give the queues below another parent"
                 )
 
     def reload(self, partition: PartitionConfig) -> None:

@@ -142,6 +142,6 @@ def _tree(tree: Tree, copies: Copies, other: Scheduler) -> Tree:
             above.children[twin.name] = twin
     copy.root = copies.queue(tree.root)
     copy.total = list(tree.total)
-    copy.conditions.now, copy.conditions.exhausted = tree.conditions.now, tree.conditions.exhausted
+    copy.conditions.copy_from(tree.conditions)
     copy.decays, copy.rescales = tree.decays, tree.rescales
     return copy

@@ -59,7 +59,7 @@ class Preemption:
 
     Args:
         scheduler: whose members these are.
-        on: whether asks may preempt; None: as the partition says. If not, nobody is asked to leave for a maximum either.
+        on: whether asks may preempt; None: as the partition says. If not, nobody leaves for a maximum either.
 
     Attributes:
         quota: of queues that use more than their maximum.

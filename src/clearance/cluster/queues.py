@@ -330,6 +330,8 @@ class QueueState(Counter):
         """Finds the places of this queue and of those above it again, after something in it has changed."""
         queue: QueueState = self
         while (parent := queue.parent) is not None:
+            if queue.average is not None:
+                queue.settle()
             key = queue.rank()
             if key != queue.key or key is None:
                 queue.key = key

@@ -2,8 +2,8 @@
 
 Rules (YuniKorn, "Quota Enforcement through Preemption"):
 
-1. It is the partition's choice (`quotapreemptionenabled`), and takes a `quota.preemption.delay` of the queue above 0. The
-   delay runs from when the queue came to use too much, and anew where a maximum is lowered further.
+1. It is the partition's choice (`quotapreemptionenabled`), and takes a `quota.preemption.delay` of the queue above 0.
+   The delay runs from when the queue came to use too much, and anew where a maximum is lowered further.
 2. Who leaves uses something of which there is too much. No queue comes under its guarantee in anything; nobody leaves
    who must not be preempted, or out of a queue whose policy is `disabled`; a group keeps its minimum, or its whole job
    is ended. Within these the queue comes as near to its maximum as it can.

@@ -2,10 +2,10 @@
 
 Rules (YuniKorn, "Partition and Queue Configuration", hot refresh):
 
-1. Nothing that runs is ended and nothing that waits is lost: a queue that is no longer declared drains, with those who
-   wait in it, and goes when it is empty; one that is declared again takes jobs again.
-2. Whatever is declared holds from the next decision on: maxima, guarantees, limits, properties, access, placement rules,
-   how nodes are sorted, who may preempt. What was given to the scheduler itself holds against it.
+1. Nothing that runs is ended and nothing that waits is lost: a queue that is no longer declared drains, with those
+   who wait in it, and goes when it is empty; one that is declared again takes jobs again.
+2. Whatever is declared holds from the next decision on: maxima, guarantees, limits, properties, access, placement
+   rules, how nodes are sorted, who may preempt. What was given to the scheduler itself holds against it.
 3. Where a maximum is lower than what is used, nothing starts; whether somebody leaves says `cluster.quota`.
 4. Either all of it holds or, where it cannot, nothing of it: a queue in which there are jobs gets no queues below it.
 """

@@ -136,9 +136,9 @@ class Scheduler(Reloading):
             self.unpark(request.unit)
         left = most if most is not None else -1
         root, rescales = self.tree.root, self.tree.rescales
-        lacking = self.lacking() if rescales else set()
+        lacking = self.lacking() if rescales else frozenset()
         while left:
-            if rescales and self.tree.exhaust(lacking):
+            if rescales and self.tree.conditions.look(self.tree.total, root.used, lacking):
                 self._dirty.update(dict.fromkeys(self.tree.leaves()))
             if self._dirty:
                 for dirty in self._dirty:

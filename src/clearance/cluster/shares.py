@@ -5,14 +5,14 @@ Rules:
 1. The fair share is the largest, over the resources, of used by guaranteed; where nothing is guaranteed, of used by the
    maximum, or by the cluster where there is none (YuniKorn, "Sorting Policies").
 2. With a half-life, used is the mean of what is used now and of what was used lately: the average over the past in
-   which a moment counts half as much as the one a half-life later (after Slurm, "Fair share", `PriorityDecayHalfLife`).
-   Constant use counts as it does without a half-life; whoever used much lately comes later; what starts now counts now.
+   which a moment counts half as much as the one a half-life later (after Slurm, `PriorityDecayHalfLife`). Constant use
+   counts as it does without a half-life; whoever used much lately comes later; what starts now counts now.
 3. Under `drf` the share of a queue with queues below it comes from theirs (Bhattacharya, Culler, Friedman, Ghodsi,
-   Shenker and Stoica, "Hierarchical Scheduling for Diverse Datacenter Workloads", SoCC 2013, "H-DRF"): what each of them
-   uses in which somebody could start is scaled down until its share is the least among them; what the others use
+   Shenker and Stoica, "Hierarchical Scheduling for Diverse Datacenter Workloads", SoCC 2013, "H-DRF"): what each of
+   them uses in which somebody could start is scaled down until its share is the least among them; what the others use
    counts as it is. So nobody pays for what a sibling has of something else.
-4. Under `drf` a resource is left out of a share where it is exhausted and nobody who could be next in the queue asks for
-   it. Exhausted is what is used up, and what somebody asks for who waits for room.
+4. Under `drf` a share leaves out what is exhausted: what is used up; and, where somebody waits because there is no room
+   for what it asks for, each resource in it, but for a queue in which somebody who could be next asks for it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,33 @@ class Conditions:
 
     Attributes:
         now: seconds of the driver's clock.
-        exhausted: positions of the resources that are; see rule 4.
+        full: positions of the resources that are used up.
+        short: positions of those that somebody asks for who waits for room.
     """
 
-    __slots__ = ("exhausted", "now")
+    __slots__ = ("full", "now", "short")
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.exhausted: frozenset[int] = frozenset()
+        self.full: frozenset[int] = frozenset()
+        self.short: frozenset[int] = frozenset()
+
+    def look(self, total: Sequence[int], used: Sequence[int], short: frozenset[int]) -> bool:
+        """Notes what is exhausted; returns whether that is something else than before.
+
+        Args:
+            total: of the cluster, by position.
+            used: likewise.
+            short: see the class.
+        """
+        before = self.full, self.short
+        pairs = enumerate(zip(total, used, strict=False))
+        self.full, self.short = frozenset(position for position, (have, out) in pairs if 0 < have <= out), short
+        return before != (self.full, self.short)
+
+    def copy_from(self, other: Conditions) -> None:
+        """Takes what holds there."""
+        self.now, self.full, self.short = other.now, other.full, other.short
 
 
 class Average:
@@ -101,30 +120,20 @@ def largest(rates: Iterable[tuple[int, float]], used: Sequence[float]) -> float:
 def rescaled(queue: QueueState) -> float:
     """Returns the fair share under `drf`, and notes in the queue what its parent's follows from; see rules 3 and 4."""
     if queue.children:
-        open = [child for child in queue.children.values() if child.key is not None]
+        open = {child: child.key[1] for child in queue.children.values() if child.key is not None}
         queue.asks = frozenset().union(*(child.asks for child in open))
-        shares = [child.key[1] for child in open if child.key is not None and child.key[1] > 0]
-        least = min(shares, default=0.0)
+        least = min(open.values(), default=0.0)
         scaled = [0.0] * len(queue.used)
         for child in queue.children.values():
-            share = child.key[1] if child.key is not None else 0.0
-            factor = least / share if share > 0 else 1.0
-            for position, amount in enumerate(child.scaled if share > 0 else child.usage()):
+            if (share := open.get(child)) is None:
+                factor, used = 1.0, child.usage()
+            else:
+                factor, used = least / share if share else 0.0, child.scaled
+            for position, amount in enumerate(used):
                 scaled[position] += amount * factor
         queue.scaled = scaled
     else:
         queue.scaled = queue.usage()
-    ignored = queue.conditions.exhausted - queue.asks
+    conditions = queue.conditions
+    ignored = conditions.full | (conditions.short - queue.asks)
     return largest([rate for rate in queue.rates if rate[0] not in ignored], queue.scaled)
-
-
-def exhausted(total: Sequence[int], used: Sequence[int], short: Iterable[int]) -> frozenset[int]:
-    """Returns the positions of what is exhausted; see rule 4.
-
-    Args:
-        total: by position, of the cluster.
-        used: likewise.
-        short: positions that those ask for who wait for room.
-    """
-    full = (position for position, (have, out) in enumerate(zip(total, used, strict=False)) if 0 < have <= out)
-    return frozenset((*full, *short))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from clearance.cluster.model import Limit, PartitionConfig, QueueConfig
 from clearance.cluster.queues import ACTIVE, DRAINING, STOPPED, Counter, QueueState
 from clearance.cluster.rules import created
-from clearance.cluster.shares import Conditions, exhausted
+from clearance.cluster.shares import Conditions
 from clearance.cluster.space import Space
 from clearance.errors import UsageError
 
@@ -93,8 +93,8 @@ class Tree:
             queue = self.queues.get(config.path)
             if queue is not None and not config.is_leaf and (queue.lanes or (queue.allocated and not queue.children)):
                 raise UsageError(
-                    f"queue {config.path!r} has jobs and cannot have queues below it: take it out of the file until they "
-                    "have ended, or give the queues below another parent"
+                    f"queue {config.path!r} has jobs and cannot have queues below it: take it out of the file until "
+                    "they have ended, or give the queues below another parent"
                 )
 
     def reload(self, partition: PartitionConfig) -> None:
@@ -121,8 +121,9 @@ class Tree:
             if queue.state != STOPPED:
                 queue.state = ACTIVE if kept else DRAINING
             self._configure(queue, created(partition, path, not queue.config.parent) if kept else queue.config)
-        for queue in reversed(list(self.queues.values())):
-            self.prune(queue)
+        for path in reversed(list(self.queues)):
+            if path in self.queues:
+                self.prune(self.queues[path])
         self._counters.clear()
         self.rate(self.total)
 
@@ -162,15 +163,6 @@ class Tree:
                 for queue in leaf.above:
                     queue.settle()
         self.conditions.now = now
-
-    def exhaust(self, short: Iterable[int]) -> bool:
-        """Notes what is exhausted; returns whether that is something else than before.
-
-        Args:
-            short: positions that those ask for who wait for room.
-        """
-        before, self.conditions.exhausted = self.conditions.exhausted, exhausted(self.total, self.root.used, short)
-        return before != self.conditions.exhausted
 
     def leaves(self) -> Iterator[QueueState]:
         """Yields the leaves in which somebody waits."""

@@ -94,7 +94,8 @@ def _sorted_alike(queue: QueueConfig, problems: Problems) -> None:
         if (said := properties.get("queue.sort.policy", "drf")).lower() != "drf":
             line = problems.line(f"{at}.queue.sort.policy") or queue.line
             problems.add(
-                f"{at}.queue.sort.policy is {said!r} but that of {queue.path!r} is 'drf', for all below it: take it away",
+                f"{at}.queue.sort.policy is {said!r} but that of {queue.path!r} is 'drf', for all below it: take it "
+                "away",
                 line,
             )
 

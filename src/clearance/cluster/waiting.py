@@ -116,13 +116,13 @@ class Waiting(State):
                 lane.queue.push(lane)
                 self._dirty[lane.queue] = None
 
-    def lacking(self) -> set[int]:
+    def lacking(self) -> frozenset[int]:
         """Returns the positions of what those ask for who wait for room."""
-        return {
+        return frozenset(
             position
             for shape, units in self._parked.items() if any(unit.waiting for unit in units)
             for position, _ in shape.usage
-        }  # fmt: skip
+        )  # fmt: skip
 
     def unpark(self, unit: Unit) -> None:
         """Lets a unit be tried again."""

@@ -27,7 +27,7 @@ from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
 from clearance.run.changes import Changes
-from clearance.run.clearance import Desks
+from clearance.run.clearance import Desks, decode
 from clearance.run.deadlines import Deadlines
 from clearance.run.deferral import Deferrals
 from clearance.run.evidence import Evidence
@@ -318,6 +318,7 @@ class Controller:
         """Has a granted instance launched once this turn is committed."""
         spec, run = instance.spec, instance.run
         key = instance.attempt
+        granted = decode(instance.clearance)
         self.reports.attempts[key] = instance
         self._launches.append(
             Launch(
@@ -340,6 +341,7 @@ class Controller:
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
                 environment=self.tracing.environment(instance),
+                nodes=granted.capacity.nodes if granted and granted.capacity else (),
                 flow=spec.flow,
             )
         )

@@ -85,7 +85,7 @@ class Reports:
                 run.cancelling = times > 1
                 controller.cancel(run.id)
             controller.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
-        controller.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
+        controller.services.recover(running, {ready.attempt: ready for ready in snapshot.ready})
         known = {*self.attempts, *controller.services.attempts}
         controller.cancels += [attempt for attempt in running if attempt not in known]
         self.over += [attempt for attempt in finished if attempt not in known]

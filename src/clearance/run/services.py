@@ -136,7 +136,7 @@ class Services:
             self._unanswered[name] = 0
             self._cancels.append(attempt_key(row))
 
-    def recover(self, running: set[str], ready: dict[str, Ready]) -> None:
+    def recover(self, running: dict[str, Started], ready: dict[str, Ready]) -> None:
         """Adopts replicas that still run; the others start again."""
         now = self._controller.clock()
         for row in self._rows.values():
@@ -146,7 +146,7 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._ask(row), Placement(self._nodes()))
+                self._controller.scheduler.restore(self._ask(row), Placement(running[key].nodes))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
@@ -213,6 +213,7 @@ class Services:
                 task=row.name,
                 number=row.epoch,
                 checkpoint=key.split(".")[0],
+                nodes=decision.placement.nodes if decision.placement else (),
             )
         )
 
@@ -311,9 +312,6 @@ class Services:
         service = _service(row)
         asked = {"cpu": service.cpu_millis, "memory": service.memory}
         return Ask(f"service:{row.name}", {key: n for key, n in asked.items() if n}, label=f"service {row.name}")
-
-    def _nodes(self) -> tuple[str, ...]:
-        return (self._controller.engine.nodes()[0].name,)
 
     def _change(self, row: ServiceRow, state: ServiceState, now: float, message: str) -> None:
         row.state, row.message = state, message

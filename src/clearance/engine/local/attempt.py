@@ -270,11 +270,17 @@ def threads_of(cpu_millis: int) -> dict[str, str]:
 
 
 def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
-    """Returns what an attempt's environment has beyond the zygote's: mark, grace, threads, the gang's rendezvous.
+    """Returns what an attempt's environment has beyond the zygote's: mark, grace, node, threads, devices, rendezvous.
 
     The number of threads is what the user's environment says, where it says anything.
     """
-    own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
+    own = {
+        "CLEARANCE_ATTEMPT": launch.attempt,
+        "CLEARANCE_GRACE": f"{launch.grace:g}",
+        "CLEARANCE_NODE": launch.nodes[rank],
+    }
+    if launch.devices:
+        own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, launch.devices[rank]))
     if THREADS not in os.environ:
         own |= threads_of(launch.cpu_millis)
     if launch.gang > 1:
@@ -302,6 +308,7 @@ def facts_of(
         task=launch.task,
         instance=launch.instance,
         number=launch.number,
+        node=launch.nodes[rank],
         rank=rank,
         size=launch.gang,
         rendezvous=f"file://{place.home}/attempts/{launch.attempt}/rendezvous",
@@ -524,7 +531,7 @@ def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
     """Waits for the one attempt that this process will run; what it needs is touched before, not while that runs."""
     detach(parent, place)
     channel = ipc.Packets(connection, ipc.Fork)
-    sample = Launch(attempt="none.0", entry="none:none")
+    sample = Launch(attempt="none.0", entry="none:none", nodes=("none",))
     facts_of(sample, 0, place, place.home, None)
     serializers.dump(0, int, _blobs_of(place.blobs), Path(place.home))
     msgspec.msgpack.decode(ipc.encode([ipc.Fork(sample)]), type=list[ipc.Fork])

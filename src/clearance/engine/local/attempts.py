@@ -26,7 +26,7 @@ from clearance.engine.local.deadlines import Deadlines
 from clearance.engine.local.loop import Loop
 from clearance.engine.local.outputs import REPORT, STDERR, STDOUT, Outputs
 from clearance.engine.local.results import Finish, Results
-from clearance.engine.local.running import Rank, Running, WorkerHandle, ZygoteHandle, epoch_of
+from clearance.engine.local.running import Rank, Running, WorkerHandle, ZygoteHandle, epoch_of, is_warm
 from clearance.engine.local.verdict import End, judge
 from clearance.engine.local.workers import Workers
 from clearance.engine.local.zygotes import Zygotes
@@ -48,7 +48,6 @@ class Attempts:
     def __init__(self, loop: Loop, home: str, umask: int, descriptors: int, controllers: Controllers) -> None:
         self._home = home
         self._controllers = controllers
-        self._node = socket.gethostname()
         self._running: dict[str, Running] = {}
         self._by_prefix: dict[str, Running] = {}
         self._ready: dict[str, Ready] = {}
@@ -59,7 +58,7 @@ class Attempts:
         self._outputs = Outputs(loop, home, self._said_ready, lambda worker: self._workers.look(worker))
         self._zygotes = Zygotes(loop, home, umask, descriptors, self._heard, self._lost)
         self._workers = Workers(
-            loop, home, self._node, self._cleaner, self._outputs, controllers,
+            loop, home, self._cleaner, self._outputs, controllers,
             self._worker_ended, self._is_known, self._register,
         )  # fmt: skip
         self._loop = loop
@@ -222,7 +221,7 @@ class Attempts:
             return
         try:
             running.zygote = self._zygotes.get(launch.bundle, launch.preload)
-            if launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt":
+            if is_warm(launch):
                 self._workers.lend(running, running.zygote)
             else:
                 self._fork(running, running.zygote)
@@ -305,7 +304,7 @@ class Attempts:
         if not all(pid for pid, _ in names):
             names = []
         pids, births = tuple(pid for pid, _ in names), tuple(birth for _, birth in names)
-        return Started(running.launch.attempt, pids, births, self._node)
+        return Started(running.launch.attempt, pids, births, running.launch.nodes)
 
     def _exited(self, zygote: ZygoteHandle, message: ipc.Exited) -> None:
         member = zygote.members.pop(message.pid, None)

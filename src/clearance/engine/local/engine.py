@@ -36,6 +36,7 @@ from clearance.engine.base import (
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.flows import Flows
 from clearance.engine.local.loans import Loans
+from clearance.engine.local.nodes import first_devices, nodes_of
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
@@ -51,12 +52,14 @@ class LocalEngine:
     """Runs attempts as processes of this machine. See `engine.base.Engine` for the contract.
 
     Args:
-        settings: where home and the blobs are, and how many CPUs are offered.
+        settings: where home and the blobs are, and which nodes are offered.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = str(settings.home)
+        self._nodes = nodes_of(settings)
+        self._first_devices = first_devices(settings)
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
@@ -121,7 +124,7 @@ class LocalEngine:
         self._fenced = None
         snapshot = _with(answer.snapshot, early)
         self._loans = Loans(
-            name, socket.gethostname(),
+            name,
             (started.attempt for started in snapshot.running), (event.attempt for event in snapshot.finished),
         )  # fmt: skip
         self._told_directly()  # nothing but the workers that are lent: nobody else knows the socket yet
@@ -262,7 +265,7 @@ class LocalEngine:
         """Starts attempts; returns at once, the outcome comes as events.
 
         Raises:
-            EngineError: a key is not safe as a file name.
+            EngineError: a key is not safe as a file name, or nodes or devices are not one for each process.
         """
         for launch in launches:
             for key in (launch.attempt, launch.checkpoint or launch.attempt):
@@ -270,6 +273,10 @@ class LocalEngine:
                     raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
+            for what in (launch.nodes, launch.devices):
+                if what and len(what) != launch.gang:
+                    raise EngineError(f"{launch.attempt} has {what!r} for a gang of {launch.gang}: give one a process")
+        launches = [self._placed(launch) for launch in launches]
         stream = self._connected()
         over = self._once.take_over()
         rest = []
@@ -282,6 +289,20 @@ class LocalEngine:
             stream.put([ipc.LaunchAll(tuple(rest), over, self._loans.give_back(rest))])
         self._flush(stream)
         self._launched = True
+
+    def _placed(self, launch: Launch) -> Launch:
+        """Returns it with a node for each process, and with devices as this machine counts them."""
+        nodes = launch.nodes or (self._nodes[0].name,) * launch.gang
+        first = self._first_devices
+        devices = tuple(
+            tuple(first.get(node, 0) + number for number in numbers)
+            for node, numbers in zip(nodes, launch.devices, strict=False)
+        )
+        return (
+            msgspec.structs.replace(launch, nodes=nodes, devices=devices)
+            if nodes != launch.nodes or devices
+            else launch
+        )
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
@@ -388,8 +409,8 @@ class LocalEngine:
             self._stream = None
 
     def nodes(self) -> list[Node]:
-        """Returns this machine."""
-        return [this_machine(self._settings)]
+        """Returns this machine, or the virtual nodes of the settings on it."""
+        return list(self._nodes)
 
     def close(self, stop: bool) -> None:
         """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""
@@ -425,32 +446,3 @@ def last_epoch(home: Path) -> int:
         return int((home / "epoch").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def this_machine(settings: Settings) -> Node:
-    """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
-    capacity = {"cpu": settings.workers * 1000 or _cpu_millis(), "memory": _memory()}
-    try:
-        capacity["gpu"] = 1000 * len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        capacity["gpu"] = 0
-    return Node(socket.gethostname(), capacity)
-
-
-def _cpu_millis() -> int:
-    allowed = len(os.sched_getaffinity(0)) * 1000
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return allowed if quota == "max" else min(allowed, int(quota) * 1000 // int(period))
-    except (OSError, ValueError):
-        return allowed
-
-
-def _memory() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/sys/fs/cgroup/memory.max") as file:
-            return min(total, int(file.read()))
-    except (OSError, ValueError):
-        return total

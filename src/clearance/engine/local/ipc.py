@@ -201,7 +201,6 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
 
     launch: Launch
     direct: str
-    node: str
     loan: int = 0
 
 

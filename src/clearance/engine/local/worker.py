@@ -108,6 +108,8 @@ class Worker:
         environment["CLEARANCE_ATTEMPT"] = launch.attempt
         if environment.get("CLEARANCE_GRACE") != (grace := f"{launch.grace:g}"):
             environment["CLEARANCE_GRACE"] = grace
+        if environment.get("CLEARANCE_NODE") != launch.nodes[0]:
+            environment["CLEARANCE_NODE"] = launch.nodes[0]
         result: Artifact | None = None
         failure: Failure | None = None
         try:
@@ -156,7 +158,7 @@ class Worker:
 
     def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
         """Tells the controller of a success; False when that cannot be done."""
-        started = Started(record.attempt, (self._pid,), (self._birth,), message.node)
+        started = Started(record.attempt, (self._pid,), (self._birth,), message.launch.nodes)
         data = ipc.encode((started, spool.finished_of(record)))
         if len(data) > ipc.PACKET:
             return False

@@ -126,7 +126,7 @@ class _Engine:
             self._serial += 1
             seconds = self.expected.get((launch.bundle, launch.task), 0.0)
             heapq.heappush(self._running, (self._clock() + seconds, self._serial, launch.attempt))
-            self._events.append(Started(launch.attempt, (1,), (1,), "simulated"))
+            self._events.append(Started(launch.attempt, (1,), (1,), ("simulated",)))
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         gone = set(attempts)

@@ -256,6 +256,16 @@ class Node(msgspec.Struct, frozen=True):
     capacity: dict[str, int]
 
 
+class Traffic(msgspec.Struct, frozen=True):
+    """Bytes that a tenant has received (`in`) and sent (`out`), inside the cluster and outside of it."""
+
+    tenant: str
+    inside_in: int
+    inside_out: int
+    outside_in: int
+    outside_out: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What an engine knows when a controller comes to it: attempts that run, and results not yet acknowledged."""
 
@@ -311,6 +321,13 @@ class Engine(Protocol):
 
     def nodes(self) -> list[Node]:
         """What can be used."""
+
+    def traffic(self) -> list[Traffic]:
+        """Returns the network traffic of each tenant, by name: of its launches that ran and of those that run.
+
+        Raises:
+            EngineError: it is not counted here; the message says why.
+        """
 
     def close(self, stop: bool) -> None:
         """Leaves the engine. With `stop`, everything it runs is ended and it goes away too; without, it goes

@@ -27,6 +27,7 @@ import msgspec
 from clearance.engine.base import Defined, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import failures, ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.errors import EngineError, GraphError, UsageError
 from clearance.graph import predicate
 from clearance.graph.constants import NoConstant, value_of
@@ -50,6 +51,8 @@ class Place(msgspec.Struct, frozen=True):
         preload: modules beyond the bundle's.
         umask: of the controller that started the supervisor; attempts get it back.
         descriptors: soft limit of open files, likewise.
+        accounting: cgroup below which network traffic is counted; empty where it is not.
+        must_count: an attempt fails whose traffic cannot be counted.
     """
 
     home: str
@@ -58,6 +61,8 @@ class Place(msgspec.Struct, frozen=True):
     preload: tuple[str, ...] = ()
     umask: int = 0o077
     descriptors: int = 1024
+    accounting: str = ""
+    must_count: bool = False
 
     @property
     def code(self) -> str:
@@ -236,6 +241,20 @@ def mask_logs(attempt: str, place: Place) -> None:
     masking.announce = announce
 
 
+def count(launch: Launch, place: Place, gang: bool) -> None:
+    """Has this process's network traffic counted for the launch's tenant; where it need not be, a failure is written.
+
+    Raises:
+        EngineError: it must be, and cannot.
+    """
+    try:
+        Accounting(place.home, place.accounting).join(launch, gang)
+    except EngineError as error:
+        if place.must_count:
+            raise
+        os.write(2, f"clearance: {error}\n".encode())
+
+
 def write_lines() -> None:
     """Makes standard output and error write whole lines at once, so that those of a gang's ranks do not mix."""
     for stream in (sys.stdout, sys.stderr):
@@ -347,6 +366,8 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             ready = (lambda info: _tell(report, launch.attempt, masking.masker.value(info))) if report >= 0 else None
             context._enter(facts_of(launch, rank, place, directory, ready))
             mask_logs(launch.attempt, place)
+            if place.accounting and launch.tenant:
+                count(launch, place, gang=True)
             if trouble is not None:
                 raise trouble
             result = call(launch, rank, place, directory)

@@ -20,6 +20,7 @@ import time
 
 from clearance.engine.base import Launch, Ready, Snapshot, Started
 from clearance.engine.local import definitions, ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.cleaning import Cleaner
 from clearance.engine.local.controllers import Controllers
 from clearance.engine.local.deadlines import Deadlines
@@ -43,9 +44,12 @@ class Attempts:
         umask: what attempts get.
         descriptors: soft limit of open files that attempts get.
         controllers: are told.
+        accounting: counts network traffic.
     """
 
-    def __init__(self, loop: Loop, home: str, umask: int, descriptors: int, controllers: Controllers) -> None:
+    def __init__(
+        self, loop: Loop, home: str, umask: int, descriptors: int, controllers: Controllers, accounting: Accounting
+    ) -> None:
         self._home = home
         self._controllers = controllers
         self._running: dict[str, Running] = {}
@@ -56,7 +60,8 @@ class Attempts:
         self._cleaner = Cleaner(home)
         self._results = Results(self._cleaner, self._cleaner.recover())
         self._outputs = Outputs(loop, home, self._said_ready, lambda worker: self._workers.look(worker))
-        self._zygotes = Zygotes(loop, home, umask, descriptors, self._heard, self._lost)
+        self._accounting = accounting
+        self._zygotes = Zygotes(loop, home, umask, descriptors, accounting, self._heard, self._lost)
         self._workers = Workers(
             loop, home, self._cleaner, self._outputs, controllers,
             self._worker_ended, self._is_known, self._register,
@@ -71,6 +76,15 @@ class Attempts:
     def warm(self) -> bool:
         """Whether there are zygotes, which `rest` may let go."""
         return bool(self._zygotes)
+
+    @property
+    def must_count(self) -> bool:
+        """Whether an attempt fails whose network traffic cannot be counted; for zygotes that are made from now on."""
+        return self._zygotes.must_count
+
+    @must_count.setter
+    def must_count(self, must: bool) -> None:
+        self._zygotes.must_count = must
 
     @property
     def due(self) -> float:
@@ -401,6 +415,8 @@ class Attempts:
         prefix, _ = epoch_of(key)
         if self._by_prefix.get(prefix) is running:
             del self._by_prefix[prefix]
+        if running.ranks and running.worker is None:
+            self._accounting.leave(running.launch)
         self._report(running)
         if (successor := running.successor) is not None and not successor.concluded:
             before = running.predecessor

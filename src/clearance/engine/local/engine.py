@@ -32,8 +32,10 @@ from clearance.engine.base import (
     Snapshot,
     Started,
     Step,
+    Traffic,
 )  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.flows import Flows
 from clearance.engine.local.loans import Loans
 from clearance.engine.local.nodes import first_devices, nodes_of
@@ -65,6 +67,7 @@ class LocalEngine:
         self._fenced: int | None = None
         self._launched = False
         self._child = 0
+        self._uncounted = ""
         self._once = Once()
 
     def fileno(self) -> int:
@@ -96,7 +99,8 @@ class LocalEngine:
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            stream, (answer, *early) = self._adopt([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, name)])
+            configure = ipc.Configure(self._settings.blobs, self._settings.network_accounting)
+            stream, (answer, *early) = self._adopt([configure, ipc.Adopt(epoch, name)])
             if isinstance(answer, ipc.Adopted):
                 self._keep_only(name)
         except BaseException:
@@ -105,13 +109,17 @@ class LocalEngine:
             raise
         finally:
             os.close(lock)
-        if not isinstance(answer, ipc.Adopted):
+        required = self._settings.network_accounting == "required"
+        if not isinstance(answer, ipc.Adopted) or (required and answer.uncounted):
             stream.connection.close()
             flows.close()
             self._remove(direct, name)
             if isinstance(answer, ipc.Fenced):
                 raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
+            if isinstance(answer, ipc.Adopted):
+                raise EngineError(f"network_accounting is required, and cannot be: {answer.uncounted}")
             raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
+        self._uncounted = answer.uncounted
         self._stream = stream
         self._direct = direct
         self._flows = flows
@@ -411,6 +419,17 @@ class LocalEngine:
     def nodes(self) -> list[Node]:
         """Returns this machine, or the virtual nodes of the settings on it."""
         return list(self._nodes)
+
+    def traffic(self) -> list[Traffic]:
+        """Returns the network traffic of each tenant, by name. Asks `nft`, which takes some milliseconds.
+
+        Raises:
+            EngineError: it is not counted here; the message says why.
+        """
+        self._connected()
+        if self._uncounted:
+            raise EngineError(f"network traffic is not counted: {self._uncounted}")
+        return Accounting(self._home).traffic()
 
     def close(self, stop: bool) -> None:
         """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""

@@ -72,6 +72,7 @@ class Worker:
         self._read = slate.reads(shared)  # how often the supervisor had read after the last attempt
         self._pipes = os.dup(1), os.dup(2)  # a task may put something else in the place of the first two
         self._threads_chosen = attempt.THREADS in os.environ
+        self._tenant = ""
         self._cpu_millis = 0
         self._use_threads(cpu_millis)
 
@@ -118,6 +119,9 @@ class Worker:
             attempt.limit(launch)
             context._enter(attempt.facts_of(launch, 0, self._place, self._directory, None))
             attempt.mask_logs(launch.attempt, self._place)
+            if self._place.accounting and launch.tenant != self._tenant:
+                attempt.count(launch, self._place, gang=False)
+                self._tenant = launch.tenant
             if self._trouble is not None:
                 raise self._trouble
             result = attempt.call(launch, 0, self._place, self._directory)

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import msgspec
 
-from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started
+from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started, Traffic
 from clearance.errors import UsageError
 from clearance.graph.dag import Dag
 from clearance.graph.model import encode
@@ -114,6 +114,9 @@ class _Engine:
 
     def nodes(self) -> list[Node]:
         return [Node("simulated", {"cpu": 10**9, "memory": 2**60, "gpu": 10**9})]
+
+    def traffic(self) -> list[Traffic]:
+        return []
 
     def prepare(self, bundle: str, preloads: object) -> None:
         """Nothing is warmed."""

@@ -73,7 +73,7 @@ class InstantEngine:
 
     def launch(self, launches: Sequence[Launch]) -> None:
         for each in launches:
-            self._events.append(Started(each.attempt, (1,), (1,), "here"))
+            self._events.append(Started(each.attempt, (1,), (1,), ("here",)))
         self.held += launches
         self.most = max(self.most, len(self.held))
         if not self._keep:

@@ -179,7 +179,7 @@ class Asking:
         instance.attempts += 1
         controller.desks.decided(instance, answer, now)
         controller.machine.move(instance, TaskState.QUEUED)
-        controller.launch(instance)
+        controller.launch(instance, answer)
 
     def _begin(self, run: ActiveRun, now: float) -> None:
         """A queued run goes on."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from clearance.cluster import Answer, Placement
 from clearance.engine.base import (
     Defined,
     Engine,
@@ -320,10 +321,11 @@ class Controller:
         near = nearest(label, [each.label for each in run.instances()])
         return UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
 
-    def launch(self, instance: Instance) -> None:
-        """Has a granted instance launched once this turn is committed."""
+    def launch(self, instance: Instance, granted: Answer) -> None:
+        """Has an instance launched, where it was granted room, once this turn is committed."""
         spec, run = instance.spec, instance.run
         key = instance.attempt
+        placement = granted.placement or Placement(())
         self.reports.attempts[key] = instance
         self._launches.append(
             Launch(
@@ -346,6 +348,9 @@ class Controller:
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
                 environment=self.tracing.environment(instance),
+                nodes=placement.nodes,
+                devices=placement.devices,
+                tenant=granted.queue,
                 flow=spec.flow,
             )
         )

@@ -30,6 +30,7 @@ from clearance.run.rows import ServiceRow
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact, Literal
 from clearance.types.digest import digest_of
+from clearance.types.principal import groups_of
 from clearance.types.references import Endpoint, Service
 from clearance.types.states import ServiceState, TaskState
 
@@ -96,7 +97,12 @@ class Services:
             )
         self._rows[name] = ServiceRow(
             name=name, run=instance.run.number, instance=instance.number, bundle=instance.run.bundle,
-            spec=rows.json_text(replace(endpoint.service, config=config)),
+            spec=rows.json_text(
+                replace(
+                    endpoint.service, config=config, queue=instance.spec.queue or instance.run.graph.queue,
+                    user=instance.run.principal,
+                )
+            ),
             endpoint=rows.json_text(endpoint), desired=1, state=ServiceState.BACKOFF,
             epoch=old.epoch if old else 0, failures=0, due_at=now, info=old.info if old else "", message="",
             changed_at=now,
@@ -152,7 +158,7 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._job(row), Placement((running[key].node,)))
+                self._controller.scheduler.restore(self._job(row), Placement(running[key].nodes))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
@@ -235,6 +241,9 @@ class Services:
                 task=row.name,
                 number=row.epoch,
                 checkpoint=key.split(".")[0],
+                nodes=decision.placement.nodes if decision.placement else (),
+                devices=decision.placement.devices if decision.placement else (),
+                tenant=decision.queue,
             )
         )
 
@@ -338,6 +347,9 @@ class Services:
         return Job(
             f"service:{row.name}",
             task_groups=task_groups({key: n for key, n in asked.items() if n}),
+            queue=service.queue,
+            user=service.user,
+            groups=groups_of(service.user),
             service=True,
             label=f"service {row.name}",
         )

@@ -16,7 +16,7 @@ import pytest
 import clearance
 from clearance import context, errors
 from clearance.cli.main import cli
-from clearance.graph import Dag
+from clearance.graph.dag import Dag
 from clearance.graph.options import NAMES
 from clearance.graph.task import Task
 from clearance.settings import Settings
@@ -63,7 +63,7 @@ def test_no_command_is_documented_that_does_not_exist():
 
 def test_no_option_is_documented_that_does_not_exist():
     for name, command in COMMANDS.items():
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for row in re.findall(r"^\| (`-.*?) \|", sections("cli.md")[name], re.MULTILINE):
             for option in re.findall(r"`(-[\w-]+)", row):
                 assert option in known, f"{name} {option}"

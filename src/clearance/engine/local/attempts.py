@@ -371,7 +371,7 @@ class Attempts:
 
     def _stop(self, running: Running, outcome: str, reason: str, grace: float) -> None:
         """Gives notice now and kills after `grace` seconds. The first reason stands; a shorter grace wins."""
-        if running.worker is not None and running.worker.lent:
+        if not running.over and running.worker is not None and running.worker.lent:
             self._workers.take_back(running.worker)
         if running.over:
             return

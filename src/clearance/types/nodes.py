@@ -19,7 +19,7 @@ from clearance.types.resources import parse_memory, parse_millis
 
 MOST = 1000
 FORM = "write [NAME=]COUNTxAMOUNT+AMOUNT…, such as 2x1cpu or big=2x4cpu+16Gi+2gpu"
-_GROUP = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<count>[0-9]{1,9})x(?P<amounts>.*)\Z", re.DOTALL)
+_GROUP = re.compile(r"(?:(?P<name>[^=]*)=\s*)?(?P<count>[0-9]{1,9})x(?P<amounts>.*)\Z", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 
 

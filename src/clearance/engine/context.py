@@ -34,7 +34,7 @@ class Facts:
         instance: index among the mapped instances; -1 when the task is not mapped.
         attempt: unique key of this attempt.
         number: which attempt this is, from 1.
-        node: name of the node that it is on.
+        node: name of the node that it is on; empty for this machine's.
         rank: which process of the gang this is, from 0.
         size: number of processes of the gang.
         rendezvous: `file://` URL, the same for every rank; an `init_method` of `torch.distributed`.
@@ -158,7 +158,7 @@ class Context:
     @property
     def node(self) -> str:
         """Name of the node that this process is on."""
-        return self._now().node
+        return self._now().node or os.uname().nodename
 
     @property
     def rank(self) -> int:

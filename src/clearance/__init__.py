@@ -29,6 +29,7 @@ _HOME = {
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
+    "Evicted": "clearance.errors",
     "Skip": "clearance.errors",
     "Outcome": "clearance.types.outcome",
     "StepFailed": "clearance.errors",
@@ -50,6 +51,7 @@ _HOME = {
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Defer as Defer
+    from clearance.errors import Evicted as Evicted
     from clearance.errors import Skip as Skip
     from clearance.errors import StepFailed as StepFailed
     from clearance.graph.asset import asset as asset

@@ -131,10 +131,9 @@ def test_a_gang_keeps_its_minimum_or_is_ended_whole():
     scheduler = running(job("j", members=8))
     assert len(lowered(scheduler, config(5))) == 8
     scheduler.apply([MemberEvicted(f"j/g/{rank}") for rank in range(8)], 170)
-    made = scheduler.step(170)
-    assert [each.reason for each in made] == [
-        "it asks for vcore=8 at once, and queue root.p.a may use vcore=5: ask for less, or raise the maximum"
-    ]
+    assert scheduler.step(170) == []
+    scheduler.apply([ConfigChanged(config(8))], 180)
+    assert [len(each.members) for each in scheduler.step(180)] == [8]
 
 
 def test_a_queue_above_shrinks_by_what_is_left_after_those_below():

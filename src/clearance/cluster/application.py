@@ -105,7 +105,7 @@ class Application:
         elastic: whether it asks for members beyond the minimum of its groups.
         state: see the module.
         groups: its groups.
-        gang: those of them that have a minimum.
+        gang: those of them that have a minimum and start together.
         requests: what it waits for.
         held: its members on nodes, by id.
         submitted: when, in seconds of the driver's clock.
@@ -113,12 +113,13 @@ class Application:
         ends: when it is expected to end.
         counted: whether the limits on applications count it.
         owner: the scheduler whose copy it is; see `cluster.fork`.
+        restarts: how often it was ended whole and asked again.
         promised: the first start that was reserved for it; None: none.
     """
 
     __slots__ = (
         "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "owner",
-        "promised", "queue", "requests", "started",
+        "promised", "queue", "requests", "restarts", "started",
         "state", "submitted", "usage",
     )  # fmt: skip
 
@@ -138,6 +139,7 @@ class Application:
         self.held: dict[str, Held] = {}
         self.submitted = now
         self.started: float | None = None
+        self.restarts = 0
         self.ends = float("inf")
         self.counted = False
         self.owner: State | None = None

@@ -97,10 +97,11 @@ def adopt(scheduler: State, app: Application, copies: Copies) -> Application:
         [group.copy() for group in app.groups], app.submitted,
     )  # fmt: skip
     other.state, other.started, other.ends = app.state, app.started, app.ends
-    other.counted, other.promised = app.counted, app.promised
+    other.counted, other.promised, other.restarts = app.counted, app.promised, app.restarts
     other.held, other.usage = dict(app.held), dict(app.usage)
     other.owner = scheduler
     groups = dict(zip(app.groups, other.groups, strict=True))
+    other.gang = [groups[group] for group in app.gang]
     for request in app.requests:
         group = groups[request.group] if request.group is not None else None
         twin = Request(other, copies.unit(request.unit), group, request.left, request.since)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None:
     """Returns why a unit can never start, with what would be needed; None where it can.
 
-    Of an application that runs, more members wait: what has been possible may be so again.
+    One that has started before waits: what was possible may be so again, once nodes are back or a maximum is raised.
     """
-    if app.held:
+    if app.started is not None or app.restarts:
         return None
     space = scheduler.space
     for counter in app.limits:

@@ -90,12 +90,14 @@ def test_a_lowered_maximum_ends_nobody_and_lets_nobody_start():
     assert bound(scheduler.step(4)) == ["late"]
 
 
-def test_a_job_that_waits_and_can_never_start_any_more_is_told_so():
+def test_a_job_that_waits_and_can_not_start_any_more_waits_on_and_says_so():
     scheduler = started("[{name: a}]", cores=4)
     submit(scheduler, job("first", members=4), job("gang", members=3))
-    (made,) = change(scheduler, "[{name: a, resources: {max: {vcore: 2}}}]")
-    assert isinstance(made, Reject)
-    assert "root.a may use vcore=2" in made.reason
+    assert change(scheduler, "[{name: a, resources: {max: {vcore: 2}}}]") == []
+    assert scheduler.explain("gang").text == "queue root.a uses vcore=4 of 2, and 3 more are asked for"
+    change(scheduler, "[{name: a, resources: {max: {vcore: 4}}}]")
+    scheduler.apply([JobFinished("first")], 9)
+    assert bound(scheduler.step(9)) == ["gang"]
 
 
 def test_a_job_that_runs_is_not_ended_where_it_may_have_no_more():

@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from clearance.cluster.ask import Ask, Decision, Limit, Placement
+from clearance.cluster.answer import Answer, Placement
 from clearance.cluster.desk import Desk
+from clearance.cluster.job import Job
+from clearance.cluster.limits import Limit
+from clearance.cluster.task import task_groups
 
 if TYPE_CHECKING:
     from clearance.cluster.config import load as load
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from clearance.cluster.event import ConfigChanged as ConfigChanged
     from clearance.cluster.event import JobFinished as JobFinished
     from clearance.cluster.event import JobSubmitted as JobSubmitted
+    from clearance.cluster.event import LimitSet as LimitSet
     from clearance.cluster.event import MemberEvicted as MemberEvicted
     from clearance.cluster.event import MemberFinished as MemberFinished
     from clearance.cluster.event import MemberMoved as MemberMoved
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
     from clearance.cluster.event import NodeRemoved as NodeRemoved
     from clearance.cluster.event import Restored as Restored
     from clearance.cluster.job import Affinity as Affinity
-    from clearance.cluster.job import Job as Job
     from clearance.cluster.job import TaskGroup as TaskGroup
     from clearance.cluster.job import Toleration as Toleration
     from clearance.cluster.job import Topology as Topology
@@ -42,11 +45,11 @@ if TYPE_CHECKING:
 _HOME = {
     "load": "config",
     "Scheduler": "scheduler",
-    **dict.fromkeys(("Affinity", "Job", "TaskGroup", "Toleration", "Topology"), "job"),
+    **dict.fromkeys(("Affinity", "TaskGroup", "Toleration", "Topology"), "job"),
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
-            "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished",
+            "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "LimitSet", "MemberEvicted", "MemberFinished",
             "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "Restored",
         ),
         "event",
@@ -54,7 +57,7 @@ _HOME = {
     **dict.fromkeys(("AddNodes", "EndJob", "RaiseMaximum", "RemoveNode", "Submit"), "whatif"),
 }  # fmt: skip
 
-__all__ = ["Ask", "Decision", "Desk", "Limit", "Placement", *_HOME]
+__all__ = ["Answer", "Desk", "Job", "Limit", "Placement", "task_groups", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,13 @@ class Event(msgspec.Struct, frozen=True, tag=True):
     """Something that has happened."""
 
 
+class LimitSet(Event, frozen=True):
+    """There is so much of a limit that lies on no node; None: it is gone. Who holds more than there is keeps it."""
+
+    name: str
+    size: int | None
+
+
 class NodeAdded(Event, frozen=True):
     """A node has come, or the driver tells again of one that is there."""
 
@@ -88,11 +95,13 @@ class Restored(Event, frozen=True):
         job: as it was submitted.
         places: pairs of member id and node.
         since: when they began.
+        queue: where they ran; empty, or one that is no leaf any more: the placement rules find another.
     """
 
     job: Job
     places: tuple[tuple[str, str], ...]
     since: float = 0.0
+    queue: str = ""
 
 
 class ConfigChanged(Event, frozen=True):

@@ -12,15 +12,15 @@ from clearance.cluster.unit import Part, Unit
 
 if TYPE_CHECKING:
     from clearance.cluster.nodes import Nodes
-    from clearance.cluster.scheduler import Scheduler
+    from clearance.cluster.state import State
 
 
-def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None:
+def impossible(scheduler: State, app: Application, unit: Unit) -> str | None:
     """Returns why a unit can never start, with what would be needed; None where it can.
 
-    One that has started before waits: what was possible may be so again, once nodes are back or a maximum is raised.
+    Of an application that runs, more members wait: what has been possible may be so again.
     """
-    if app.started is not None or app.restarts:
+    if app.held:
         return None
     space = scheduler.space
     for counter in app.limits:
@@ -38,7 +38,7 @@ def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None
     return unit.never or None
 
 
-def _never(scheduler: Scheduler, unit: Unit) -> str:
+def _never(scheduler: State, unit: Unit) -> str:
     """Returns why a unit does not fit into the empty cluster; empty where it does, each part by itself."""
     nodes = scheduler.nodes
     for part in unit.parts:

@@ -266,7 +266,6 @@ class Preemption:
         if self._scheduler.backfill.kind:
             self._scheduler.backfill.ended(app)
         app.started, app.ends = None, float("inf")
-        app.restarts += 1
         for group in app.groups:
             group.next, group.again = 0, []
         self._scheduler.ask_for_all(app)

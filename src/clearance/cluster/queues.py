@@ -23,11 +23,12 @@ from clearance.cluster.space import Space
 
 if TYPE_CHECKING:
     from clearance.cluster.application import Request
+    from clearance.cluster.limits import LimitState, Shares
     from clearance.cluster.unit import Unit
 
 ENDLESS = 1 << 62
 ACTIVE, DRAINING, STOPPED = "active", "draining", "stopped"
-Key = tuple[int, float, int]
+Key = tuple[int, float, tuple[int, ...]]  # priority turned, share, order
 
 
 class Counter:
@@ -83,7 +84,7 @@ class Counter:
 
 
 class Lane:
-    """Who waits in a leaf with the same request and the same user; see rule 4.
+    """Who waits in a leaf with the same request, the same user and the same limits; see rule 4.
 
     Attributes:
         queue: the leaf.
@@ -91,18 +92,20 @@ class Lane:
         heap: of key, number and request; entries of those that left are stale.
         number: counts up in the leaf.
         name: what tells it from others of the same unit: the user, where limits count them.
+        shares: likewise: what each takes of limits that lie on no node.
         parked: for what it waits; None: it may start.
     """
 
-    __slots__ = ("heap", "name", "number", "parked", "queue", "unit")
+    __slots__ = ("heap", "name", "number", "parked", "queue", "shares", "unit")
 
-    def __init__(self, queue: QueueState, unit: Unit, name: str, number: int) -> None:
+    def __init__(self, queue: QueueState, unit: Unit, name: str, shares: Shares, number: int) -> None:
         self.number = number
         self.queue = queue
         self.unit = unit
         self.name = name
+        self.shares = shares
         self.heap: list[tuple[Key, int, Request]] = []
-        self.parked: Counter | Unit | None = None
+        self.parked: Counter | LimitState | Unit | None = None
 
     def add(self, request: Request) -> None:
         """Puts a request where its key says."""
@@ -132,6 +135,7 @@ class QueueState(Counter):
         pending: how many members wait in it and below it.
         asked: of them, the amounts by position of a quota.
         allocated: how many members run in it and below it.
+        jobs: how many jobs wait or run in it and below it.
         lanes: of a leaf.
         stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
         shortest: whether of equal priority the shortest is next, whoever came first: behind one for whom room is kept.
@@ -148,7 +152,7 @@ class QueueState(Counter):
 
     __slots__ = (
         "above", "allocated", "asks", "average", "children", "conditions", "config", "dynamic", "fair", "guaranteed",
-        "heads", "key", "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "rescales",
+        "heads", "jobs", "key", "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "rescales",
         "scaled", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
@@ -160,8 +164,9 @@ class QueueState(Counter):
         self.children: dict[str, QueueState] = {}
         self.state = ACTIVE
         self.pending = 0
+        self.jobs = 0
         self.allocated = 0
-        self.lanes: dict[tuple[Unit, str], Lane] = {}
+        self.lanes: dict[tuple[Unit, str, Shares], Lane] = {}
         self.heads: list[tuple[Key, int, Lane]] = []
         self.order: list[tuple[int, float, int, str, int, QueueState]] = []
         self.key: tuple[int, float, int, str] | None = None
@@ -212,7 +217,8 @@ class QueueState(Counter):
         assert isinstance(other, QueueState)
         self.guaranteed, self.rates, self.state = list(other.guaranteed), list(other.rates), other.state
         self.fair, self.sorts_priority = other.fair, other.sorts_priority
-        self.pending, self.allocated, self.dynamic = other.pending, other.allocated, other.dynamic
+        self.pending, self.allocated, self.jobs = other.pending, other.allocated, other.jobs
+        self.dynamic = other.dynamic
         self.rescales, self.average = other.rescales, other.average.copy() if other.average is not None else None
 
     def rate(self, total: list[int]) -> None:
@@ -249,7 +255,7 @@ class QueueState(Counter):
         """Returns the first of all that wait in a leaf for room, parked or not; None where none does."""
         heads = [
             head for lane in self.lanes.values()
-            if not isinstance(lane.parked, Counter) and (head := lane.head()) is not None
+            if (lane.parked is None or lane.parked is lane.unit) and (head := lane.head()) is not None
         ]  # fmt: skip
         return min(heads, key=lambda head: head[0])[2] if heads else None
 

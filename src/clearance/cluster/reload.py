@@ -41,7 +41,7 @@ class Reloading(Lives):
             self._widen()
         for app in apps:
             counters = self.tree.counters(app.queue, app.job.user, app.job.groups)
-            app.limits = (*counters, *app.queue.above)
+            app.limits = (*counters, *app.queue.above) if app.groups else ()
             for counter in counters:
                 counter.applications += app.counted
                 for position, amount in app.usage.items():

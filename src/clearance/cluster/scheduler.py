@@ -6,7 +6,8 @@ Rules:
 2. A gang starts whole or holds nothing (`cluster.gang`); what waits holds nothing.
 3. The order is that of `cluster.queues`; in a leaf by priority, then by age, or by share where the queue says `fair`.
 4. What fits nowhere is parked and costs nothing until something has happened that could help it.
-5. Of a job that can never start, not even in the empty cluster, it says so instead of letting it wait for ever.
+5. A job that could not start even in the empty cluster is rejected when it is submitted. One of which that becomes true
+   later, since nodes have gone or a maximum was lowered, waits, and says so.
 6. Time only goes forward: an earlier `now` counts as the latest.
 """
 
@@ -24,8 +25,9 @@ from clearance.cluster.application import Application, AppState, Request
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
-from clearance.cluster.explain import Explanation, explain
+from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
 from clearance.cluster.fork import fork
+from clearance.cluster.limits import LimitState, full
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES
 from clearance.cluster.nodestate import Held, NodeState
@@ -33,7 +35,7 @@ from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
 from clearance.cluster.reload import Reloading
-from clearance.cluster.unit import Part, Unit
+from clearance.cluster.unit import Part
 from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
 
@@ -85,6 +87,7 @@ class Scheduler(Reloading):
             events.MemberEvicted: self._evicted,
             events.MemberMoved: self._member_moved,
             events.Restored: self._restored,
+            events.LimitSet: self._limit_set,
             events.ConfigChanged: self._config_changed,
         }
 
@@ -162,28 +165,23 @@ class Scheduler(Reloading):
         if unit.parked and not self.backfill.holds(request):
             self._park(lane, unit)
             return False
-        blocker = self.blocked(app, unit)
+        blocker = self.blocked(request)
         if blocker is not None:
-            if (reason := impossible(self, app, unit)) is not None:
-                self._reject(app, reason)
-            else:
-                self._park(lane, blocker)
+            self._park(lane, blocker)
             return False
         held = self._find(request)
         if held is None:
-            if (reason := impossible(self, app, unit)) is not None:
-                self._reject(app, reason)
-            else:
-                if self.backfill.kind:
-                    self.backfill.refused(request)
-                self.park_unit(unit)
-                self._park(lane, unit)
+            if self.backfill.kind and impossible(self, app, unit) is None:
+                self.backfill.refused(request)
+            self.park_unit(unit)
+            self._park(lane, unit)
             return False
         self._start(queue, lane, request, held)
         return True
 
-    def blocked(self, app: Application, unit: Unit) -> Counter | None:
-        """Returns the first limit that a unit would exceed: users and groups, then the queues from the leaf up."""
+    def blocked(self, request: Request) -> Counter | LimitState | None:
+        """Returns the first maximum that a request would exceed: of its user and groups, the queues, its limits."""
+        app, unit = request.app, request.unit
         usage, counted = unit.usage, app.counted
         for counter in app.limits:
             if not counted and counter.applications >= counter.max_applications:
@@ -193,6 +191,8 @@ class Scheduler(Reloading):
                 for position, amount in usage:
                     if used[position] + amount > most[position]:
                         return counter
+        if app.shares and not counted and (limit := full(app.shares, request.key, request.lane)) is not None:
+            return limit
         return self.preemption.in_the_way(app, unit) if self.preemption.promises else None
 
     def caps(self, request: Request, part: Part) -> dict[int, int]:
@@ -204,7 +204,7 @@ class Scheduler(Reloading):
 
     def start(self, request: Request) -> bool:
         """Starts a request out of turn, where it can start now; returns whether it has."""
-        if self.blocked(request.app, request.unit) is not None or (held := self._find(request)) is None:
+        if self.blocked(request) is not None or (held := self._find(request)) is None:
             return False
         assert request.lane is not None
         self._start(request.app.queue, request.lane, request, held)
@@ -322,6 +322,10 @@ class Scheduler(Reloading):
         """
         return explain(self, job)
 
+    def first_blocker(self, app: Application) -> Blocker:
+        """Returns what a job that waits lacks first."""
+        return first_blocker(self, app)
+
     def plan_consolidation(
         self, max_moves: int = 200, min_gain_node_hours: float = 1.0, prices: Mapping[str, float] | None = None
     ) -> Plan:
@@ -368,6 +372,9 @@ class Scheduler(Reloading):
     def copy_times(self, other: Scheduler) -> None:
         """Gives a fork what was not looked at yet."""
         other._freed, other._timers = dict(self._freed), dict(self._timers)
+
+    def _limit_set(self, event: events.LimitSet) -> None:
+        self.wake(self.limits.set(event.name, event.size))
 
     def _node_added(self, event: events.NodeAdded) -> None:
         known = self.nodes.named.get(event.node.name)

@@ -13,6 +13,7 @@ from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
+from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
 from clearance.cluster.nodestate import Held, NodeState
@@ -38,6 +39,7 @@ class State:
         shapes: every request that was made.
         units: everything that starts at once.
         tree: the queues.
+        limits: what lies on no node.
         nodes: the nodes.
         apps: jobs that wait or run, by id.
         ended: of jobs that have ended: how, and why.
@@ -59,6 +61,7 @@ class State:
         self.shapes = Shapes(self.space)
         self.units = Units()
         self.tree = Tree(partition.root, self.space)
+        self.limits = Limits()
         self.nodes = Nodes(self.space, policy or partition.node_sort_policy, partition.resource_weights, backing)
         self.apps: dict[str, Application] = {}
         self.ended: dict[str, tuple[AppState, str]] = {}
@@ -76,6 +79,10 @@ class State:
         self.notices: list[str] = []
         self.turn = 0
         self.origin: tuple[State, int, Copies] | None = None
+
+    def arrive(self) -> int:
+        """Returns the next number in the order of submission, for jobs that share one: see `Job.order`."""
+        return next(self.numbers)
 
     def advance(self, now: float) -> None:
         """Lets time go on; it never goes back."""

@@ -132,7 +132,7 @@ class Tree:
         while (
             queue.parent is not None
             and (queue.state == DRAINING or queue.dynamic)
-            and not (queue.children or queue.allocated or queue.pending or queue.applications)
+            and not (queue.children or queue.jobs)
         ):
             del self.queues[queue.path], queue.parent.children[queue.name]
             queue.key, queue.version = None, queue.version + 1
@@ -187,6 +187,12 @@ class Tree:
             if each.config.limits:
                 found += self._counters_at(each, user, groups)
         return tuple(found)
+
+    def limits_of(self, path: str, kind: str, name: str) -> Iterator[Counter]:
+        """Yields what counts a `user` or `group` in a queue, where a limit does."""
+        for each in (name, "*"):
+            if (counter := self._counters.get((path, kind, each))) is not None:
+                yield counter
 
     def _counters_at(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> list[Counter]:
         limits, found = queue.config.limits, []

@@ -108,7 +108,7 @@ class Application:
         elastic: whether it asks for members beyond the minimum of its groups.
         state: see the module.
         groups: its groups.
-        gang: those of them that have a minimum.
+        gang: those of them that have a minimum and start together.
         requests: what it waits for.
         held: its members on nodes, by id.
         submitted: when, in seconds of the driver's clock.

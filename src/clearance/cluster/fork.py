@@ -112,6 +112,7 @@ def adopt(scheduler: State, app: Application, copies: Copies) -> Application:
     other.held, other.usage = dict(app.held), dict(app.usage)
     other.owner = scheduler
     groups = dict(zip(app.groups, other.groups, strict=True))
+    other.gang = [groups[group] for group in app.gang]
     for request in app.requests:
         group = groups[request.group] if request.group is not None else None
         twin = Request(other, copies.unit(request.unit), group, request.left, request.since)

@@ -11,13 +11,16 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
 
 from clearance.cluster.limits import Limit
+from clearance.errors import UsageError, nearest
 
 SOFT, HARD = "soft", "hard"
+STYLES = (SOFT, HARD)
 
 
 class Toleration(msgspec.Struct, frozen=True):
@@ -145,3 +148,23 @@ class Job(msgspec.Struct, frozen=True):
     def name(self) -> str:
         """As people know it."""
         return self.label or self.id
+
+
+def check_job(job: Job) -> None:
+    """Makes sure that what a job says of itself can be.
+
+    Raises:
+        UsageError: seconds or bytes that are no number, negative or without end, or an unknown style.
+    """
+    said = (
+        ("runtime_estimate", job.runtime_estimate), ("timeout", job.timeout), ("restart_cost", job.restart_cost),
+        ("checkpoint_interval", job.checkpoint_interval), ("state_bytes", job.state_bytes),
+        ("disruption_budget", job.disruption_budget),
+    )  # fmt: skip
+    for name, value in said:
+        if value is not None and not 0 <= value < math.inf:
+            raise UsageError(f"job {job.id!r}: {name} is {value}: write a number, 0 or more")
+    if job.style not in STYLES:
+        raise UsageError(
+            f"job {job.id!r}: there is no style {job.style!r}{nearest(job.style, STYLES)}: use {' or '.join(STYLES)}"
+        )

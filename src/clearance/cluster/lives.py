@@ -3,7 +3,8 @@
 Rules:
 
 1. A job finds its queue by the placement rules; the same queue, user, groups and tags find the same place.
-2. Of lost members each is asked for again; where nothing is left of a gang, the whole of it at once.
+2. Of lost members each is asked for again. Where nothing of a gang runs any more, all of it that has not finished is
+   asked for at once, in whatever order its members were lost.
 3. A gang that could not start in time ends as its style says: the job fails, or its members start one by one.
 """
 
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from clearance.cluster import event as events
 from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.decision import Reject
-from clearance.cluster.job import SOFT, Job, Topology
+from clearance.cluster.job import SOFT, Job, Topology, check_job
 from clearance.cluster.nodestate import Held
 from clearance.cluster.possible import impossible
 from clearance.cluster.queues import Counter, QueueState
@@ -74,6 +75,7 @@ class Lives(Waiting):
         Raises:
             ClearanceError: no queue takes it, or it is not well formed.
         """
+        check_job(job)
         if where and self.tree.is_leaf(where):
             queue = self.tree.queues[where]
             limits: tuple[Counter, ...] = (*self.tree.counters(queue, job.user, job.groups), *queue.above)
@@ -120,11 +122,11 @@ class Lives(Waiting):
             self._seats[key] = seat
         return seat
 
-    def ask_for_more(self, app: Application, all: bool = False) -> None:
-        """Asks for the members beyond the minimum; for all of them, where the gang will not come."""
+    def ask_for_more(self, app: Application) -> None:
+        """Asks for the members that do not run and were never asked for, or were lost, one by one."""
         for group in app.groups:
             most = group.group.min_member if group.group.max_member is None else group.group.max_member
-            left = most - (0 if all else group.next)
+            left = most - group.next + len(group.again)
             if left > 0:
                 self._ask(Request(app, self._unit(app, (_single(group),)), group, left, self.now))
 
@@ -204,7 +206,11 @@ class Lives(Waiting):
     def _member_finished(self, event: events.MemberFinished) -> None:
         app, held = self._member(event.member)
         self._give(app, held)
-        if not app.held and not app.requests and not self.preemption.again(app):
+        if app.held:
+            return
+        if any(group.again for group in app.gang):
+            self._gang_again(app)
+        elif not app.requests and not self.preemption.again(app):
             self._end(app, AppState.FAILED if event.failed else AppState.COMPLETED)
 
     def _evicted(self, event: events.MemberEvicted) -> None:
@@ -216,26 +222,38 @@ class Lives(Waiting):
         self.consolidation.moved(*self._member(event.member), self._node(event.node))
 
     def ask_again(self, app: Application, lost: Sequence[Held]) -> None:
-        """Asks again for members that were lost: for the whole gang, where it has nothing left of it."""
+        """Asks again for members that were lost; see rule 2."""
         if self.preemption.again(app):
             return
         by_group: dict[str, list[int]] = {}
         for held in lost:
             _, name, rank = held.id.rsplit("/", 2)
             by_group.setdefault(name, []).append(int(rank))
-        app.state = AppState.ACCEPTED if not app.held else app.state
         for group in app.groups:
-            ranks = by_group.get(group.group.name)
-            if not ranks:
-                continue
-            group.again = sorted([*group.again, *ranks], reverse=True)
-            whole = len(ranks) > 1 and len(ranks) == group.group.min_member and not app.held
-            part = (
-                Part(group.shape, len(ranks), group.group.topology, group.group.anti_affinity)
-                if whole
-                else _single(group)
+            if ranks := by_group.get(group.group.name):
+                group.again = sorted([*group.again, *ranks], reverse=True)
+                if app.held or not app.gang:
+                    self._ask(Request(app, self._unit(app, (_single(group),)), group, len(ranks), self.now))
+        if not app.held and app.gang:
+            self._gang_again(app)
+
+    def _gang_again(self, app: Application) -> None:
+        """Asks for what is left of a gang of which nothing runs: for all of it at once."""
+        for request in list(app.requests):
+            self.withdraw(request)
+        app.state = AppState.ACCEPTED
+        if all(group.next == len(group.again) for group in app.groups):  # nobody has finished
+            for group in app.groups:
+                group.next, group.again = 0, []
+            self.ask_for_all(app)
+        elif any(group.again for group in app.gang):
+            parts = tuple(
+                Part(group.shape, len(group.again), group.group.topology, group.group.anti_affinity)
+                for group in app.gang
             )
-            self._ask(Request(app, self._unit(app, (part,)), group, 1 if whole else len(ranks), self.now))
+            self._ask(Request(app, self._unit(app, parts), None, 1, self.now))
+        else:
+            self.ask_for_more(app)
 
     def _bind_failed(self, event: events.BindFailed) -> None:
         lost = [found for found in self.members.values() if found[1].bound == event.decision]
@@ -265,6 +283,7 @@ class Lives(Waiting):
             self._add(app, group.shape.usage, 1, 0)
         if not app.counted:
             self._add(app, (), 0, 0)
+        self._dirty[app.queue] = None
 
     def _time_out(self) -> None:
         """Ends the wait of gangs that took too long."""
@@ -277,7 +296,8 @@ class Lives(Waiting):
             self.withdraw(request)
             if app.job.style == SOFT:
                 app.state = AppState.RESUMING
-                self.ask_for_more(app, all=True)
+                app.gang.clear()
+                self.ask_for_more(app)
             else:
                 members = request.unit.members
                 self._reject(

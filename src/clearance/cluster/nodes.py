@@ -349,7 +349,9 @@ class Nodes:
             where = [-1] * len(self.at)
             self.domains[level] = (names, where)
             for state in self.named.values():
-                self._place(level, state, state.node)
+                name = _domain(state.node, level)
+                if name is not None:
+                    where[state.index] = names.setdefault(name, len(names))
         return self.domains[level][1]
 
     def kinds(self) -> Mapping[tuple[int, ...], int]:
@@ -463,7 +465,7 @@ class Nodes:
     def _place(self, level: str, state: NodeState, node: Node) -> None:
         names, where = self.domains[level]
         where += [-1] * (len(self.at) - len(where))
-        name = node.name if level == "node" else node.labels.get(level)
+        name = _domain(node, level)
         where[state.index] = -1 if name is None else names.setdefault(name, len(names))
 
     def _grow(self) -> None:
@@ -484,6 +486,10 @@ class Nodes:
         except ModuleNotFoundError as error:
             raise MissingExtra("numpy", "cluster") from error
         return ArrayColumns(self._space.columns, compiled=self.backing == "numba")
+
+
+def _domain(node: Node, level: str) -> str | None:
+    return node.name if level == "node" else node.labels.get(level)
 
 
 def _gradient() -> Gradient:

@@ -46,7 +46,7 @@ def _never(scheduler: State, unit: Unit) -> str:
         if level or part.apart or part.shape.picky or not nodes.plain:
             most = _most_by_node(nodes, part)
         else:
-            most = sum(count * _empty_room(part.shape, kind) for kind, count in nodes.kinds().items())
+            most = _most_by_kind(nodes, part)
         if most < part.count:
             asked = format_amounts(scheduler.space.named(part.shape.usage))
             within = f"one {level}" if level else "the whole cluster"
@@ -56,34 +56,52 @@ def _never(scheduler: State, unit: Unit) -> str:
     return ""
 
 
+def _most_by_kind(nodes: Nodes, part: Part) -> int:
+    """Returns for how many members the empty cluster has room, or, where it has enough, for as many as are wanted."""
+    most = 0
+    for kind, count in nodes.kinds().items():
+        most += count * _empty_room(part.shape, kind)
+        if most >= part.count:
+            break
+    return most
+
+
 def _most_by_node(nodes: Nodes, part: Part) -> int:
-    """Returns for how many members the best domain has room when it is empty."""
+    """As `_most_by_kind`, in the best domain, and on nodes that the members may use."""
     level = part.topology.required
     domain = nodes.domain(level) if level else None
     apart = nodes.domain(part.apart) if part.apart else None
     rooms: dict[int, int] = {}
+    of_kind: dict[tuple[int, ...], int] = {}
     seen: set[int] = set()
     for state in nodes.named.values():
         if part.shape.bias(state.node) == NEVER:
             continue
-        room = _empty_room(part.shape, tuple(state.capacity))
+        kind = tuple(state.capacity)
+        room = of_kind.get(kind)
+        if room is None:
+            room = of_kind[kind] = _empty_room(part.shape, kind)
         if apart is not None and room:
             room = int(apart[state.index] not in seen or apart[state.index] < 0)
             seen.add(apart[state.index])
         where = domain[state.index] if domain is not None else 0
         if where >= 0:
             rooms[where] = rooms.get(where, 0) + room
+            if rooms[where] >= part.count:
+                break
     return max(rooms.values(), default=0)
 
 
 def _empty_room(shape: Shape, capacity: tuple[int, ...]) -> int:
-    most = min(
-        (capacity[position] // amount for position, amount in shape.usage if position != GPU_AT),
-        default=1 << 30,
-    )  # fmt: skip
-    devices = capacity[GPU_AT] // DEVICE
-    if shape.gpus:
-        most = min(most, devices // shape.gpus)
-    elif shape.share:
-        most = min(most, devices * (DEVICE // shape.share))
-    return min(most, 1) if shape.whole else most
+    """Returns how many members of a shape an empty node of this capacity takes."""
+    most = 1 if shape.whole else 1 << 30
+    for position, amount in shape.usage:
+        if position != GPU_AT:
+            room = capacity[position] // amount
+        elif shape.gpus:
+            room = capacity[GPU_AT] // DEVICE // shape.gpus
+        else:
+            room = capacity[GPU_AT] // DEVICE * (DEVICE // shape.share)
+        if room < most:
+            most = room
+    return most

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
 from clearance.cluster.decision import Preempt
+from clearance.cluster.ledger import Ledger
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.quota import Quota
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part, Unit
-from clearance.cluster.victims import Ledger, Search, Victim, remove
+from clearance.cluster.victims import Search, Victim, remove
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
@@ -73,7 +74,7 @@ class Preemption:
         self.quota = Quota(scheduler)
         self.promises: dict[Request, Promise] = {}
         self.leaving: dict[str, float] = {}
-        self._ending: dict[Application, set[str]] = {}
+        self._ending: dict[Application, tuple[frozenset[str], set[str]]] = {}  # who was asked, who has not left
         self._retry: dict[Request, float] = {}
         self._next = 0.0
 
@@ -85,14 +86,14 @@ class Preemption:
             for promise in self.promises.values():
                 promise.waiting.discard(held.id)
         if (ending := self._ending.get(app)) is not None:
-            ending.discard(held.id)
+            ending[1].discard(held.id)
 
     def again(self, app: Application) -> bool:
         """Whether an application that lost members is being ended whole; asks for all of it once the last has gone."""
         ending = self._ending.get(app)
         if ending is None:
             return False
-        if not ending:
+        if not ending[1]:
             self._afresh(app)
         return True
 
@@ -128,16 +129,14 @@ class Preemption:
         ending = self._ending.pop(app, None)
         if ending is None:
             return
-        for other in ending:
+        asked, staying = ending
+        for other in staying:
             self.leaving.pop(other, None)
-        lost = [
-            Held(member, group.shape, -1, ())
-            for group in app.groups for rank in range(group.next)
-            if (member := f"{app.id}/{group.group.name}/{rank}") not in app.held
-        ]  # fmt: skip
-        self._scheduler.ask_again(app, lost)
-        if app.elastic:
-            self._scheduler.ask_for_more(app)
+        for group in app.groups:
+            of_group = f"{app.id}/{group.group.name}/"
+            left = {int(id.removeprefix(of_group)) for id in asked - staying if id.startswith(of_group)}
+            group.again = sorted({*group.again, *left}, reverse=True)
+        self._scheduler.ask_for_more(app)
 
     def _drop(self, request: Request) -> None:
         del self.promises[request]
@@ -257,7 +256,7 @@ class Preemption:
                 self.leaving[held.id] = until
                 members.append(held.id)
             if one.whole:
-                self._ending[one.app] = set(one.app.held)
+                self._ending[one.app] = frozenset(one.app.held), set(one.app.held)
                 for request in list(one.app.requests):
                     self._scheduler.withdraw(request)
         return tuple(members)

@@ -120,8 +120,6 @@ class Scheduler(Reloading):
         Returns:
             The decisions, in order.
         """
-        if self.tree.decays and now > self.now:
-            self._dirty.update(dict.fromkeys(self.tree.leaves()))
         self.advance(now)
         self.turn += 1
         if self._timers:

@@ -7,10 +7,10 @@ Rules:
 2. With a half-life, used is the mean of what is used now and of what was used lately: the average over the past in
    which a moment counts half as much as the one a half-life later (after Slurm, `PriorityDecayHalfLife`). Constant use
    counts as it does without a half-life; whoever used much lately comes later; what starts now counts now.
-3. Under `drf` the share of a queue with queues below it comes from theirs (Bhattacharya, Culler, Friedman, Ghodsi,
-   Shenker and Stoica, "Hierarchical Scheduling for Diverse Datacenter Workloads", SoCC 2013, "H-DRF"): what each of
-   them uses in which somebody could start is scaled down until its share is the least among them; what the others use
-   counts as it is. So nobody pays for what a sibling has of something else.
+3. Under `drf` the share of a queue with queues below it comes from theirs (Bhattacharya et al., "Hierarchical
+   Scheduling for Diverse Datacenter Workloads", SoCC 2013, H-DRF): what each of them uses in which somebody could start
+   is scaled down until its share is the least among them; what the others use counts as it is. So nobody pays for what
+   a sibling has of something else.
 4. Under `drf` a share leaves out what is exhausted: what is used up; and, where somebody waits because there is no room
    for what it asks for, each resource in it, but for a queue in which somebody who could be next asks for it.
 """

@@ -88,6 +88,8 @@ class State:
         """Lets time go on; it never goes back."""
         if now > self.now:
             self.tree.settle(self._dirty, now)
+            if self.tree.decays:
+                self._dirty.update(dict.fromkeys(self.tree.leaves()))
             self.now = now
 
     def next_id(self) -> int:

@@ -60,16 +60,20 @@ class Unit:
     def __init__(self, parts: tuple[Part, ...], length: int = 0) -> None:
         self.parts = parts
         self.length = length
-        self.members = sum(part.count for part in parts)
-        usage: dict[int, int] = {}
-        for part in parts:
-            for position, amount in part.shape.usage:
-                usage[position] = usage.get(position, 0) + amount * part.count
-        self.usage = tuple(usage.items())
-        only = parts[0] if len(parts) == 1 else None
-        plain = only is not None and only.count == 1 and only.topology == CLOSE and not only.shape.affinity
-        self.simple = only.shape if only is not None and plain and not only.apart else None
-        self.drawn = any(part.shape.affinity for part in parts)
+        self.simple: Shape | None = None
+        if len(parts) == 1 and parts[0].count == 1:
+            only = parts[0]
+            self.members, self.usage, self.drawn = 1, only.shape.usage, bool(only.shape.affinity)
+            if not (self.drawn or only.apart) and only.topology == CLOSE:
+                self.simple = only.shape
+        else:
+            self.members = sum(part.count for part in parts)
+            usage: dict[int, int] = {}
+            for part in parts:
+                for position, amount in part.shape.usage:
+                    usage[position] = usage.get(position, 0) + amount * part.count
+            self.usage = tuple(usage.items())
+            self.drawn = any(part.shape.affinity for part in parts)
         self.parked = False
         self.short = 0
         self.waiting: dict[Lane, None] = {}

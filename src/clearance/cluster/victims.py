@@ -22,6 +22,7 @@ import msgspec
 
 from clearance.cluster.application import Application, Request
 from clearance.cluster.gang import place
+from clearance.cluster.ledger import Ledger
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import NEVER, Shape
@@ -48,36 +49,6 @@ class Victim(msgspec.Struct, frozen=True, eq=False):
     members: tuple[Held, ...]
     whole: bool
     harm: Harm
-
-
-class Ledger:
-    """What queues will use, once those have left who were asked to and those have started who were promised room."""
-
-    def __init__(self) -> None:
-        self._change: dict[QueueState, dict[int, int]] = {}
-
-    def used(self, queue: QueueState, position: int) -> int:
-        """Returns what a queue will use of a resource, in its unit."""
-        change = self._change.get(queue)
-        return queue.used[position] + (change.get(position, 0) if change else 0)
-
-    def count(self, leaf: QueueState, usage: Iterable[tuple[int, int]], sign: int) -> None:
-        """Counts usage that comes to a leaf (1) or leaves it (-1)."""
-        usage = list(usage)
-        for queue in leaf.above:
-            change = self._change.setdefault(queue, {})
-            for position, amount in usage:
-                change[position] = change.get(position, 0) + sign * amount
-
-    def copy(self) -> Ledger:
-        """Returns a copy that changes on its own."""
-        other = Ledger()
-        other._change = {queue: dict(change) for queue, change in self._change.items()}
-        return other
-
-    def deficit(self, queue: QueueState) -> int:
-        """Returns how much a queue will lack of its guarantee, summed over resources in their units."""
-        return sum(max(each - self.used(queue, position), 0) for position, each in enumerate(queue.guaranteed) if each)
 
 
 def lost(app: Application, now: float) -> float:

@@ -39,9 +39,24 @@ class Lives(Waiting):
         except ClearanceError as error:
             self._refuse(job, str(error))
             return
-        self.apps[job.id] = app
-        if app.gang and job.timeout is not None:
-            self._timers[job.id] = self.now + job.timeout
+        self._admit(app)
+
+    def submit_forced(self, job: Job) -> None:
+        """Takes a job of the scheduler's own, whatever the placement rules say.
+
+        Raises:
+            ClearanceError: it is not well formed.
+        """
+        self._admit(self._application(job, forced=True))
+
+    def take_back(self, app: Application) -> None:
+        """Ends a job of the scheduler's own."""
+        self._end(app, AppState.FAILED, "it was taken back")
+
+    def _admit(self, app: Application) -> None:
+        self.apps[app.id] = app
+        if app.gang and app.job.timeout is not None:
+            self._timers[app.id] = self.now + app.job.timeout
         self.ask_for_all(app)
 
     def ask_for_all(self, app: Application) -> None:
@@ -143,6 +158,8 @@ class Lives(Waiting):
         del self.apps[app.id]
         self.ended[app.id] = (state, reason)
         app.state = state
+        if self.health is not None:
+            self.health.ended(app, state)
         if app.queue.dynamic or app.queue.state != "active":
             self._prune(app.queue)
 

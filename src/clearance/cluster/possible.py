@@ -1,18 +1,24 @@
-"""What can never be: a unit that exceeds a maximum by itself, or that does not fit into the empty cluster."""
+"""What can never be: a unit that exceeds a maximum by itself, or that does not fit into the empty
+cluster, with as many nodes as its pools may have."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application
+from clearance.cluster.condition import bare
+from clearance.cluster.node import Node
+from clearance.cluster.pools import Pool
 from clearance.cluster.quantities import format_amounts
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.space import DEVICE, GPU_AT
 from clearance.cluster.unit import Part, Unit
 
 if TYPE_CHECKING:
-    from clearance.cluster.nodes import Nodes
     from clearance.cluster.scheduler import Scheduler
+
+OF_NODES = "node"
 
 
 def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None:
@@ -38,10 +44,10 @@ def _never(scheduler: Scheduler, unit: Unit) -> str:
     nodes = scheduler.nodes
     for part in unit.parts:
         level = part.topology.required
-        if level or part.apart or part.shape.picky or not nodes.plain:
-            most = _most_by_node(nodes, part)
+        if level or part.apart or part.shape.picky or scheduler.pools or not nodes.plain:
+            most = _most_by_node(scheduler, part)
         else:
-            most = sum(count * _empty_room(part.shape, kind) for kind, count in nodes.kinds().items())
+            most = sum(count * empty_room(part.shape, kind) for kind, count in nodes.kinds().items())
         if most < part.count:
             asked = format_amounts(scheduler.space.named(part.shape.usage))
             within = f"one {level}" if level else "the whole cluster"
@@ -51,27 +57,51 @@ def _never(scheduler: Scheduler, unit: Unit) -> str:
     return ""
 
 
-def _most_by_node(nodes: Nodes, part: Part) -> int:
-    """Returns for how many members the best domain has room when it is empty."""
-    level = part.topology.required
-    domain = nodes.domain(level) if level else None
-    apart = nodes.domain(part.apart) if part.apart else None
-    rooms: dict[int, int] = {}
-    seen: set[int] = set()
-    for state in nodes.named.values():
-        if part.shape.bias(state.node) == NEVER:
-            continue
-        room = _empty_room(part.shape, tuple(state.capacity))
-        if apart is not None and room:
-            room = int(apart[state.index] not in seen or apart[state.index] < 0)
-            seen.add(apart[state.index])
-        where = domain[state.index] if domain is not None else 0
-        if where >= 0:
-            rooms[where] = rooms.get(where, 0) + room
+def _most_by_node(scheduler: Scheduler, part: Part) -> int:
+    """Returns for how many members the best domain has room when it is empty, and its pools are full."""
+    level, apart = part.topology.required, part.apart
+    rooms: dict[str, int] = {}
+    seen: set[str] = set()
+    for node, count, room in _all(scheduler, part.shape):
+        if apart and room:
+            name = None if apart == OF_NODES else node.labels.get(apart)
+            room, count = (1, count) if name is None else (int(name not in seen), 1)
+            seen.add(name or "")
+        if level == OF_NODES:
+            rooms[node.name] = room
+        elif (where := node.labels.get(level) if level else "") is not None:
+            rooms[where] = rooms.get(where, 0) + room * count
     return max(rooms.values(), default=0)
 
 
-def _empty_room(shape: Shape, capacity: tuple[int, ...]) -> int:
+def _all(scheduler: Scheduler, shape: Shape) -> Iterator[tuple[Node, int, int]]:
+    """Yields each node that there is or may be, how many like it, and how many members one holds when it is empty."""
+    pools = {pool.name: pool for pool in scheduler.pools}
+    for state in scheduler.nodes.named.values():
+        if state.node.pool not in pools and shape.bias(bare(state.node)) > NEVER:
+            yield state.node, 1, empty_room(shape, tuple(state.capacity))
+    for pool in pools.values():
+        if shape.pinned and shape.pinned in scheduler.nodes.named:
+            state = scheduler.nodes.named[shape.pinned]
+            if state.node.pool == pool.name and shape.bias(bare(state.node)) > NEVER:
+                yield state.node, 1, empty_room(shape, tuple(state.capacity))
+        elif room := room_of(scheduler, pool, shape):
+            yield pool.node(f"?/{pool.name}"), pool.max_nodes, room
+
+
+def room_of(scheduler: Scheduler, pool: Pool, shape: Shape) -> int:
+    """Returns how many members of a shape an empty node of a pool holds."""
+    if shape.bias(pool.node("")) == NEVER:
+        return 0
+    capacity = [0] * len(scheduler.space.names)
+    for position, amount in scheduler.space.parse(pool.capacity, f"pool {pool.name!r}"):
+        if position < len(capacity):
+            capacity[position] = amount
+    return empty_room(shape, tuple(capacity))
+
+
+def empty_room(shape: Shape, capacity: tuple[int, ...]) -> int:
+    """Returns how many members of a shape an empty node of this capacity holds."""
     most = min(
         (capacity[position] // amount for position, amount in shape.usage if position != GPU_AT),
         default=1 << 30,

@@ -21,15 +21,19 @@ import msgspec
 from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Request
+from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
+from clearance.cluster.condition import HealthPolicy
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
 from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.fork import fork
-from clearance.cluster.lives import Lives
+from clearance.cluster.health import Health
+from clearance.cluster.machines import Machines
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES
-from clearance.cluster.nodestate import Held, NodeState
+from clearance.cluster.nodestate import Held
+from clearance.cluster.pools import Autoscale
 from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
@@ -40,7 +44,7 @@ from clearance.errors import ClearanceError, UsageError, nearest
 _encoder = msgspec.json.Encoder()
 
 
-class Scheduler(Lives):
+class Scheduler(Machines):
     """One partition of a cluster.
 
     Args:
@@ -52,9 +56,11 @@ class Scheduler(Lives):
         seed: of ties that are broken at random; there are none today, so that every seed decides alike.
         backing: `lists`, `numpy` or `numba`; None: lists up to 64 nodes, then numpy.
         preemption: whether anybody is asked to leave for others; None: as the partition says.
+        autoscale: pools of nodes that come and go; None: none do.
+        health: what is done about nodes that are not well; None: nothing.
 
     Raises:
-        UsageError: an unknown policy or kind of backfill.
+        UsageError: an unknown policy or kind of backfill, or a configuration that cannot be.
     """
 
     def __init__(
@@ -65,6 +71,8 @@ class Scheduler(Lives):
         seed: int = 0,
         backing: str | None = None,
         preemption: bool | None = None,
+        autoscale: Autoscale | None = None,
+        health: HealthPolicy | None = None,
     ) -> None:
         partition = config if isinstance(config, PartitionConfig) else config.default
         policy = policy or partition.node_sort_policy
@@ -75,6 +83,10 @@ class Scheduler(Lives):
         self.backfill = Backfill(self, backfill)
         self.consolidation = Consolidation(self)
         self.preemption = Preemption(self, partition.preemption if preemption is None else preemption)
+        if autoscale is not None:
+            self.autoscaler, self.pools = Autoscaler(self, autoscale), autoscale.pools
+        if health is not None:
+            self.health = Health(self, health)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.NodeAdded: self._node_added,
             events.NodeChanged: self._node_changed,
@@ -85,6 +97,9 @@ class Scheduler(Lives):
             events.BindFailed: self._bind_failed,
             events.MemberEvicted: self._evicted,
             events.MemberMoved: self._member_moved,
+            events.NodeSignal: self._signalled,
+            events.NodeReturned: self._returned,
+            events.PoolStarting: self._starting,
             events.Restored: self._restored,
         }
 
@@ -123,6 +138,8 @@ class Scheduler(Lives):
             self._time_out()
         if self.tree.stale:
             self.tree.rate(self.nodes.total)
+        if self.health is not None:
+            self.health.decide()
         self.preemption.keep_promises()
         if self._freed:
             self._wake_by_nodes()
@@ -146,6 +163,8 @@ class Scheduler(Lives):
                 left -= 1
             queue.touch()
         self.preemption.decide()
+        if self.autoscaler is not None:
+            self.autoscaler.decide()
         out, self._out = self._out, []
         if out:
             self._digest.update(_encoder.encode(out))
@@ -356,6 +375,7 @@ class Scheduler(Lives):
 
     def _fork(self) -> Scheduler:
         other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
+        other.pools = self.pools
         fork(self, other)
         self.consolidation.copy_to(other.consolidation)
         return other
@@ -363,36 +383,3 @@ class Scheduler(Lives):
     def copy_times(self, other: Scheduler) -> None:
         """Gives a fork what was not looked at yet."""
         other._freed, other._timers = dict(self._freed), dict(self._timers)
-
-    def _node_added(self, event: events.NodeAdded) -> None:
-        known = self.nodes.named.get(event.node.name)
-        if known is not None:
-            if known.node != event.node:
-                self._node_changed(events.NodeChanged(event.node))
-            return
-        state = self.nodes.add(event.node)
-        self._resized(state)
-
-    def _node_changed(self, event: events.NodeChanged) -> None:
-        state = self._node(event.node.name)
-        self.nodes.change(state, event.node)
-        self._resized(state)
-
-    def _node_removed(self, event: events.NodeRemoved) -> None:
-        state = self._node(event.name)
-        self.consolidation.without(state)
-        lost: dict[Application, list[Held]] = {}
-        for held in list(state.held.values()):
-            app = self._member(held.id)[0]
-            self._give(app, held)
-            lost.setdefault(app, []).append(held)
-        self._freed.pop(state.index, None)
-        self.nodes.remove(state)
-        self._resized(None)
-        for app, gone in lost.items():
-            self.ask_again(app, gone)
-
-    def _resized(self, state: NodeState | None) -> None:
-        self.tree.stale = True
-        if state is not None:
-            self._freed[state.index] = None

@@ -25,7 +25,7 @@ class AddNodes(msgspec.Struct, frozen=True):
 
     Attributes:
         n: how many.
-        pool: like those of this pool; empty: as the other fields say.
+        pool: like those of this pool, or like what it is to have; empty: as the other fields say.
         like: like the node of this name.
         capacity: where neither is given.
         labels: likewise.
@@ -179,7 +179,11 @@ def _like(scheduler: Scheduler, change: AddNodes) -> Node:
     if change.pool:
         found = next((state.node for state in named.values() if state.node.pool == change.pool), None)
         if found is None:
-            pools = {state.node.pool for state in named.values() if state.node.pool}
+            found = next((pool.node("") for pool in scheduler.pools if pool.name == change.pool), None)
+        if found is None:
+            pools = {pool.name for pool in scheduler.pools} | {
+                state.node.pool for state in named.values() if state.node.pool
+            }
             raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
         return found
     return Node("", change.capacity, change.labels)

@@ -140,13 +140,12 @@ class Autoscaler:
             self.due = min(self.due, self._next)
             return
         self._next = now + self.config.interval
-        self._lapse()
         self._see()
         growth = self._grow()
         self._shrink(growth)
         self.due = self._when()
 
-    def _lapse(self) -> None:
+    def lapse(self) -> None:
         """Gives up what did not come, and takes back what did not go."""
         scheduler, now = self._scheduler, self._scheduler.now
         for fleet in self._fleets.values():

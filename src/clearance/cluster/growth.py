@@ -118,15 +118,20 @@ class Growth:
         useful = {name: most for name in self._pools if (most := self._most(name, request.unit)) > 0}
         trusted = {name: most for name, most in useful.items() if name not in self._aside}
         for names in (trusted, useful):
-            options = [{name: most} for name, most in names.items()]
+            found = [counts for name, most in names.items() if (counts := self._least(request, {name: most}))]
             if len(names) > 1 and request.unit.members > 1:
-                options.append(dict(names))
-            found = [counts for option in options if (counts := self._least(request, option))]
+                mixed = [self._least(request, dict(names)), *(self._instead(request, each, names) for each in found)]
+                found += filter(None, mixed)
             if found:
                 return min(found, key=lambda counts: self._cost(request.unit, counts))
             if len(trusted) == len(useful):
                 break
         return None
+
+    def _instead(self, request: Request, alone: Mapping[str, int], names: Mapping[str, int]) -> dict[str, int] | None:
+        """Returns what suffices with one node less of a pool that suffices alone, and with others instead of it."""
+        ((name, count),) = alone.items()
+        return self._least(request, {**names, name: count - 1}, kept=name) if count > 1 else None
 
     def _most(self, name: str, unit: Unit) -> int:
         """Returns with how many nodes of a pool a unit fits in any case where they can hold it; as far as there are."""
@@ -147,13 +152,19 @@ class Growth:
             return pool.price * max(1.0, self._many[unit] / self._room(pool, unit.parts[0].shape))
         return math.fsum(self._pools[name].price * count for name, count in counts.items())
 
-    def _least(self, request: Request, most: Mapping[str, int]) -> dict[str, int] | None:
-        """Returns the fewest nodes, up to so many of each pool, that suffice, the dearest spared first."""
+    def _least(self, request: Request, most: Mapping[str, int], kept: str = "") -> dict[str, int] | None:
+        """Returns the fewest nodes, up to so many of each pool, that suffice, the dearest spared first.
+
+        Args:
+            request: for whom.
+            most: by pool.
+            kept: a pool of which none is spared.
+        """
         used = self._place(request, most)
         if used is None:
             return None
-        counts = dict(used)
-        for name in sorted(counts, key=lambda name: (-self._pools[name].price, name)):
+        counts = {name: most[name] if name == kept else count for name, count in used.items()}
+        for name in sorted(counts.keys() - {kept}, key=lambda name: (-self._pools[name].price, name)):
             low, high, middle = -1, counts[name], counts[name] - 1
             while high - low > 1:
                 if self._place(request, {**counts, name: middle}) is None:

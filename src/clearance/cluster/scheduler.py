@@ -140,6 +140,8 @@ class Scheduler(Machines):
             self.tree.rate(self.nodes.total)
         if self.health is not None:
             self.health.decide()
+        if self.autoscaler is not None:
+            self.autoscaler.lapse()
         self.preemption.keep_promises()
         if self._freed:
             self._wake_by_nodes()

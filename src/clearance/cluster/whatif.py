@@ -181,9 +181,7 @@ def _like(scheduler: Scheduler, change: AddNodes) -> Node:
         if found is None:
             found = next((pool.node("") for pool in scheduler.pools if pool.name == change.pool), None)
         if found is None:
-            pools = {pool.name for pool in scheduler.pools} | {
-                state.node.pool for state in named.values() if state.node.pool
-            }
+            pools = {*(pool.name for pool in scheduler.pools), *(state.node.pool for state in named.values())} - {""}
             raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
         return found
     return Node("", change.capacity, change.labels)

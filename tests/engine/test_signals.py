@@ -66,11 +66,13 @@ def test_watches_are_counted_too(tmp_path, watched):
 
 
 def test_the_fuller_neighbour_table_counts(tmp_path):
-    head = "entries  allocs\n"
     fake = copy(
-        tmp_path, sys__net__ipv4__neigh__default__gc_thresh3="1024\n", sys__net__ipv6__neigh__default__gc_thresh3="64\n",
-        net__arp="IP address  HW type\n" + "10.0.0.1 0x1\n" * 256, net__stat__ndisc_cache=head + "00000030 00000001\n" * 2,
-    )  # fmt: skip
+        tmp_path,
+        sys__net__ipv4__neigh__default__gc_thresh3="1024\n",
+        sys__net__ipv6__neigh__default__gc_thresh3="64\n",
+        net__arp="IP address  HW type\n" + "10.0.0.1 0x1\n" * 256,
+        net__stat__ndisc_cache="entries  allocs\n" + "00000030 00000001\n" * 2,
+    )
     assert neighbour_fill(fake) == 0.75
     (fake / "net/stat/ndisc_cache").unlink()
     assert neighbour_fill(fake) == 0.25

@@ -228,7 +228,12 @@ class Health:
     def why(self, name: str) -> str:
         """Returns why a node takes nothing new; empty where that is not for its health."""
         case = self._cases.get(name)
-        return f"it is {case.condition}: {case.why}" if case is not None and case.condition in _SHUT else ""
+        return self.explain(name) if case is not None and case.condition in _SHUT else ""
+
+    def explain(self, name: str) -> str:
+        """Says how well a node is, and why; empty where it is healthy."""
+        case = self._cases.get(name)
+        return f"it is {case.condition}: {case.why}" if case is not None else ""
 
     def pass_all(self, fork: Scheduler) -> None:
         """Lets a fork be as it will be when all nodes under test have passed."""

@@ -91,7 +91,7 @@ def parse_pools(text: str, name: str = "pools.yaml") -> PoolFile:
     if autoscale is None and health is None:
         problems.add("it says nothing: write `pools:` with at least one, or `health:`")
     problems.raise_any(name)
-    for section, read in (("pools", autoscale), ("health", health)):
+    for section, read in (("autoscale", autoscale), ("health", health)):
         if read is not None:
             with problems.at(file.line_at(section)):
                 read.check()
@@ -100,10 +100,12 @@ def parse_pools(text: str, name: str = "pools.yaml") -> PoolFile:
 
 
 def _autoscale(file: Fields, problems: Problems) -> Autoscale | None:
-    found = []
+    found: list[Pool] = []
     for number, element in enumerate(file.elements("pools")):
         pool = _pool(element, number, problems)
-        if pool is not None:
+        if pool is not None and any(pool.name == other.name for other in found):
+            problems.add(f"pool {pool.name!r} stands twice: rename one", line_of(element))
+        elif pool is not None:
             found.append(pool)
     fields = file.mapping("autoscale", SCALE_KEYS)
     given = {ours: _number(fields, key) for key, ours in SCALE_KEYS.items() if key in fields}

@@ -14,9 +14,11 @@ from typing import Any
 
 from clearance.errors import UsageError, nearest
 from clearance.types import sink
+from clearance.types.nodes import parse_nodes
 from clearance.types.secret import Secret
 
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+ACCOUNTING = ("auto", "off", "required")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Settings:
             NORMAL survives the death of every process; FULL also survives a power cut at any moment.
         workers: how many CPUs the local engine offers; 0 means those of this machine
             (`CLEARANCE_WORKERS`).
+        nodes: virtual nodes that the local engine offers instead of this machine, see `types.nodes`
+            (`CLEARANCE_NODES`).
+        network_accounting: whether network traffic is counted: `auto`, `off` or `required`
+            (`CLEARANCE_NETWORK_ACCOUNTING`).
         grace: seconds between an eviction or cancel notice and the kill (`CLEARANCE_GRACE`).
         map_limit: how many elements a map may have, of up to 256 bytes on average (`CLEARANCE_MAP_LIMIT`).
         notify: where the controller tells what happens: the list `[[notify]]` of the file, or JSON text
@@ -45,6 +51,8 @@ class Settings:
     blobs_url: str = ""
     sqlite_synchronous: str = "NORMAL"
     workers: int = 0
+    nodes: str = ""
+    network_accounting: str = "auto"
     grace: float = 10.0
     map_limit: int = 1_000_000
     notify: tuple[sink.Sink, ...] = ()
@@ -60,6 +68,12 @@ class Settings:
         object.__setattr__(self, "sqlite_synchronous", mode)
         if self.workers < 0:
             raise UsageError(f"workers is {self.workers}: use a positive number, or 0 for every CPU of this machine")
+        if parse_nodes(self.nodes) and self.workers:
+            raise UsageError(
+                f"workers is {self.workers} and nodes is {self.nodes!r}: each says what is offered, so set one"
+            )
+        if self.network_accounting not in ACCOUNTING:
+            raise UsageError(f"network_accounting is {self.network_accounting!r}: use one of {', '.join(ACCOUNTING)}")
         if not 0 <= self.grace <= 3600:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
         if self.map_limit < 1:

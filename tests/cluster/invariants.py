@@ -39,6 +39,15 @@ def check(scheduler: Scheduler) -> None:
         assert used == queue.used, queue.path
         assert queue.allocated == sum(len(app.held) for app in below)
         assert queue.applications == sum(bool(app.held) for app in below)
+    for limit in scheduler.limits.named.values():
+        joined = [
+            (app, share.amount) for app in scheduler.apps.values() for share in app.shares if share.limit is limit
+        ]
+        assert limit.jobs == len(joined)
+        assert limit.users == {app.id: amount for app, amount in joined if app.counted}
+        assert limit.taken == sum(limit.users.values())
+    for queue in scheduler.tree.queues.values():
+        below = [app for app in scheduler.apps.values() if queue in app.queue.above]
         assert queue.pending == sum(request.left * request.unit.members for app in below for request in app.requests)
     total = [0] * positions
     for state in scheduler.nodes.named.values():
@@ -51,6 +60,9 @@ def never_over(scheduler: Scheduler) -> None:
     for counter in scheduler.tree.counted():
         assert all(used <= most for used, most in zip(counter.used, counter.max, strict=True)), counter.label
         assert counter.applications <= counter.max_applications, counter.label
+    for app in scheduler.apps.values():
+        for share in app.shares if app.counted else ():
+            assert share.own is None or share.limit.taken <= share.own, share.limit.name
     for state in scheduler.nodes.named.values():
         assert all(used <= have for used, have in zip(state.used, state.capacity, strict=True)), state.name
         assert all(0 <= left <= DEVICE for left in state.devices), state.name
@@ -68,7 +80,7 @@ def nothing_forgotten(scheduler: Scheduler) -> None:
     """Fails where something waits that could start: what is remembered decides as looking at everything would."""
     for app in list(scheduler.apps.values()):
         for request in app.requests:
-            if scheduler.blocked(app, request.unit) is not None:
+            if scheduler.blocked(request) is not None:
                 continue
             found = place(
                 scheduler.nodes, request.unit, lambda part, number: f"?/{part}/{number}",

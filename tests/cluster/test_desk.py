@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clearance.cluster import Ask, Desk, Limit, Placement
+from clearance.cluster import Desk, Job, Limit, Placement, task_groups
 from clearance.errors import ClearanceError
 
 
@@ -17,8 +17,9 @@ def scheduler(**nodes: int) -> Desk:
     return made
 
 
-def ask(id: str, cpu: float = 1, members: int = 1, priority: int = 0, memory: int = 0) -> Ask:
-    return Ask(id, {"cpu": int(cpu * 1000), "memory": memory}, members, priority, id)
+def ask(id: str, cpu: float = 1, members: int = 1, priority: int = 0, memory: int = 0, **more) -> Job:
+    groups = task_groups({"cpu": int(cpu * 1000), "memory": memory}, members)
+    return Job(id, priority=priority, task_groups=groups, **more)
 
 
 def test_the_higher_priority_goes_first_and_equals_go_in_order_of_arrival():
@@ -61,12 +62,11 @@ def test_what_can_never_fit_is_denied_at_once_with_what_it_would_need():
     denial = scheduler(a=2).submit(ask("gang", members=3))
     assert denial is not None
     assert denial.verdict == "denied"
-    assert "gang of 3" in denial.reason
-    assert "a has cpu=2" in denial.reason
+    assert "room for 2 of 3 is all" in denial.reason
 
 
 def test_an_unknown_resource_is_denied_and_never_waits_for_ever():
-    denial = scheduler(a=2).submit(Ask("x", {"fpga": 1}))
+    denial = scheduler(a=2).submit(Job("x", task_groups=task_groups({"example.com/fpga": 1})))
     assert denial is not None
     assert denial.verdict == "denied"
 
@@ -106,7 +106,7 @@ def test_no_node_is_ever_overcommitted_and_gangs_are_whole(nodes, history):
     capacity = {f"n{i}": {"cpu": cpus * 1000, "memory": 2**30} for i, cpus in enumerate(nodes)}
     for name, amounts in capacity.items():
         desk.add_node(name, amounts)
-    known: dict[str, Ask] = {}
+    known: dict[str, tuple[int, dict[str, int]]] = {}
     holding: dict[str, Placement] = {}
     for step, action in enumerate(history):
         if isinstance(action, int):
@@ -118,15 +118,15 @@ def test_no_node_is_ever_overcommitted_and_gangs_are_whole(nodes, history):
             cpu, members, priority, memory = action
             each = ask(f"a{step}", cpu, members, priority, memory)
             if desk.submit(each) is None:
-                known[each.id] = each
+                known[each.id] = (members, {"cpu": int(cpu * 1000), "memory": memory})
         for decision in desk.step():
             assert decision.placement is not None
-            assert len(decision.placement.nodes) == known[decision.id].members
+            assert len(decision.placement.nodes) == known[decision.id][0]
             holding[decision.id] = decision.placement
         used = {name: {"cpu": 0, "memory": 0} for name in capacity}
         for id, placement in holding.items():
             for node in placement.nodes:
-                for key, amount in known[id].resources.items():
+                for key, amount in known[id][1].items():
                     used[node][key] += amount
         for name, amounts in used.items():
             assert all(amounts[key] <= capacity[name][key] for key in amounts)
@@ -139,8 +139,10 @@ def test_no_node_is_ever_overcommitted_and_gangs_are_whole(nodes, history):
             desk.release(decision.id)
 
 
-def limited(id: str, *limits: Limit, cpu: float = 0, priority: int = 0) -> Ask:
-    return Ask(id, {"cpu": int(cpu * 1000)}, 1, priority, id, limits)
+def limited(id: str, *limits: Limit, cpu: float = 0, priority: int = 0) -> Job:
+    if not cpu and limits:
+        return Job(id, priority=priority, task_groups=(), limits=limits)
+    return ask(id, cpu, priority=priority, limits=limits)
 
 
 def test_who_waits_for_a_limit_holds_up_nobody_else_and_says_who_has_it():
@@ -186,9 +188,9 @@ def test_asks_that_share_an_order_go_before_what_came_between_them():
     desk = scheduler(a=1)
     first = desk.arrive()
     for place, each in ((1, "m1"), (0, "m0")):
-        desk.submit(Ask(each, {"cpu": 1000}, order=(first, place)))
+        desk.submit(ask(each, order=(first, place)))
     desk.submit(ask("other"))
-    desk.submit(Ask("m2", {"cpu": 1000}, order=(first, 2)))
+    desk.submit(ask("m2", order=(first, 2)))
     order = []
     for _ in range(4):
         (decision,) = desk.step()
@@ -215,7 +217,7 @@ def test_no_limit_is_ever_exceeded_and_nobody_is_forgotten(sizes, history):
     desk = scheduler(a=3)
     for name, size in sizes.items():
         desk.set_limit(name, size)
-    known: dict[str, Ask] = {}
+    known: dict[str, Job] = {}
     holding: dict[str, None] = {}
     gone: set[str] = set()
     for step, action in enumerate(history):

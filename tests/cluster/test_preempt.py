@@ -256,34 +256,6 @@ def test_what_does_not_leave_is_no_longer_counted_on():
     assert preempts(scheduler.step(400))
 
 
-def test_a_lowered_maximum_takes_effect_after_its_delay():
-    before, after = (
-        load(f"""
-partitions:
-- name: default
-  preemption: {{enabled: true, quotapreemptionenabled: true}}
-  queues:
-  - name: root
-    submitacl: "*"
-    queues:
-    - name: test
-      resources: {{max: {{vcore: {most}}}, guaranteed: {{vcore: 2}}}}
-      properties: {{quota.preemption.delay: 60s}}
-""") for most in (8, 5)
-    )  # fmt: skip
-    scheduler = full(Scheduler(before), eight("test"))
-    scheduler.tree.reload(after.default.root)
-    scheduler.wake_all()
-    assert preempts(scheduler.step(100)) == []
-    assert preempts(scheduler.step(159)) == []
-    (one,) = preempts(scheduler.step(160))
-    assert len(one.members) == 3
-    assert one.job == ""
-    scheduler.apply([MemberEvicted(id) for id in one.members], 161)
-    assert not preempts(scheduler.step(162))
-    never_over(scheduler)
-
-
 TREE = load("""
 partitions:
 - name: default

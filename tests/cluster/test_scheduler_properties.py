@@ -9,6 +9,7 @@ from clearance.cluster.event import (
     BindFailed,
     JobFinished,
     JobSubmitted,
+    LimitSet,
     MemberEvicted,
     MemberFinished,
     NodeAdded,
@@ -16,6 +17,7 @@ from clearance.cluster.event import (
     NodeRemoved,
 )  # fmt: skip
 from clearance.cluster.job import Affinity, Job, TaskGroup, Topology
+from clearance.cluster.limits import Limit
 from clearance.cluster.node import Node, Taint
 from clearance.cluster.scheduler import Scheduler
 from cluster.invariants import check, gangs_whole, never_over, nothing_forgotten
@@ -60,6 +62,10 @@ ASKS = (
     {"vcore": "2", "nvidia.com/gpu": 1},
     {"nvidia.com/gpu": 2, "memory": "4Gi"},
 )
+LIMITS = (
+    (Limit("pool p", 1, 2),), (Limit("pool p", 2, 2),), (Limit("pool q"),), (Limit("pool p", 1, 2), Limit("pool q", 2)),
+    (Limit("pool q", 1), Limit("pool p", 2, 2)), (Limit("pool q", 9),),
+)  # fmt: skip
 
 nodes = st.builds(
     lambda kind, rack, tainted, ssd: (
@@ -78,17 +84,18 @@ groups = st.builds(
     st.sampled_from([False, False, False, False, True]),
 )  # fmt: skip
 jobs = st.builds(
-    lambda queue, user, priority, first, second, estimate, away: Job(
+    lambda queue, user, priority, first, second, estimate, away, limits: Job(
         "", queue, user, (), priority,
-        (first,) if second is None else (first, TaskGroup("h", second, ASKS[0])),
-        labels={"app": user}, runtime_estimate=estimate,
+        (first,) if second is None else (first, TaskGroup("h", second, ASKS[0])) if second < 2 or not limits else (),
+        labels={"app": user}, runtime_estimate=estimate, limits=limits,
     ) if not away else Job(
         "", queue, user, (), priority,
         (TaskGroup("g", 1, ASKS[1], affinity=(Affinity((("app", "ana"),), "node", anti=away == 1),)),),
-        labels={"app": user}, runtime_estimate=estimate,
+        labels={"app": user}, runtime_estimate=estimate, limits=limits,
     ),
     st.sampled_from(QUEUES), st.sampled_from(["ana", "bob"]), st.integers(0, 2), groups,
     st.sampled_from([None, None, 1, 2]), st.sampled_from([None, 10.0, 100.0, 1000.0]), st.sampled_from([0, 0, 0, 1, 2]),
+    st.sampled_from([(), (), (), *LIMITS]),
 )  # fmt: skip
 acts = st.lists(
     st.one_of(
@@ -96,7 +103,7 @@ acts = st.lists(
         st.tuples(st.just("submit"), jobs),
         st.tuples(st.just("submit"), jobs),
         st.tuples(
-            st.sampled_from(["finish", "member", "evict", "fail", "add", "remove", "cordon", "change"]),
+            st.sampled_from(["finish", "member", "evict", "fail", "add", "remove", "cordon", "change", "limit"]),
             st.integers(0, 1000),
         ),
     ),
@@ -109,7 +116,7 @@ def play(scheduler, first, todo, each):
     import msgspec
 
     added = iter(range(1000))
-    scheduler.apply([NodeAdded(Node(f"n{next(added)}", *one)) for one in first], 0)
+    scheduler.apply([LimitSet("pool q", 3), *(NodeAdded(Node(f"n{next(added)}", *one)) for one in first)], 0)
     made = []
     for now, (what, which) in enumerate(todo, 1):
         if what == "submit":
@@ -132,12 +139,14 @@ def _event(scheduler, what, which, made, added):
         return MemberFinished(members[which % len(members)])
     if what == "evict" and members:
         return MemberEvicted(members[which % len(members)])
-    if what == "fail" and (bound := [each for each in made if type(each).__name__ == "Bind"]):
+    if what == "fail" and (bound := [each for each in made if type(each).__name__ == "Bind" and each.members]):
         return BindFailed(bound[which % len(bound)].id)
     if what == "add":
         return NodeAdded(Node(f"n{next(added)}", KINDS[which % 3], {"rack": f"r{which % 2}"}))
     if what == "remove" and nodes:
         return NodeRemoved(nodes[which % len(nodes)])
+    if what == "limit":
+        return LimitSet("pool q", (0, 1, 3, 20)[which % 4])
     if what in ("cordon", "change") and nodes:
         node = scheduler.nodes.named[nodes[which % len(nodes)]].node
         if what == "cordon":

@@ -23,7 +23,7 @@ def test_what_is_reported_together_with_the_answer_to_adopt_is_not_lost(tmp_path
         seen = []
         while not any(isinstance(message, ipc.Adopt) for message in seen):
             seen += stream.take() or []
-        stream.put([ipc.Adopted(Snapshot((Started("a.0.1", (7,), (1,), "here"),))), Finished("a.0.1", "success")])
+        stream.put([ipc.Adopted(Snapshot((Started("a.0.1", (7,), (1,), ("here",)),))), Finished("a.0.1", "success")])
         stream.flush()
 
     thread = threading.Thread(target=answer)

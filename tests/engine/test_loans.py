@@ -140,7 +140,7 @@ def test_many_in_a_row_are_each_told_once_and_leave_nothing(bench: Bench, bundle
 
 def test_a_slate_lets_nothing_be_taken_once_the_loan_is_over() -> None:
     shared = slate.make()
-    run = Run(Launch(attempt="a.1", entry="m:f"), "direct", "node", 1)
+    run = Run(Launch(attempt="a.1", entry="m:f"), "direct", 1)
     slate.put_loan(shared, 1)
     assert slate.run_of(shared) is None
     assert slate.take(shared, run)
@@ -154,7 +154,7 @@ def test_a_slate_lets_nothing_be_taken_once_the_loan_is_over() -> None:
 def test_what_is_half_written_on_a_slate_counts_as_nothing() -> None:
     shared = slate.make()
     slate.put_loan(shared, 1)
-    slate.take(shared, Run(Launch(attempt="a.1", entry="m:f"), "direct", "node", 1))
+    slate.take(shared, Run(Launch(attempt="a.1", entry="m:f"), "direct", 1))
     whole = os.pread(shared, 4096, 0)
     os.pwrite(shared, bytes([whole[40] ^ 1]), 40)
     assert slate.run_of(shared) is None

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from clearance.engine.base import Event, Finished, Ready, Started
 from clearance.engine.local.once import Once
 
-START, END = Started("a.1", (1,), (1,), "here"), Finished("a.1", "success")
+START, END = Started("a.1", (1,), (1,), ("here",)), Finished("a.1", "success")
 
 
 def test_a_short_task_is_told_by_its_worker_alone() -> None:
@@ -39,9 +39,9 @@ def test_every_start_and_end_passes_once_and_in_order(reports: list[tuple[bool, 
     for worker, number in reports:
         key = f"a.{number}"
         if worker:
-            seen += once.from_worker([Started(key, (1,), (1,), ""), Finished(key, "success")])
+            seen += once.from_worker([Started(key, (1,), (1,), ("",)), Finished(key, "success")])
         else:
-            seen += once.from_supervisor([Started(key, (1,), (1,), "")])
+            seen += once.from_supervisor([Started(key, (1,), (1,), ("",))])
     for number in range(4):
         kinds = [type(event) for event in seen if getattr(event, "attempt", "") == f"a.{number}"]
         assert kinds.count(Finished) <= 1

@@ -253,7 +253,7 @@ class Engine:
 
     def launch(self, launches):
         self.launched += launches
-        self.events += [Started(each.attempt, (1,), (1,), "here") for each in launches]
+        self.events += [Started(each.attempt, (1,), (1,), ("here",)) for each in launches]
 
     def define(self, *asked):
         self.defines.append(asked)

@@ -206,7 +206,7 @@ def test_a_gang_is_two_processes_that_know_their_rank(home: Home, pipeline: str,
 
 def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str):
     printed = home.command("run", f"{pipeline}:too_big", "--workers", "2", expect=3)
-    assert "never fits" in printed
+    assert "is all that the whole cluster has" in printed
     why = home.command("why", "too_big/1", "crowd")
     assert "capacity: denied" in why
     assert "gang of 50" in why

@@ -42,7 +42,7 @@ class ScriptedEngine:
         self.events: list[Event] = []
 
     def adopt(self, epoch: int) -> Snapshot:
-        running = [Started(key, (1,), (1,), "here") for key in self.launched if key not in self.finished]
+        running = [Started(key, (1,), (1,), ("here",)) for key in self.launched if key not in self.finished]
         self.events.clear()
         return Snapshot(tuple(running), (), tuple(self.finished.values()))
 

@@ -46,9 +46,11 @@ class InstantEngine:
         end: says how a launched attempt ends.
         cpus: how many are offered.
         keep: holds back what was launched, until `let` is called.
+        nodes: how many nodes there are, each with so many CPUs: `here`, or `n0`, `n1`, …
     """
 
-    def __init__(self, end: End, cpus: int = 4, keep: bool = False) -> None:
+    def __init__(self, end: End, cpus: int = 4, keep: bool = False, nodes: int = 1) -> None:
+        self._names = ["here"] if nodes == 1 else [f"n{number}" for number in range(nodes)]
         self._end = end
         self._cpus = cpus
         self._keep = keep
@@ -71,7 +73,7 @@ class InstantEngine:
 
     def launch(self, launches: Sequence[Launch]) -> None:
         for each in launches:
-            self._events.append(Started(each.attempt, (1,), (1,), "here"))
+            self._events.append(Started(each.attempt, (1,), (1,), ("here",)))
         self.held += launches
         self.most = max(self.most, len(self.held))
         if not self._keep:
@@ -95,7 +97,7 @@ class InstantEngine:
         """Nothing is kept."""
 
     def nodes(self) -> list[Node]:
-        return [Node("here", {"cpu": self._cpus * 1000, "memory": 2**40, "gpu": 0})]
+        return [Node(name, {"cpu": self._cpus * 1000, "memory": 2**40, "gpu": 0}) for name in self._names]
 
     def close(self, stop: bool) -> None:
         os.close(self._fd)

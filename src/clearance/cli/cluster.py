@@ -1,4 +1,4 @@
-"""`clearance cluster`: whether a file of queues is right, and what would become of a trace under it."""
+"""`clearance cluster`: the scheduler; here whether a file of queues is right, and what would become of a trace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clearance.cli import capacity, job
 from clearance.cli.output import json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 @click.group()
 def cluster() -> None:
     """The scheduler of the cluster."""
+
+
+for _command in (
+    capacity.apply, capacity.status, capacity.queues, capacity.nodes, capacity.why, capacity.whatif,
+    capacity.consolidate, capacity.drain, capacity.cordon, capacity.uncordon, job.submit,
+):  # fmt: skip
+    cluster.add_command(_command)
 
 
 @cluster.command()

@@ -54,7 +54,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Manage": {
         "cache": ("cache", "See why a task was or was not taken from the cache, and clean up."),
-        "cluster": ("cluster", "Simulate the scheduler of the cluster."),
+        "cluster": ("cluster", "Queues, nodes and jobs of the scheduler."),
         "pool": ("pool", "Make limits that tasks share by name, and list them."),
         "db": ("db", "Bring the database up to date, or check it."),
         "doctor": ("doctor", "Check this installation."),

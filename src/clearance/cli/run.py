@@ -19,6 +19,7 @@ from clearance.cli.target import parameter_option, parse_parameters, parse_targe
 @click.argument("target", metavar="FILE[:DAG]")
 @parameter_option
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
+@click.option("--nodes", metavar="SPEC", help="Virtual nodes to offer, such as 2x1cpu or big=2x4cpu+16Gi+2gpu.")
 @click.option("--run-id", default="", metavar="ID", help="Name the run; the same id again goes on with it.")
 @tag_option
 @click.option("--dry-run", is_flag=True, help="Say what would run, when, and what the desks say; run nothing.")
@@ -28,6 +29,7 @@ def run(
     target: str,
     parameters: tuple[str, ...],
     workers: int | None,
+    nodes: str | None,
     run_id: str,
     tags: tuple[str, ...],
     dry_run: bool,
@@ -38,8 +40,7 @@ def run(
 
     Exit codes: 0 success, 1 the run failed, 2 wrong usage or graph, 3 refused by a desk, 4 infrastructure.
     """
-    from dataclasses import replace
-
+    from clearance.cli.nodes import offering
     from clearance.graph.bundle import make_bundle, unpack
     from clearance.run.host.embedded import run_to_end
     from clearance.run.host.messages import Submit
@@ -49,8 +50,7 @@ def run(
     from clearance.types.digest import hex_of
 
     settings = load()
-    if workers:
-        settings = replace(settings, workers=workers)
+    settings = offering(settings, workers, nodes)
     file, name = parse_target(target)
     given = parse_parameters(parameters)
     chosen = parse_tags(tags)

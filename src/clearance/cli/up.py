@@ -8,12 +8,12 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from clearance.cli.known import registration
+from clearance.cli.nodes import offering
 from clearance.errors import MissingExtra, Refused
 from clearance.types.secret import Secret
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 @click.option("--port", default=8470, type=click.IntRange(1, 65535), show_default=True, help="Port of the API.")
 @click.option("--no-api", is_flag=True, help="Lead without an API.")
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many CPUs to offer; default: this machine's.")
+@click.option("--nodes", metavar="SPEC", help="Virtual nodes to offer, such as 2x1cpu or big=2x4cpu+16Gi+2gpu.")
 @click.argument("files", nargs=-1, metavar="[FILE[:DAG]]...")
-def up(host: str, port: int, no_api: bool, workers: int | None, files: tuple[str, ...]) -> None:
+def up(host: str, port: int, no_api: bool, workers: int | None, nodes: str | None, files: tuple[str, ...]) -> None:
     """Lead until Ctrl-C: take submitted runs, fire schedules, keep services running, answer the API.
 
     The DAGs of FILEs are registered first: they run by their schedules and by assets, until `clearance dag unregister`.
@@ -37,8 +38,7 @@ def up(host: str, port: int, no_api: bool, workers: int | None, files: tuple[str
     from clearance.settings import load
 
     settings = load()
-    if workers:
-        settings = replace(settings, workers=workers)
+    settings = offering(settings, workers, nodes)
     _check_loopback(host)
     if not no_api and not all(map(importlib.util.find_spec, ("fastapi", "uvicorn", "prometheus_client"))):
         raise MissingExtra("FastAPI", "web")

@@ -36,9 +36,12 @@ def why(run: str, task: str, as_json: bool) -> None:
         for desk in ("capacity", "trust"):
             if said := decision.get(desk):
                 rule = f" [{said['rule']}]" if said.get("rule") else ""
-                click.echo(f"  {desk}: {said['verdict']}{rule}: {said['reason']}")
+                queue = f" in {said['queue']}" if said.get("queue") else ""
+                click.echo(f"  {desk}: {said['verdict']}{rule}{queue}: {said['reason']}")
                 for blocker in said.get("blockers", ())[:5]:
                     click.echo(f"    held by {blocker}")
+                for other in said.get("besides", ()):
+                    click.echo(f"    then {other}")
         if "reason" in decision:
             click.echo(f"  {decision['reason']}")
 

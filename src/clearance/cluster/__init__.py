@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from clearance.cluster.ask import Ask, Decision, Limit, Placement
+from clearance.cluster.answer import Answer, Placement
 from clearance.cluster.desk import Desk
+from clearance.cluster.job import Job
+from clearance.cluster.limits import Limit
+from clearance.cluster.task import task_groups
 
 if TYPE_CHECKING:
     from clearance.cluster.condition import FailureRule as FailureRule
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
     from clearance.cluster.condition import Preflight as Preflight
     from clearance.cluster.config import load as load
     from clearance.cluster.event import BindFailed as BindFailed
+    from clearance.cluster.event import ConfigChanged as ConfigChanged
     from clearance.cluster.event import JobFinished as JobFinished
     from clearance.cluster.event import JobSubmitted as JobSubmitted
+    from clearance.cluster.event import LimitSet as LimitSet
     from clearance.cluster.event import MemberEvicted as MemberEvicted
     from clearance.cluster.event import MemberFinished as MemberFinished
     from clearance.cluster.event import MemberMoved as MemberMoved
@@ -32,7 +37,6 @@ if TYPE_CHECKING:
     from clearance.cluster.event import PoolStarting as PoolStarting
     from clearance.cluster.event import Restored as Restored
     from clearance.cluster.job import Affinity as Affinity
-    from clearance.cluster.job import Job as Job
     from clearance.cluster.job import TaskGroup as TaskGroup
     from clearance.cluster.job import Toleration as Toleration
     from clearance.cluster.job import Topology as Topology
@@ -53,12 +57,13 @@ _HOME = {
     "load": "config",
     "load_pools": "poolfile",
     "Scheduler": "scheduler",
-    **dict.fromkeys(("Affinity", "Job", "TaskGroup", "Toleration", "Topology"), "job"),
+    **dict.fromkeys(("Affinity", "TaskGroup", "Toleration", "Topology"), "job"),
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
-            "BindFailed", "JobFinished", "JobSubmitted", "MemberEvicted", "MemberFinished", "MemberMoved", "NodeAdded",
-            "NodeChanged", "NodeRemoved", "NodeReturned", "NodeSignal", "PoolStarting", "Restored",
+            "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "LimitSet", "MemberEvicted", "MemberFinished",
+            "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "NodeReturned", "NodeSignal", "PoolStarting",
+            "Restored",
         ),
         "event",
     ),
@@ -67,7 +72,7 @@ _HOME = {
     **dict.fromkeys(("AddNodes", "EndJob", "RaiseMaximum", "RemoveNode", "Submit"), "whatif"),
 }  # fmt: skip
 
-__all__ = ["Ask", "Decision", "Desk", "Limit", "Placement", *_HOME]
+__all__ = ["Answer", "Desk", "Job", "Limit", "Placement", "task_groups", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

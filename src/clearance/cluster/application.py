@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clearance.cluster.job import Job, TaskGroup
+from clearance.cluster.limits import Shares
 from clearance.cluster.nodestate import Held
 from clearance.cluster.queues import Counter, Key, Lane, QueueState
 from clearance.cluster.shape import Shape
@@ -90,7 +91,7 @@ class Request:
         self.left = left
         self.since = since
         self.lane: Lane | None = None
-        self.key: Key = (0, 0.0, 0)
+        self.key: Key = (0, 0.0, ())
 
 
 class Application:
@@ -99,9 +100,11 @@ class Application:
     Attributes:
         job: as it was submitted.
         number: counts up with each submission.
+        order: its place among equals.
         asked: how often it has asked.
         queue: the leaf.
         limits: what its members count against: limits on its user and groups first, then the queues from the leaf up.
+        shares: what it takes of limits that lie on no node.
         elastic: whether it asks for members beyond the minimum of its groups.
         state: see the module.
         groups: its groups.
@@ -117,18 +120,20 @@ class Application:
     """
 
     __slots__ = (
-        "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "owner",
-        "promised", "queue", "requests", "started",
-        "state", "submitted", "usage",
+        "asked", "counted", "elastic", "ends", "gang", "groups", "held", "job", "limits", "number", "order", "owner",
+        "promised", "queue", "requests", "shares", "started", "state", "submitted", "usage",
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, number: int, queue: QueueState, limits: tuple[Counter, ...], groups: list[Group], now: float
-    ) -> None:
+        self, job: Job, number: int, queue: QueueState, limits: tuple[Counter, ...], shares: Shares,
+        groups: list[Group], now: float,
+    ) -> None:  # fmt: skip
         self.job = job
         self.number = number
+        self.order = (*job.order, number)
         self.queue = queue
         self.limits = limits
+        self.shares = shares
         self.state = AppState.NEW
         self.groups = groups
         self.gang = [group for group in groups if group.group.min_member]

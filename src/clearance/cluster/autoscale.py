@@ -29,7 +29,6 @@ from clearance.cluster.job import TaskGroup, Toleration
 from clearance.cluster.nodestate import NodeState
 from clearance.cluster.pools import Autoscale, Pool
 from clearance.cluster.possible import room_of
-from clearance.cluster.queues import Counter
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.unit import Unit
 from clearance.errors import UsageError, nearest
@@ -213,7 +212,7 @@ class Autoscaler:
     def _waits(self) -> bool:
         """Whether somebody waits whom no maximum keeps waiting."""
         return any(
-            lane.heap and not isinstance(lane.parked, Counter)
+            lane.heap and (lane.parked is None or isinstance(lane.parked, Unit))
             for queue in self._scheduler.tree.leaves()
             for lane in queue.lanes.values()
         )

@@ -1,254 +1,282 @@
-"""The scheduler: grants asks in order of priority, then of arrival.
+"""The capacity desk: the scheduler as the control loop asks it. A task is a job, and so is a service.
 
 Rules:
 
-1. A node is never given more than it has.
-2. A gang is granted whole or not at all; while it waits it holds nothing.
-3. Nobody overtakes: while the first ask does not fit, those behind it wait, so a large gang always gets its turn.
-4. An ask that could not fit into the empty nodes is denied at once, with what it would need.
-5. An ask without resources (nothing but zeros) fits always.
-6. An ask that waits for a limit (a pool, a concurrency) holds nothing and holds up nobody: see `cluster.limits`.
+1. One that could never start is denied at once; else it waits, and `step` grants it.
+2. A job holds what it was granted until it is released, also while it is asked to leave.
+3. Nothing is kept of a job that was released.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from clearance.cluster.ask import Ask, Decision, Placement
-from clearance.cluster.limits import Key, Limits
+import msgspec
+
+from clearance.cluster import event as events
+from clearance.cluster.answer import DENIED, EVICTED, GRANTED, HELD, Answer, Placement
+from clearance.cluster.application import Application
+from clearance.cluster.config import DEFAULT_QUEUE, default
+from clearance.cluster.consolidate import Plan
+from clearance.cluster.decision import Bind, Decision, Migrate, Preempt, Reject
+from clearance.cluster.explain import BEHIND, KEPT, LIMIT, ROOM, Blocker
+from clearance.cluster.job import Job
+from clearance.cluster.model import PartitionConfig, SchedulerConfig
+from clearance.cluster.node import Node
+from clearance.cluster.nodes import BINPACKING
+from clearance.cluster.quantities import OURS
+from clearance.cluster.scheduler import Scheduler
+from clearance.cluster.task import shown
 from clearance.errors import ClearanceError
 
-_UNIT = {"cpu": 1000, "gpu": 1000}
 _NAMED = 5
+_REMEMBERED = 10_000
 
 
 class Desk:
-    """State of the nodes and of the asks; `submit`, `step`, `release` move it on."""
+    """See the module.
 
-    def __init__(self) -> None:
-        self._capacity: dict[str, dict[str, int]] = {}
-        self._free: dict[str, dict[str, int]] = {}
-        self._waiting: list[Key] = []
-        self._keys: dict[str, Key] = {}
-        self._asks: dict[str, Ask] = {}
-        self._held: dict[str, Placement] = {}
-        self._limits = Limits()
-        self._arrivals = 0
-        self._shapes: dict[tuple[object, ...], bool] = {}
+    Args:
+        config: of the queues; None: everybody may submit to the one queue `root.default`, and nodes are filled one
+            after the other.
+        backfill: see `Scheduler`.
+
+    Attributes:
+        scheduler: that decides.
+        now: seconds of the driver's clock, which whoever asks keeps going.
+        happened: the newest of what was asked, decided and told: a number that counts up, when, what it is about, the
+            id of a job, node or queue, and a line for people.
+    """
+
+    def __init__(self, config: SchedulerConfig | PartitionConfig | None = None, backfill: str | None = "fifo") -> None:
+        self.scheduler = Scheduler(config or replace(default().default, node_sort_policy=BINPACKING), backfill=backfill)
+        self.now = 0.0
+        self._denied: set[str] = set()
+        self._numbers = itertools.count(1)
+        self.happened: deque[tuple[int, float, str, str, str]] = deque(maxlen=_REMEMBERED)
+
+    # -- what there is -------------------------------------------------------------------------------------------------
 
     def add_node(self, name: str, capacity: dict[str, int]) -> None:
         """Adds a node, or changes the capacity of one; what it holds stays.
 
         Args:
             name: of the node.
-            capacity: by resource name, in the units of `Ask.resources`.
+            capacity: as `Resources.quantities` gives it: `cpu` and `gpu` in thousandths, `memory` in bytes.
         """
-        self._shapes.clear()
-        used = {key: amount - self._free[name][key] for key, amount in self._capacity.get(name, {}).items()}
-        self._capacity[name] = dict(capacity)
-        self._free[name] = {key: amount - used.get(key, 0) for key, amount in capacity.items()}
+        written: dict[str, int | str] = {OURS.get(key, key): amount for key, amount in capacity.items()}
+        for key in ("cpu", "gpu"):
+            if key in capacity:
+                written[OURS[key]] = f"{capacity[key]}m"
+        self._tell(events.NodeAdded(Node(name, written)))
+        self._note("node", name, "there")
 
     def set_limit(self, name: str, size: int | None) -> None:
         """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
-        self._queue(self._limits.set(name, size))
+        self._tell(events.LimitSet(name, size))
 
     def usage(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Returns of each node and resource how much is given out, and how much there is."""
+        """Returns of each node and resource how much is given out, and how much there is, as `add_node` takes it."""
+        names = {theirs: ours for ours, theirs in OURS.items()}
+        space, nodes = self.scheduler.space.names, self.scheduler.nodes
         return {
-            name: {key: (amount - self._free[name].get(key, 0), amount) for key, amount in capacity.items()}
-            for name, capacity in self._capacity.items()
-        }
+            state.name: {
+                names.get(space[position], space[position]): (state.used[position], amount)
+                for position, amount in enumerate(state.capacity) if amount
+            }
+            for state in nodes.named.values()
+        }  # fmt: skip
 
     def used(self, name: str) -> int:
         """How much of a limit is in use."""
-        return self._limits.used(name)
+        limit = self.scheduler.limits.named.get(name)
+        return limit.taken if limit else 0
 
-    def arrive(self) -> int:
-        """Returns the next number in the order of arrival, for asks that share one."""
-        self._arrivals += 1
-        return self._arrivals
+    def cordon(self, name: str, on: bool, reason: str = "") -> bool:
+        """Lets a node take nothing new, or do so again; returns whether that changed anything."""
+        node = self.scheduler.nodes.named[name].node
+        if node.schedulable is not on:
+            return False
+        self._tell(events.NodeChanged(msgspec.structs.replace(node, schedulable=not on)))
+        self._note("node", name, f"cordoned: {reason}" if on else "schedulable")
+        return True
 
-    def submit(self, ask: Ask) -> Decision | None:
-        """Takes an ask into the queue.
+    def on(self, name: str) -> tuple[str, ...]:
+        """Returns the jobs that have members on a node."""
+        held = self.scheduler.nodes.named[name].held
+        return tuple(dict.fromkeys(member.rsplit("/", 2)[0] for member in held))
 
-        Returns:
-            A denial when it can never fit, else None.
+    def configure(self, config: SchedulerConfig) -> None:
+        """Takes another configuration of the queues."""
+        self._tell(events.ConfigChanged(config))
+        self._note("queue", "root", "queues changed")
 
-        Raises:
-            ClearanceError: an ask of this id waits or holds already, or it asks for less than one member.
-        """
-        if ask.id in self._asks:
-            raise ClearanceError(f"capacity was asked twice for {ask.id!r}: release the first ask before the second")
-        if ask.members < 1:
-            raise ClearanceError(f"{ask.label or ask.id}: a gang of {ask.members} members: ask for at least 1")
-        if not self._possible(ask):
-            return Decision(ask.id, "denied", self._impossible(ask))
-        self._asks[ask.id] = ask
-        arrival = self.arrive()
-        key = self._keys[ask.id] = (-ask.priority, ask.order or (arrival,), arrival, ask.id)
-        heapq.heappush(self._waiting, key)
-        return None
+    # -- moves ---------------------------------------------------------------------------------------------------------
 
-    def restore(self, ask: Ask, placement: Placement) -> None:
-        """Takes back an ask that was granted before this scheduler was made (recovery)."""
-        self._asks[ask.id] = ask
-        self._held[ask.id] = placement
-        self._limits.take(ask)
-        for node in placement.nodes:
-            if node in self._free:
-                _take(self._free[node], ask.resources)
+    def next_moves(self, plan: Plan) -> list[Migrate]:
+        """Returns the moves of a plan that can be made now; their room is taken."""
+        return self.scheduler.next_moves(plan)
 
-    def release(self, id: str) -> None:
-        """Gives back what an ask holds, or takes it out of the queue; an unknown id is ignored."""
-        ask = self._asks.pop(id, None)
-        self._keys.pop(id, None)
-        placement = self._held.pop(id, None)
-        if ask is not None and placement is not None:
-            for node in placement.nodes:
-                if node in self._free:
-                    _give(self._free[node], ask.resources)
-            if ask.limits:
-                self._queue(self._limits.give(ask))
-        elif ask is not None and ask.limits:
-            self._queue(self._limits.forget(ask))
-
-    def step(self, most: int | None = None) -> list[Decision]:
-        """Grants what fits now, in order.
+    def moved(self, id: str, targets: Mapping[str, str]) -> Answer | None:
+        """Members of a job go on elsewhere.
 
         Args:
-            most: how many are granted at most; None for all that fit.
+            id: of the job.
+            targets: nodes by member.
 
         Returns:
-            The grants; who still waits is told by `explain`.
+            Where the job goes on; None where there is no room for it any more: it is to be released.
         """
-        granted: list[Decision] = []
-        while (head := self._head()) is not None and (most is None or len(granted) < most):
-            ask = self._asks[head[3]]
-            if ask.limits and (limit := self._limits.full(ask, head)) is not None:
-                heapq.heappop(self._waiting)
-                self._queue(self._limits.park(ask, limit, head))
-                continue
-            placement = _place(ask, self._free)
-            if placement is None:
-                break
-            heapq.heappop(self._waiting)
-            if ask.limits:
-                self._limits.take(ask)
-            self._held[ask.id] = placement
-            granted.append(Decision(ask.id, "granted", self._fits(ask, placement), placement))
-        return granted
+        app = self.scheduler.apps[id]
+        for member, node in targets.items():
+            self._tell(events.MemberMoved(member, node))
+            if member not in app.held or self.scheduler.nodes.at[app.held[member].node].name != node:
+                return None
+        return self.explain(id)
 
-    def explain(self, id: str) -> Decision | None:
-        """Says where an ask stands now and why; None for an id that neither waits nor holds."""
-        ask = self._asks.get(id)
-        if ask is None:
-            return None
-        if id in self._held:
-            return Decision(id, "granted", self._fits(ask, self._held[id]), self._held[id])
-        if (limit := self._limits.waits_for(id)) is not None:
-            size = self._limits.size(limit)
-            reason = f"{limit.name} has {self._limits.used(limit.name)} of {size} in use"
-            if limit.amount > size:
-                return Decision(id, "held", f"{reason}, and {limit.amount} are asked for: enlarge it")
-            blockers = tuple(itertools.islice(self._limits.users(limit.name), _NAMED))
-            return Decision(id, "held", f"{reason}; held by {self._names(blockers)}", blockers=blockers)
-        head = self._head()
-        if head is not None and head[3] != id:
-            first = self._asks[head[3]]
-            before = len(self._asks) - len(self._held) - len(self._limits)
-            reason = f"behind {first.label or first.id} ({self._short(first)}); {before} asks wait in all"
-            return Decision(id, "held", reason, blockers=(first.id,))
-        blockers = tuple(itertools.islice(self._held, _NAMED))
-        more = f" and {len(self._held) - _NAMED} more" if len(self._held) > _NAMED else ""
-        reason = f"{self._short(ask)}; held by {self._names(blockers)}{more}"
-        return Decision(id, "held", reason, blockers=blockers)
+    # -- who asks ------------------------------------------------------------------------------------------------------
 
-    def label(self, id: str) -> str:
-        """Returns how people know an ask that waits or holds; its id where there is none."""
-        ask = self._asks.get(id)
-        return ask.label or id if ask else id
+    def arrive(self) -> int:
+        """Returns the next number in the order of arrival, for jobs that share one: see `Job.order`."""
+        return self.scheduler.arrive()
 
-    def _queue(self, keys: list[Key]) -> None:
-        for key in keys:
-            heapq.heappush(self._waiting, key)
+    def submit(self, job: Job) -> Answer | None:
+        """Takes a job into its queue.
 
-    def _head(self) -> Key | None:
-        """Returns the first in the queue, without those that have gone."""
-        while self._waiting:
-            key = self._waiting[0]
-            if self._keys.get(key[3]) == key and key[3] not in self._held:
-                return key
-            heapq.heappop(self._waiting)
+        Returns:
+            A denial when it can never start, or no queue takes it; else None.
+
+        Raises:
+            ClearanceError: a job of this id waits or holds already.
+        """
+        if job.id in self.scheduler.apps:
+            raise ClearanceError(f"capacity was asked twice for {job.id!r}: release the first ask before the second")
+        self._tell(events.JobSubmitted(job))
+        self._note("app", job.id, "submitted")
+        if (ended := self.scheduler.ended.pop(job.id, None)) is not None:
+            self._denied.add(job.id)
+            return Answer(job.id, DENIED, ended[1])
         return None
 
-    def _names(self, ids: tuple[str, ...]) -> str:
-        return ", ".join(map(self.label, ids)) or "nobody"
+    def restore(self, job: Job, placement: Placement, queue: str = "") -> None:
+        """Takes back a job that was granted before this desk was made; on nodes that have gone it holds nothing.
 
-    def _possible(self, ask: Ask) -> bool:
-        """True when the ask fits into the empty nodes."""
-        shape = (ask.members, *ask.resources.items())
-        known = self._shapes.get(shape)
-        if known is None:
-            empty = {name: dict(capacity) for name, capacity in self._capacity.items()}
-            known = self._shapes[shape] = _place(ask, empty) is not None
-        return known
+        Args:
+            job: as it was submitted.
+            placement: where it runs.
+            queue: in which it was granted; empty: `root.default`.
+        """
+        known = self.scheduler.nodes.named
+        group = job.task_groups[0].name if job.task_groups else ""
+        places = tuple(
+            (f"{job.id}/{group}/{rank}", node) for rank, node in enumerate(placement.nodes) if group and node in known
+        )
+        self._tell(events.Restored(job, places, self.now, queue or DEFAULT_QUEUE))
 
-    def _fits(self, ask: Ask, placement: Placement) -> str:
-        nodes = placement.nodes
-        where = nodes[0] if len(nodes) == 1 else ", ".join(dict.fromkeys(nodes))
-        return f"{_show(ask)} on {where}" if where else _show(ask)
+    def release(self, id: str) -> None:
+        """Gives back what a job holds, or takes it out of its queue; an unknown id is ignored."""
+        if id in self.scheduler.apps:
+            self._tell(events.JobFinished(id))
+            self.scheduler.forget(id)
+            self._note("app", id, "released")
 
-    def _short(self, ask: Ask) -> str:
-        free = {key: sum(node.get(key, 0) for node in self._free.values()) for key in ask.resources}
-        return f"asks {_show(ask)}; free {_amounts(free)}"
+    def step(self, most: int | None = None) -> list[Answer]:
+        """Decides what can be decided now.
 
-    def _impossible(self, ask: Ask) -> str:
-        nodes = "; ".join(f"{name} has {_amounts(capacity)}" for name, capacity in self._capacity.items())
-        return f"asks {_show(ask)}, which never fits: {nodes or 'there are no nodes'}: ask for less, or add workers"
+        Args:
+            most: how many are granted at most; None for all that can.
+
+        Returns:
+            Grants, denials and evictions; who still waits is told by `explain`.
+        """
+        found: list[Answer] = []
+        for decision in self.scheduler.step(self.now, most):
+            found += self._answers(decision)
+        for answer in found:
+            self._note("app", answer.id, f"{answer.verdict}: {answer.reason}")
+        return found
+
+    def explain(self, id: str) -> Answer | None:
+        """Says where a job stands now and why; None for an id that neither waits nor holds."""
+        app = self.scheduler.apps.get(id)
+        if app is None:
+            return None
+        queue = app.queue.path
+        if not app.requests:
+            held = sorted(app.held.values(), key=lambda each: int(each.id.rsplit("/", 1)[1]))
+            nodes = tuple(self.scheduler.nodes.at[each.node].name for each in held)
+            placement = Placement(nodes, _devices([each.devices for each in held]))
+            return Answer(id, GRANTED, self._fits(nodes, app.usage.items()), placement, queue=queue)
+        first = self.scheduler.first_blocker(app)
+        blockers = self._blockers(app, first)
+        reason = first.text
+        if blockers and first.kind in (LIMIT, ROOM):
+            more = max(0, len(self.scheduler.members) - _NAMED) if first.kind == ROOM else 0
+            names = ", ".join(map(self.label, blockers))
+            reason = f"{reason}; held by {names}{f' and {more} more' if more else ''}"
+        return Answer(id, HELD, reason, blockers=blockers, queue=queue)
+
+    def besides(self, id: str) -> list[str]:
+        """Returns what else is in the way of a job that waits, in order, behind the first that `explain` tells."""
+        return [blocker.text for blocker in self.scheduler.explain(id).blockers[1:]]
+
+    def order(self, id: str) -> tuple[int, ...]:
+        """Returns the place of a job among its equals; empty for one that neither waits nor holds."""
+        app = self.scheduler.apps.get(id)
+        return app.order if app else ()
+
+    def label(self, id: str) -> str:
+        """Returns how people know a job that waits or holds; its id where there is none."""
+        app = self.scheduler.apps.get(id)
+        return app.job.name if app else id
+
+    # -- helpers -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: events.Event) -> None:
+        self.scheduler.apply((event,), self.now)
+
+    def _note(self, kind: str, id: str, text: str) -> None:
+        self.happened.append((next(self._numbers), self.now, kind, id, text))
+
+    def _answers(self, decision: Decision) -> Iterable[Answer]:
+        if isinstance(decision, Bind):
+            app = self.scheduler.apps[decision.job]
+            nodes = tuple(member.node for member in decision.members)
+            placement = Placement(nodes, _devices([member.devices for member in decision.members]))
+            reason = self._fits(nodes, app.usage.items())
+            yield Answer(decision.job, GRANTED, reason, placement, queue=app.queue.path)
+        elif isinstance(decision, Reject):
+            if decision.job in self._denied:
+                self._denied.remove(decision.job)
+            else:
+                self.scheduler.forget(decision.job)
+                yield Answer(decision.job, DENIED, decision.reason)
+        elif isinstance(decision, Preempt):
+            for id in dict.fromkeys(member.rsplit("/", 2)[0] for member in decision.members):
+                yield Answer(id, EVICTED, decision.reason)
+
+    def _blockers(self, app: Application, first: Blocker) -> tuple[str, ...]:
+        if first.kind in (BEHIND, KEPT):
+            return (first.subject,)
+        if first.kind == LIMIT:
+            share = next(share for share in app.shares if share.limit.name == first.subject)
+            return tuple(itertools.islice(share.limit.users, _NAMED)) if share.possible else ()
+        if first.kind == ROOM:
+            return tuple(dict.fromkeys(app.id for app, _ in itertools.islice(self.scheduler.members.values(), _NAMED)))
+        return ()
+
+    def _fits(self, nodes: tuple[str, ...], usage: Iterable[tuple[int, int]]) -> str:
+        names = self.scheduler.space.names
+        members = len(nodes)
+        each = shown(tuple((names[position], amount // members) for position, amount in usage)) if members else ""
+        where = nodes[0] if members == 1 else ", ".join(dict.fromkeys(nodes))
+        if not members:
+            return "its turn has come"
+        return f"{each} on {where}" if members == 1 else f"a gang of {members} x {each} on {where}"
 
 
-def _place(ask: Ask, free: dict[str, dict[str, int]]) -> Placement | None:
-    """First fit of every member; `free` is changed only when all fit."""
-    asked = {key: amount for key, amount in ask.resources.items() if amount}
-    taken: list[str] = []
-    for name, room in free.items():
-        while len(taken) < ask.members and all(room.get(key, 0) >= amount for key, amount in asked.items()):
-            _take(room, asked)
-            taken.append(name)
-        if len(taken) == ask.members:
-            return Placement(tuple(taken))
-    for name in taken:
-        _give(free[name], asked)
-    return None
-
-
-def _take(room: dict[str, int], asked: dict[str, int]) -> None:
-    for key, amount in asked.items():
-        room[key] = room.get(key, 0) - amount
-
-
-def _give(room: dict[str, int], asked: dict[str, int]) -> None:
-    for key, amount in asked.items():
-        room[key] = room.get(key, 0) + amount
-
-
-def _show(ask: Ask) -> str:
-    each = _amounts(ask.resources)
-    return each if ask.members == 1 else f"a gang of {ask.members} x {each}"
-
-
-def _amounts(resources: dict[str, int]) -> str:
-    return _shown(tuple(resources.items()))
-
-
-@lru_cache(256)
-def _shown(resources: tuple[tuple[str, int], ...]) -> str:
-    shown = []
-    for key, amount in resources:
-        if key == "memory":
-            shown.append(f"memory={amount / 2**30:.3g}Gi")
-        else:
-            shown.append(f"{key}={amount / _UNIT.get(key, 1):g}")
-    return " ".join(shown) or "nothing"
+def _devices(devices: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(devices) if any(devices) else ()

@@ -5,11 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from clearance.cluster.job import Job
+from clearance.cluster.model import SchedulerConfig
 from clearance.cluster.node import Node
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):
     """Something that has happened."""
+
+
+class LimitSet(Event, frozen=True):
+    """There is so much of a limit that lies on no node; None: it is gone. Who holds more than there is keeps it."""
+
+    name: str
+    size: int | None
 
 
 class NodeAdded(Event, frozen=True):
@@ -123,8 +131,16 @@ class Restored(Event, frozen=True):
         job: as it was submitted.
         places: pairs of member id and node.
         since: when they began.
+        queue: where they ran; empty, or one that is no leaf any more: the placement rules find another.
     """
 
     job: Job
     places: tuple[tuple[str, str], ...]
     since: float = 0.0
+    queue: str = ""
+
+
+class ConfigChanged(Event, frozen=True):
+    """Somebody has applied another `queues.yaml`; of several partitions that of the same name is meant."""
+
+    config: SchedulerConfig

@@ -3,13 +3,14 @@
 Rules:
 
 1. Blockers come in the order in which the scheduler asks: maxima of users and groups, of the queues from the leaf up,
-   whoever must go first, room on the nodes, room that is kept for somebody else.
+   limits that lie on no node, whoever must go first, room on the nodes, room that is kept for somebody else.
 2. The first blocker is sufficient: where it alone is lifted, the job starts, or another blocker is the first.
 3. Nothing is remembered from earlier attempts: everything is looked at as it is now.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,14 +18,15 @@ import msgspec
 from clearance.cluster.application import Application, AppState, Request
 from clearance.cluster.condition import Condition
 from clearance.cluster.gang import place
+from clearance.cluster.limits import first_before
 from clearance.cluster.quantities import format_amounts
 from clearance.cluster.queues import Counter
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
 
-APPLICATIONS, QUOTA, BEHIND, ROOM, TOPOLOGY, KEPT, TURN = (
-    "applications", "quota", "behind", "room", "topology", "kept", "turn",
+APPLICATIONS, QUOTA, LIMIT, BEHIND, ROOM, TOPOLOGY, KEPT, TURN = (
+    "applications", "quota", "limit", "behind", "room", "topology", "kept", "turn",
 )  # fmt: skip
 
 SHOWN = 3  # nodes that are named with the reason why they are closed
@@ -34,9 +36,9 @@ class Blocker(msgspec.Struct, frozen=True):
     """One thing that is in the way.
 
     Attributes:
-        kind: `applications`, `quota`, `behind`, `room`, `topology`, `kept` or `turn`.
+        kind: `applications`, `quota`, `limit`, `behind`, `room`, `topology`, `kept` or `turn`.
         text: for people.
-        subject: what it is about: the label of a maximum, the id of another job, the name of a level.
+        subject: what it is about: the label of a maximum, the name of a limit or level, the id of another job.
         resource: of a quota, by name.
         lack: how much of it, or how many members, are missing.
         nodes: of `room`: how many nodes are out for each reason, by name of the reason.
@@ -86,28 +88,58 @@ def explain(scheduler: Scheduler, id: str) -> Explanation:
         shown = ", ".join(nodes[:5]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
         return Explanation(id, app.state, app.queue.path, (), f"{len(app.held)} members run on {shown}")
     request = waiting[0]
-    blockers = tuple(_blockers(scheduler, app, request))
+    blockers = tuple(_blockers(scheduler, request))
     kept = next((each for each in scheduler.backfill.holding.values() if each.request is request), None)
     start = kept.start if kept is not None and kept.start < float("inf") else None
     text = blockers[0].text if blockers else "it starts with the next step"
     return Explanation(id, app.state if app.held else AppState.ACCEPTED, app.queue.path, blockers, text, start)
 
 
-def _blockers(scheduler: Scheduler, app: Application, request: Request) -> list[Blocker]:
-    found = [blocker for counter in app.limits for blocker in _over(scheduler, counter, app, request)]
+def first_blocker(scheduler: Scheduler, app: Application) -> Blocker:
+    """Returns what a job that waits lacks first."""
+    return next(_blockers(scheduler, min(app.requests, key=lambda request: request.key)))
+
+
+def _blockers(scheduler: Scheduler, request: Request) -> Iterator[Blocker]:
+    """Yields what is in the way of a request, in order; its turn, where nothing is."""
+    app, none = request.app, True
+    for blocker in _ahead(scheduler, request):
+        none = False
+        yield blocker
+    room = _room(scheduler, request)
+    for blocker in _kept(scheduler, request) if room is None else (room,):
+        none = False
+        yield blocker
+    if none:
+        yield Blocker(TURN, f"its turn in {app.queue.path} comes with the next step", app.queue.path)
+
+
+def _ahead(scheduler: Scheduler, request: Request) -> Iterator[Blocker]:
+    """Yields what is in the way of a request before anybody looks at the nodes."""
+    app = request.app
+    for counter in app.limits:
+        yield from _over(scheduler, counter, app, request)
+    if not app.counted:
+        yield from _limits(request)
     stuck = app.queue.stuck
     if stuck is not None and stuck is not request and request.key > stuck.key:
-        who = stuck.app.id
-        text = f"behind {who}, which is first in {app.queue.path} and waits for room for {stuck.unit.members} members"
-        found.append(Blocker(BEHIND, text, who))
-    room = _room(scheduler, request)
-    if room is not None:
-        found.append(room)
-    else:
-        found += _kept(scheduler, request)
-    if not found:
-        found.append(Blocker(TURN, f"its turn in {app.queue.path} comes with the next step", app.queue.path))
-    return found
+        who = stuck.app.job.name
+        many = "a member" if stuck.unit.members == 1 else f"{stuck.unit.members} members"
+        text = f"behind {who}, which is first in {app.queue.path} and waits for room for {many}"
+        yield Blocker(BEHIND, text, stuck.app.id)
+
+
+def _limits(request: Request) -> Iterator[Blocker]:
+    """Yields the limits that lie on no node of which there is not enough, or which somebody before waits for."""
+    for share in request.app.shares:
+        limit = share.limit
+        used = f"{limit.name} has {limit.taken} of {share.size} in use"
+        if (lack := limit.taken + share.amount - share.size) > 0:
+            more = "" if share.possible else f", and {share.amount} are asked for: enlarge it"
+            yield Blocker(LIMIT, used + more, limit.name, lack=lack)
+        elif (first := first_before(share, request.key, request.lane)) is not None:
+            text = f"behind {first.app.job.name}, which waits for {limit.name}"
+            yield Blocker(BEHIND, text, first.app.id)
 
 
 def _over(scheduler: Scheduler, counter: Counter, app: Application, request: Request) -> list[Blocker]:

@@ -13,6 +13,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from clearance.cluster.application import Application, Request
+from clearance.cluster.limits import LimitState, Share, Shares
 from clearance.cluster.queues import Counter, Lane, QueueState
 from clearance.cluster.tree import Tree
 from clearance.cluster.unit import Unit, Units
@@ -30,6 +31,7 @@ class Copies:
         self.units: dict[Unit, Unit] = {}
         self.lanes: dict[Lane, Lane] = {}
         self.requests: dict[Request, Request] = {}
+        self.limits: dict[LimitState, LimitState] = {}
 
     def unit(self, unit: Unit) -> Unit:
         """Returns the copy of a unit."""
@@ -39,6 +41,10 @@ class Copies:
             other.parked, other.short, other.why = unit.parked, unit.short, unit.why
             other.never, other.checked_at = unit.never, unit.checked_at
         return other
+
+    def shares(self, shares: Shares) -> Shares:
+        """Returns the same of copies of the limits."""
+        return tuple(Share(self.limits[each.limit], each.amount, each.own) for each in shares)
 
     def queue(self, queue: QueueState) -> QueueState:
         """Returns the copy of a queue."""
@@ -54,6 +60,8 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
     other.nodes = scheduler.nodes.copy()
     other.tree = _tree(scheduler.tree, copies, other)
     other.units = Units()
+    copies.limits = {limit: limit.copy() for limit in scheduler.limits.named.values()}
+    other.limits.named = {limit.name: limit for limit in copies.limits.values()}
     other.apps, other.members, other.ended = dict(scheduler.apps), dict(scheduler.members), dict(scheduler.ended)
     other.numbers = itertools.count(1 << 40)
     for app in scheduler.apps.values():
@@ -62,8 +70,9 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
     for queue in scheduler.tree.queues.values():
         copy = copies.queue(queue)
         for lane in queue.lanes.values():
-            twin = copies.lanes[lane] = Lane(copy, copies.unit(lane.unit), lane.name, lane.number)
-            copy.lanes[twin.unit, lane.name] = twin
+            shares = copies.shares(lane.shares)
+            twin = copies.lanes[lane] = Lane(copy, copies.unit(lane.unit), lane.name, shares, lane.number)
+            copy.lanes[twin.unit, lane.name, shares] = twin
             for key, _, request in lane.heap:
                 if request.lane is lane and request.key == key:
                     copied = copies.requests[request]
@@ -71,6 +80,8 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
                     twin.add(copied)
             if isinstance(lane.parked, Unit):
                 twin.parked = copies.unit(lane.parked)
+            elif isinstance(lane.parked, LimitState):
+                twin.parked = copies.limits[lane.parked]
             elif lane.parked is not None:
                 twin.parked = copies.counters[lane.parked]
             if twin.parked is not None:
@@ -94,7 +105,7 @@ def adopt(scheduler: State, app: Application, copies: Copies) -> Application:
     """Returns the copy of an application for a fork."""
     other = Application(
         app.job, app.number, copies.queue(app.queue), tuple(copies.counters[each] for each in app.limits),
-        [group.copy() for group in app.groups], app.submitted,
+        copies.shares(app.shares), [group.copy() for group in app.groups], app.submitted,
     )  # fmt: skip
     other.state, other.started, other.ends = app.state, app.started, app.ends
     other.counted, other.promised = app.counted, app.promised
@@ -123,7 +134,7 @@ def _tree(tree: Tree, copies: Copies, other: Scheduler) -> Tree:
     copy.queues.clear()
     for path, queue in tree.queues.items():
         above = copies.queue(queue.parent) if queue.parent is not None else None
-        twin = QueueState(queue.config, above)
+        twin = QueueState(queue.config, above, copy.conditions)
         twin.copy_from(queue)
         copies.counters[queue] = twin
         copy.queues[path] = twin
@@ -131,4 +142,6 @@ def _tree(tree: Tree, copies: Copies, other: Scheduler) -> Tree:
             above.children[twin.name] = twin
     copy.root = copies.queue(tree.root)
     copy.total = list(tree.total)
+    copy.conditions.copy_from(tree.conditions)
+    copy.decays, copy.rescales = tree.decays, tree.rescales
     return copy

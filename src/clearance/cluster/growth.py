@@ -88,7 +88,7 @@ class Growth:
 
     def _start(self, request: Request) -> bool:
         fork = self.fork
-        if fork.blocked(request.app, request.unit) is not None:
+        if fork.blocked(request) is not None:
             return False
         if fork.start(request):
             return True

@@ -6,6 +6,7 @@ Rules:
    minimum, up to `max_member`, start one by one as there is room; a group whose minimum is 0 has only such members.
 2. Amounts are written as in `queues.yaml`: `90` or `"500m"` of `vcore`, `"700Gi"` of `memory`, `8` of
    `nvidia.com/gpu`. Less than one GPU is a share of one device; more than one is whole devices.
+3. A job without groups takes room on no node: it waits for its limits alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import msgspec
+
+from clearance.cluster.limits import Limit
 
 SOFT, HARD = "soft", "hard"
 
@@ -96,7 +99,7 @@ class Job(msgspec.Struct, frozen=True):
         user: who submits it.
         groups: of the user.
         priority: higher goes first.
-        task_groups: at least one.
+        task_groups: see rule 3.
         runtime_estimate: seconds from its start to its end; None: unknown.
         style: what happens when the gang could not start within `timeout`: `hard`: the job fails; `soft`: its members
             start one by one.
@@ -110,6 +113,10 @@ class Job(msgspec.Struct, frozen=True):
         checkpoint_interval: seconds between its checkpoints; None: it has none, so a move loses all its work.
         state_bytes: that a move of one member transfers.
         disruption_budget: how many of its members may be away at once by consolidation and drains; None: any number.
+        limits: what it takes besides, of limits that lie on no node.
+        order: its place among jobs of the same queue and priority, before their age; empty: that of its age. Numbers of
+            `Scheduler.arrive` are of the same kind as ages.
+        label: as people know it; empty: by its id.
     """
 
     id: str
@@ -130,3 +137,11 @@ class Job(msgspec.Struct, frozen=True):
     checkpoint_interval: float | None = None
     state_bytes: int = 0
     disruption_budget: int | None = None
+    limits: tuple[Limit, ...] = ()
+    order: tuple[int, ...] = ()
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return self.label or self.id

@@ -2,131 +2,170 @@
 
 Rules:
 
-1. A limit is never given out beyond its size.
-2. Whoever waits for a limit waits beside the queue: those behind it that do not ask for this limit go on.
+1. A limit is never given out beyond its size. A job takes its share once, with its first member, and holds it until it
+   has none left and asks for none.
+2. Whoever waits for a limit holds up nobody who does not ask for it.
 3. Among those who ask for one limit nobody overtakes, but an ask for more than there is holds up nobody.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from clearance.cluster.ask import Ask, Limit
+import msgspec
 
-Key = tuple[int, tuple[int, ...], int, str]  # priority turned, order, arrival, id
+if TYPE_CHECKING:
+    from clearance.cluster.application import Request
+    from clearance.cluster.queues import Key, Lane
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """A share of something that is counted by name, on no node.
+
+    Attributes:
+        name: as people read it (`pool licences`); equal names are one limit.
+        amount: how much of it the job takes, all members together.
+        size: how much there is; None where the scheduler is told by `LimitSet`.
+    """
+
+    name: str
+    amount: int = 1
+    size: int | None = None
+
+
+class LimitState:
+    """One limit as it lives.
+
+    Attributes:
+        name: see `Limit`.
+        size: how much there is, where a job does not say it; None: nobody has said.
+        more: how much there would be besides, where it is asked what would be.
+        taken: how much is in use.
+        users: how much each job holds, by id, the oldest first.
+        jobs: how many jobs wait or run that ask for it.
+        waiting: lanes that wait for it.
+    """
+
+    __slots__ = ("jobs", "more", "name", "size", "taken", "users", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size: int | None = None
+        self.more = 0
+        self.taken = 0
+        self.users: dict[str, int] = {}
+        self.jobs = 0
+        self.waiting: dict[Lane, None] = {}
+
+    def copy(self) -> LimitState:
+        """Returns a copy for which nobody waits."""
+        other = LimitState(self.name)
+        other.size, other.more, other.jobs = self.size, self.more, self.jobs
+        other.taken, other.users = self.taken, dict(self.users)
+        return other
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one job takes of a limit; two are equal where the limit is the same one.
+
+    Attributes:
+        limit: as it lives.
+        amount: how much it takes.
+        own: how much there is, as this job says; None: as the limit says.
+    """
+
+    limit: LimitState
+    amount: int
+    own: int | None
+
+    @property
+    def size(self) -> int:
+        """How much there is, as this job sees it."""
+        size = self.limit.size if self.own is None else self.own
+        return (size or 0) + self.limit.more
+
+    @property
+    def possible(self) -> bool:
+        """Whether there is as much as it takes, used or not."""
+        return self.amount <= self.size
+
+
+Shares = tuple[Share, ...]
 
 
 class Limits:
-    """The state of every limit that is in use or asked for."""
+    """Every limit that has a size or is asked for, by name."""
 
     def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
-        self._users: dict[str, dict[str, int]] = {}
-        self._used: dict[str, int] = {}
-        self._queues: dict[str, list[Key]] = {}
-        self._never: dict[str, dict[str, Key]] = {}
-        self._waits: dict[str, tuple[Key, Limit]] = {}
+        self.named: dict[str, LimitState] = {}
 
-    def __len__(self) -> int:
-        """How many asks wait for a limit."""
-        return len(self._waits)
+    def set(self, name: str, size: int | None) -> LimitState:
+        """Sets the size of a limit; None takes it back. Who holds more than there is keeps it."""
+        limit = self.named.setdefault(name, LimitState(name))
+        limit.size = size
+        self._forget(limit)
+        return limit
 
-    def set(self, name: str, size: int | None) -> list[Key]:
-        """Sets the size of a limit (None: there is none of this name); returns who may ask again."""
-        if size is None:
-            self._sizes.pop(name, None)
-        else:
-            self._sizes[name] = size
-        woken = [*self._never.pop(name, {}).values(), *self._queues.pop(name, ())]
-        woken = [key for key in woken if self._waits.get(key[3], (None,))[0] == key]
-        for key in woken:
-            del self._waits[key[3]]
-        return woken
+    def join(self, limits: tuple[Limit, ...]) -> Shares:
+        """Returns what a job takes that comes now."""
+        found = []
+        for each in limits:
+            limit = self.named.setdefault(each.name, LimitState(each.name))
+            limit.jobs += 1
+            found.append(Share(limit, each.amount, each.size))
+        return tuple(found)
 
-    def size(self, limit: Limit) -> int:
-        """How much there is of a limit, as this ask sees it."""
-        return self._sizes.get(limit.name, 0) if limit.size is None else limit.size
+    def leave(self, shares: Shares) -> None:
+        """A job has ended."""
+        for share in shares:
+            share.limit.jobs -= 1
+            self._forget(share.limit)
 
-    def full(self, ask: Ask, key: Key) -> Limit | None:
-        """Returns the first limit that this ask must wait for; None when it may take all of them."""
-        for limit in ask.limits:
-            if self._used.get(limit.name, 0) + limit.amount > self.size(limit):
-                return limit
-            first = self._first(limit.name)
-            if first is not None and first < key:
-                return limit
-        return None
+    def _forget(self, limit: LimitState) -> None:
+        if not limit.jobs and limit.size is None:
+            del self.named[limit.name]
 
-    def park(self, ask: Ask, limit: Limit, key: Key) -> list[Key]:
-        """Lets an ask wait for a limit; returns who may ask again, since it has left its other queues."""
-        self._waits[key[3]] = (key, limit)
-        if limit.amount > self.size(limit):
-            self._never.setdefault(limit.name, {})[key[3]] = key
-        else:
-            heapq.heappush(self._queues.setdefault(limit.name, []), key)
-        return [woken for other in ask.limits if other.name != limit.name for woken in self._wake(other.name)]
 
-    def take(self, ask: Ask) -> None:
-        """Gives the ask its share of each limit."""
-        for limit in ask.limits:
-            self._users.setdefault(limit.name, {})[ask.id] = limit.amount
-            self._used[limit.name] = self._used.get(limit.name, 0) + limit.amount
+def full(shares: Shares, key: Key, lane: Lane | None) -> LimitState | None:
+    """Returns the first limit that a request must wait for; None when it may take all of them.
 
-    def give(self, ask: Ask) -> list[Key]:
-        """Takes back what an ask holds; returns who may ask again."""
-        woken: list[Key] = []
-        for limit in ask.limits:
-            users = self._users.get(limit.name, {})
-            amount = users.pop(ask.id, 0)
-            if not users:
-                self._users.pop(limit.name, None)
-                self._used.pop(limit.name, None)
-            elif amount:
-                self._used[limit.name] -= amount
-            woken += self._wake(limit.name)
-        return woken
+    Args:
+        shares: of its job.
+        key: its place in the order.
+        lane: where it waits.
+    """
+    for share in shares:
+        limit = share.limit
+        if limit.taken + share.amount > share.size or first_before(share, key, lane) is not None:
+            return limit
+    return None
 
-    def forget(self, ask: Ask) -> list[Key]:
-        """Takes an ask out of the wait; returns who may ask again, since it may have stood before them."""
-        found = self._waits.pop(ask.id, None)
-        if found is not None:
-            self._never.get(found[1].name, {}).pop(ask.id, None)
-        return [woken for limit in ask.limits for woken in self._wake(limit.name)]
 
-    def waits_for(self, id: str) -> Limit | None:
-        """Returns the limit that an ask waits for."""
-        found = self._waits.get(id)
-        return found[1] if found else None
+def first_before(share: Share, key: Key, lane: Lane | None) -> Request | None:
+    """Returns who waits for a limit and goes before a request; None where nobody does."""
+    for other in share.limit.waiting:
+        if other is not lane and (head := other.head()) is not None and head[0] < key and _could(other, share.limit):
+            return head[2]
+    return None
 
-    def used(self, name: str) -> int:
-        """How much of a limit is in use."""
-        return self._used.get(name, 0)
 
-    def users(self, name: str) -> Iterator[str]:
-        """Yields the ids of the asks that hold some of a limit."""
-        yield from self._users.get(name, ())
-
-    def _wake(self, name: str) -> list[Key]:
-        """Returns the first of those who wait, as many as there is room for."""
-        woken: list[Key] = []
-        promised = self._used.get(name, 0)
-        while (first := self._first(name)) is not None:
-            limit = self._waits[first[3]][1]
-            promised += limit.amount
-            if promised > self.size(limit):
+def next_lanes(limit: LimitState) -> list[Lane]:
+    """Returns the first of those who wait for a limit, as many as there is room for."""
+    heads = sorted((head[0], lane.number, lane) for lane in limit.waiting if (head := lane.head()) is not None)
+    found, promised = [], limit.taken
+    for _, _, lane in heads:
+        share = _share(lane, limit)
+        if share.possible:
+            promised += share.amount
+            if promised > share.size:
                 break
-            heapq.heappop(self._queues[name])
-            del self._waits[first[3]]
-            woken.append(first)
-        return woken
+            found.append(lane)
+    return found
 
-    def _first(self, name: str) -> Key | None:
-        """Returns the first that waits for a limit, without those that have gone."""
-        queue = self._queues.get(name)
-        while queue:
-            if self._waits.get(queue[0][3], (None,))[0] == queue[0]:
-                return queue[0]
-            heapq.heappop(queue)
-        self._queues.pop(name, None)
-        return None
+
+def _share(lane: Lane, limit: LimitState) -> Share:
+    return next(share for share in lane.shares if share.limit is limit)
+
+
+def _could(lane: Lane, limit: LimitState) -> bool:
+    return _share(lane, limit).possible

@@ -17,6 +17,7 @@ from clearance.cluster.application import Application, AppState, Group, Request
 from clearance.cluster.decision import Reject
 from clearance.cluster.job import SOFT, Job, Topology
 from clearance.cluster.nodestate import Held
+from clearance.cluster.possible import impossible
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.unit import Part, Unit
@@ -40,6 +41,11 @@ class Lives(Waiting):
             self._refuse(job, str(error))
             return
         self._admit(app)
+        if self.nodes.named or self.pools:
+            for request in app.requests:
+                if (reason := impossible(self, app, request.unit)) is not None:
+                    self._reject(app, reason)
+                    return
 
     def submit_forced(self, job: Job) -> None:
         """Takes a job of the scheduler's own, whatever the placement rules say.
@@ -54,7 +60,7 @@ class Lives(Waiting):
         self._end(app, AppState.FAILED, "it was taken back")
 
     def _admit(self, app: Application) -> None:
-        self.apps[app.id] = app
+        self._enlist(app)
         if app.gang and app.job.timeout is not None:
             self._timers[app.id] = self.now + app.job.timeout
         self.ask_for_all(app)
@@ -62,7 +68,7 @@ class Lives(Waiting):
     def ask_for_all(self, app: Application) -> None:
         """Lets an application that holds nothing wait for its gang, or for its members where it has none."""
         app.state = AppState.ACCEPTED
-        if app.gang:
+        if app.gang or not app.groups:
             parts = tuple(
                 Part(group.shape, group.group.min_member, group.group.topology, group.group.anti_affinity)
                 for group in app.gang
@@ -71,13 +77,23 @@ class Lives(Waiting):
         else:
             self.ask_for_more(app)
 
-    def _application(self, job: Job, forced: bool) -> Application:
-        """Returns a job as an application of its queue.
+    def _enlist(self, app: Application) -> None:
+        """Counts an application that comes."""
+        self.apps[app.id] = app
+        for queue in app.queue.above:
+            queue.jobs += 1
+
+    def _application(self, job: Job, forced: bool, where: str = "") -> Application:
+        """Returns a job as an application of its queue: that where it ran, else one that the rules find.
 
         Raises:
             ClearanceError: no queue takes it, or it is not well formed.
         """
-        queue, limits = self._seat(job, forced)
+        if where and self.tree.is_leaf(where):
+            queue = self.tree.queues[where]
+            limits: tuple[Counter, ...] = (*self.tree.counters(queue, job.user, job.groups), *queue.above)
+        else:
+            queue, limits = self._seat(job, forced)
         groups = []
         for group in job.task_groups:
             most = group.min_member if group.max_member is None else group.max_member
@@ -87,11 +103,15 @@ class Lives(Waiting):
                     f"{group.max_member}: ask for at least one member, and for no fewer than the minimum"
                 )
             groups.append(Group(group, self.shapes.of(group, f"job {job.id}, group {group.name}")))
-        if not groups or (len(groups) > 1 and len({group.group.name for group in groups}) < len(groups)):
-            raise UsageError(f"job {job.id!r}: give it at least one group, and each a name of its own")
+        if len(groups) > 1 and len({group.group.name for group in groups}) < len(groups):
+            raise UsageError(f"job {job.id!r}: give each of its groups a name of its own")
+        if not groups and not job.limits:
+            raise UsageError(f"job {job.id!r}: give it at least one group, or a limit to wait for")
         if len(self.space.names) > len(self.nodes.total):
             self._widen()
-        return Application(job, next(self.numbers), queue, limits, groups, self.now)
+        if not groups:
+            limits = ()
+        return Application(job, next(self.numbers), queue, limits, self.limits.join(job.limits), groups, self.now)
 
     def _seat(self, job: Job, forced: bool) -> tuple[QueueState, tuple[Counter, ...]]:
         """Returns the leaf of a job, and everything with a maximum that its members count against.
@@ -105,7 +125,7 @@ class Lives(Waiting):
             submitted = Submitted(job.user, job.groups, job.queue, job.tags, forced)
             found = place(self.partition.placement_rules, self.tree, submitted)
             if isinstance(found, Rejected):
-                raise UsageError(f"job {job.id!r}: {found}")
+                raise UsageError(f"job {job.name!r}: {found}")
             for path in found.created:
                 self.tree.create(created(self.partition, path, leaf=path == found.queue))
             queue = self.tree.queues[found.queue]
@@ -128,7 +148,7 @@ class Lives(Waiting):
 
         A member that must keep to others of its job, or away from them, shares its unit with no other job.
         """
-        if parts[0].count == 1 and (parts[0].apart or parts[0].topology.required):
+        if parts and parts[0].count == 1 and (parts[0].apart or parts[0].topology.required):
             return self.units.of(parts, -app.number)
         if not self.backfill.reserves:
             return self.units.of(parts)
@@ -148,8 +168,9 @@ class Lives(Waiting):
         """Takes an application away with all that it holds and asks for."""
         for request in list(app.requests):
             self.withdraw(request)
-        if app.held:
+        if app.counted:
             self._give_all(app)
+        self.limits.leave(app.shares)
         if self._timers:
             self._timers.pop(app.id, None)
         if self.backfill.kind:
@@ -158,6 +179,8 @@ class Lives(Waiting):
         del self.apps[app.id]
         self.ended[app.id] = (state, reason)
         app.state = state
+        for queue in app.queue.above:
+            queue.jobs -= 1
         if self.health is not None:
             self.health.ended(app, state)
         if app.queue.dynamic or app.queue.state != "active":
@@ -244,8 +267,8 @@ class Lives(Waiting):
         job = event.job
         if job.id in self.apps:
             raise UsageError(f"job {job.id!r} is there already: it is restored once, before anything else")
-        app = self._application(job, forced=True)
-        self.apps[job.id] = app
+        app = self._application(job, forced=True, where=event.queue)
+        self._enlist(app)
         app.state, app.started = AppState.RUNNING, event.since
         estimate = job.runtime_estimate
         app.ends = event.since + estimate if estimate is not None else float("inf")
@@ -257,6 +280,8 @@ class Lives(Waiting):
             self.members[id] = (app, held)
             group.next = max(group.next, int(id.rsplit("/", 1)[1]) + 1)
             self._add(app, group.shape.usage, 1, 0)
+        if not app.counted:
+            self._add(app, (), 0, 0)
 
     def _time_out(self) -> None:
         """Ends the wait of gangs that took too long."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from clearance.cluster import event as events
 from clearance.cluster.application import Application
-from clearance.cluster.lives import Lives
 from clearance.cluster.node import Node
 from clearance.cluster.nodestate import Held, NodeState
+from clearance.cluster.reload import Reloading
 from clearance.errors import UsageError
 
 
-class Machines(Lives):
+class Machines(Reloading):
     """See the module."""
 
     def _node_added(self, event: events.NodeAdded) -> None:

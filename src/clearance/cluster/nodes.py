@@ -113,6 +113,14 @@ class Nodes:
         self._place_in_domains(state, Node(state.name))
         self._gone.append(state.index)
 
+    def resort(self, policy: str, weights: Mapping[str, float]) -> None:
+        """Changes the policy, which may not become or cease to be `fgd`, and the weights of resources."""
+        self.policy, self._weights = policy, dict(weights)
+        self._sign = -1.0 if policy == FAIR else 1.0
+        for state in self.named.values():
+            self._weigh(state)
+            self._refresh(state)
+
     def close(self, state: NodeState, why: str) -> None:
         """Lets a node take nothing new, or, with no reason, opens it again."""
         state.shut = why
@@ -381,11 +389,7 @@ class Nodes:
                 if number < len(state.devices):
                     state.devices[number] -= held.shape.share or DEVICE
         state.closed = _closed(state)
-        state.weights = [
-            (position, self._weights.get(self._space.names[position], 1.0) / amount)
-            for position, amount in enumerate(capacity)
-            if amount
-        ]
+        self._weigh(state)
         for position, amount in enumerate(capacity):
             self.total[position] += amount
         self.plain = self.plain and not node.taints
@@ -394,6 +398,13 @@ class Nodes:
         if picky:
             self.columns.set_biases(state.index, picky)
         self._refresh(state)
+
+    def _weigh(self, state: NodeState) -> None:
+        state.weights = [
+            (position, self._weights.get(self._space.names[position], 1.0) / amount)
+            for position, amount in enumerate(state.capacity)
+            if amount
+        ]
 
     def _refresh(self, state: NodeState) -> None:
         free = self.free(state)

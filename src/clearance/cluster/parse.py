@@ -28,12 +28,12 @@ from clearance.cluster.model import (
     QueueConfig,
     SchedulerConfig,
 )
-from clearance.cluster.names import is_queue_name
 from clearance.cluster.problems import Problems
 from clearance.cluster.properties import QueueProperties, inherit, parse_property
 from clearance.cluster.quantities import Amounts, check_name, parse_quantity
 from clearance.cluster.validate import validate
 from clearance.errors import UsageError, nearest
+from clearance.types.queue import is_queue_name
 
 FILE_KEYS = ("partitions", "checksum")
 PARTITION_KEYS = (

@@ -16,13 +16,18 @@ from clearance.cluster.space import DEVICE, GPU_AT
 from clearance.cluster.unit import Part, Unit
 
 if TYPE_CHECKING:
-    from clearance.cluster.scheduler import Scheduler
+    from clearance.cluster.state import State
 
 OF_NODES = "node"
 
 
-def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None:
-    """Returns why a unit can never start, with what would be needed; None where it can."""
+def impossible(scheduler: State, app: Application, unit: Unit) -> str | None:
+    """Returns why a unit can never start, with what would be needed; None where it can.
+
+    Of an application that runs, more members wait: what has been possible may be so again.
+    """
+    if app.held:
+        return None
     space = scheduler.space
     for counter in app.limits:
         for position, amount in unit.usage:
@@ -39,7 +44,7 @@ def impossible(scheduler: Scheduler, app: Application, unit: Unit) -> str | None
     return unit.never or None
 
 
-def _never(scheduler: Scheduler, unit: Unit) -> str:
+def _never(scheduler: State, unit: Unit) -> str:
     """Returns why a unit does not fit into the empty cluster; empty where it does, each part by itself."""
     nodes = scheduler.nodes
     for part in unit.parts:
@@ -57,7 +62,7 @@ def _never(scheduler: Scheduler, unit: Unit) -> str:
     return ""
 
 
-def _most_by_node(scheduler: Scheduler, part: Part) -> int:
+def _most_by_node(scheduler: State, part: Part) -> int:
     """Returns for how many members the best domain has room when it is empty, and its pools are full."""
     level, apart = part.topology.required, part.apart
     rooms: dict[str, int] = {}
@@ -74,7 +79,7 @@ def _most_by_node(scheduler: Scheduler, part: Part) -> int:
     return max(rooms.values(), default=0)
 
 
-def _all(scheduler: Scheduler, shape: Shape) -> Iterator[tuple[Node, int, int]]:
+def _all(scheduler: State, shape: Shape) -> Iterator[tuple[Node, int, int]]:
     """Yields each node that there is or may be, how many like it, and how many members one holds when it is empty."""
     pools = {pool.name: pool for pool in scheduler.pools}
     for state in scheduler.nodes.named.values():
@@ -89,7 +94,7 @@ def _all(scheduler: Scheduler, shape: Shape) -> Iterator[tuple[Node, int, int]]:
             yield pool.node(f"?/{pool.name}"), pool.max_nodes, room
 
 
-def room_of(scheduler: Scheduler, pool: Pool, shape: Shape) -> int:
+def room_of(scheduler: State, pool: Pool, shape: Shape) -> int:
     """Returns how many members of a shape an empty node of a pool holds."""
     if shape.bias(pool.node("")) == NEVER:
         return 0

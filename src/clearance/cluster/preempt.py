@@ -1,6 +1,6 @@
-"""Preemption: queues under their guarantee get room that others use beyond theirs; one over its maximum shrinks.
+"""Preemption: queues under their guarantee get room that others use beyond theirs.
 
-Rules (YuniKorn, "Preemption Design" and "Quota Enforcement through Preemption"; victims: `cluster.victims`):
+Rules (YuniKorn, "Preemption Design"; victims: `cluster.victims`; lowered maxima: `cluster.quota`):
 
 1. It is a suggestion: the victims are told, and leave when the driver says so. What is not gone after `LAPSE` is no
    longer counted on.
@@ -11,8 +11,6 @@ Rules (YuniKorn, "Preemption Design" and "Quota Enforcement through Preemption";
 4. Each preemption lowers the sum of what queues lack of their guarantees: the asker's queue lacks less, no other more.
    So there are at most as many as that sum has units, and siblings never take turns.
 5. A job that is ended whole asks again for its gang, and only when its last member has gone.
-6. A queue that uses more than its maximum for longer than `quota.preemption.delay` (0: never) loses members until it
-   does not, but never what it is guaranteed; where the partition has `quotapreemptionenabled`.
 """
 
 from __future__ import annotations
@@ -24,10 +22,11 @@ from clearance.cluster.application import Application, Request
 from clearance.cluster.decision import Preempt
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import Counter, QueueState
+from clearance.cluster.quota import Quota
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part, Unit
-from clearance.cluster.victims import Ledger, Search, Victim, by_surplus, remove
+from clearance.cluster.victims import Ledger, Search, Victim, remove
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
@@ -60,21 +59,22 @@ class Preemption:
 
     Args:
         scheduler: whose members these are.
-        on: whether anybody is asked to leave.
+        on: whether asks may preempt; None: as the partition says. If not, nobody leaves for a maximum either.
 
     Attributes:
+        quota: of queues that use more than their maximum.
         promises: what is kept, by request.
         leaving: members that were asked to leave and have not, with when they are no longer counted on.
     """
 
-    def __init__(self, scheduler: Scheduler, on: bool) -> None:
+    def __init__(self, scheduler: Scheduler, on: bool | None) -> None:
         self._scheduler = scheduler
-        self.on = on
+        self._on = on
+        self.quota = Quota(scheduler)
         self.promises: dict[Request, Promise] = {}
         self.leaving: dict[str, float] = {}
         self._ending: dict[Application, set[str]] = {}
         self._retry: dict[Request, float] = {}
-        self._over: dict[QueueState, float] = {}
         self._next = 0.0
 
     # -- what the scheduler tells --------------------------------------------------------------------------------------
@@ -188,13 +188,14 @@ class Preemption:
 
     def decide(self) -> None:
         """Looks who must leave, at most once in `EVERY` seconds."""
-        now = self._scheduler.now
-        if not self.on or now < self._next:
+        now, partition = self._scheduler.now, self._scheduler.partition
+        if self._on is False or now < self._next:
             return
         self._next = now + EVERY
         searches = SEARCHES
-        if self._scheduler.partition.quota_preemption:
-            self._over_maxima()
+        self.quota.decide()
+        if not (partition.preemption if self._on is None else self._on):
+            return
         for queue in sorted(self._scheduler.tree.leaves(), key=lambda queue: queue.path):
             if not any(map(_lacks, queue.above)):
                 continue
@@ -203,7 +204,7 @@ class Preemption:
                 kind = (request.unit, request.app.job.priority)
                 if kind in fruitless or not searches or request.lane is None:
                     continue
-                search = Search(self._scheduler, request, self._ledger(), self.leaving)
+                search = Search(self._scheduler, request, self.ledger(), self.leaving)
                 if not search.possible():
                     fruitless.add(kind)
                     continue
@@ -228,7 +229,7 @@ class Preemption:
         ]  # fmt: skip
         return sorted(found, key=lambda request: (request.key, request.number))
 
-    def _ledger(self) -> Ledger:
+    def ledger(self) -> Ledger:
         """Returns what queues will use when everything has come of what was decided."""
         ledger = Ledger()
         for id in self.leaving:
@@ -241,13 +242,14 @@ class Preemption:
     def _ask(self, request: Request, victims: list[Victim], places: list[tuple[int, Shape]]) -> None:
         until = self._scheduler.now + LAPSE
         lacking = next(queue for queue in request.app.queue.above if any(queue.guaranteed))
-        members = self._leave(victims)
+        members = self.leave(victims)
         waiting = {id for id in self.leaving if self._scheduler.members[id][1].node in {index for index, _ in places}}
         self.promises[request] = Promise(request, places, waiting | set(members), until)
         reason = f"{lacking.path} is under its guarantee"
         self._scheduler.decide(Preempt(self._scheduler.next_id(), reason, members, request.app.id))
 
-    def _leave(self, victims: Iterable[Victim]) -> tuple[str, ...]:
+    def leave(self, victims: Iterable[Victim]) -> tuple[str, ...]:
+        """Counts on it that victims leave; returns the ids of their members."""
         until = self._scheduler.now + LAPSE
         members = []
         for one in victims:
@@ -269,61 +271,10 @@ class Preemption:
             group.next, group.again = 0, []
         self._scheduler.ask_for_all(app)
 
-    # -- maxima --------------------------------------------------------------------------------------------------------
-
-    def _over_maxima(self) -> None:
-        """Asks members of queues to leave that use more than their maximum for too long."""
-        scheduler, now = self._scheduler, self._scheduler.now
-        for queue in sorted(scheduler.tree.queues.values(), key=lambda queue: (-len(queue.above), queue.path)):
-            ledger = self._ledger()
-            if not _over(queue, ledger):
-                self._over.pop(queue, None)
-                continue
-            delay = queue.config.properties.quota_preemption_delay
-            if not delay or now < self._over.setdefault(queue, now) + delay:
-                continue
-            chosen = self._shrink(queue, ledger)
-            if chosen:
-                reason = f"{queue.path} uses more than its maximum"
-                scheduler.decide(Preempt(scheduler.next_id(), reason, self._leave(chosen), ""))
-
-    def _shrink(self, queue: QueueState, ledger: Ledger) -> list[Victim]:
-        """Returns the members that bring a queue within its maximum, or as near to it as guarantees allow."""
-        scheduler = self._scheduler
-        chosen: list[Victim] = []
-        for app in [app for app in scheduler.apps.values() if app.held and queue in app.queue.above]:
-            if not app.job.preemptible or app.queue.config.properties.preemption_policy == "disabled":
-                continue
-            chosen += by_surplus(app, app.held.values(), self.leaving, scheduler.now)
-        found: list[Victim] = []
-        for one in sorted(chosen, key=lambda one: one.harm):
-            over = _over(queue, ledger)
-            if not over:
-                break
-            usage: dict[int, int] = {}
-            already = {held.id for other in found if other.app is one.app for held in other.members}
-            for held in one.members:
-                if held.id not in already:
-                    for position, amount in held.shape.usage:
-                        usage[position] = usage.get(position, 0) + amount
-            under = any(
-                each.guaranteed[position] and ledger.used(each, position) - amount < each.guaranteed[position]
-                for each in one.app.queue.above for position, amount in usage.items()
-            )  # fmt: skip
-            if not under and over & usage.keys():
-                found = [other for other in found if not (one.whole and other.app is one.app)]
-                found.append(one)
-                ledger.count(one.app.queue, usage.items(), -1)
-        return found
-
 
 def _lacks(queue: QueueState) -> bool:
     """Whether a queue uses less of something than it is guaranteed."""
     return any(used < least for used, least in zip(queue.used, queue.guaranteed, strict=True))
-
-
-def _over(queue: QueueState, ledger: Ledger) -> set[int]:
-    return {position for position in queue.limited if ledger.used(queue, position) > queue.max[position]}
 
 
 def _delay(request: Request) -> float:

@@ -6,7 +6,9 @@ Rules (YuniKorn, "Partition and Queue Configuration", properties):
 2. Of `preemption.policy` only `disabled` is handed down.
 3. Everything else is handed down to the queues below, which may say otherwise.
 4. `stateaware` is another word for `fifo` (YuniKorn 1.6).
-5. A duration is written as in Go: `30s`, `1m30s`, `1.5h`; a number without a unit is refused, but for `0`.
+5. `queue.sort.policy` and `queue.usage.halflife` are ours; YuniKorn passes over them. Shares are rescaled all the way
+   down or not at all: below a queue that says `drf` none says `fair`.
+6. A duration is written as in Go: `30s`, `1m30s`, `1.5h`; a number without a unit is refused, but for `0`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class QueueProperties:
         quota_preemption_delay: seconds after which a lowered maximum preempts; 0: never.
         unschedulable_backoff: how many asks of a job may fail in a turn before it is left alone for a while; 0: no end.
         unschedulable_backoff_delay: seconds for which it is left alone.
+        queue_sort_policy: of queues: `fair`, or `drf`; see `cluster.shares`.
+        usage_half_life: seconds in which past use comes to count half; 0: it does not count.
     """
 
     sort_policy: str = "fifo"
@@ -49,6 +53,8 @@ class QueueProperties:
     quota_preemption_delay: float = 0.0
     unschedulable_backoff: int = 0
     unschedulable_backoff_delay: float = 30.0
+    queue_sort_policy: str = "fair"
+    usage_half_life: float = 0.0
 
 
 DEFAULTS = QueueProperties()
@@ -110,7 +116,10 @@ def inherit(parent: QueueProperties | None, own: Mapping[str, str], where: str =
         priority_offset=0,
         preemption_policy="disabled" if parent.preemption_policy == "disabled" else "default",
     )  # fmt: skip
-    return replace(handed, **{PROPERTIES[name][0]: parse_property(name, text, where) for name, text in own.items()})
+    found = {PROPERTIES[name][0]: parse_property(name, text, where) for name, text in own.items()}
+    if handed.queue_sort_policy == "drf":
+        found["queue_sort_policy"] = "drf"
+    return replace(handed, **found)
 
 
 def _one_of(*known: str) -> Callable[[str, str], str]:
@@ -160,4 +169,6 @@ PROPERTIES: Mapping[str, tuple[str, Callable[[str, str], Any]]] = {
     "quota.preemption.delay": ("quota_preemption_delay", parse_duration),
     "application.unschedasks.backoff": ("unschedulable_backoff", _count),
     "application.unschedasks.backoff.delay": ("unschedulable_backoff_delay", _positive),
+    "queue.sort.policy": ("queue_sort_policy", _one_of("fair", "drf")),
+    "queue.usage.halflife": ("usage_half_life", parse_duration),
 }

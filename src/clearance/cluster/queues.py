@@ -6,8 +6,7 @@ Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User an
    pending members, then the first by name.
 2. The priority of a leaf is the highest of those that wait in it and could start; of a parent the highest of its
    children's; with its offset added, or, behind a fence, the offset alone.
-3. The fair share is the largest, over the resources, of used by guaranteed; where nothing is guaranteed, of used by the
-   maximum, or by the cluster where there is none.
+3. The fair share: `cluster.shares`.
 4. Those who wait in a leaf are in lanes: one for each kind of request of each user. A lane whose first cannot start is
    parked, for the queue, the user or the nodes that it waits for, and costs nothing until these change.
 """
@@ -15,19 +14,21 @@ Rules (YuniKorn, "Sorting policies", "Priority", "Queue configuration", "User an
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from clearance.cluster.model import QueueConfig
+from clearance.cluster.shares import Average, Conditions, largest, rescaled
 from clearance.cluster.space import Space
 
 if TYPE_CHECKING:
     from clearance.cluster.application import Request
+    from clearance.cluster.limits import LimitState, Shares
     from clearance.cluster.unit import Unit
 
 ENDLESS = 1 << 62
 ACTIVE, DRAINING, STOPPED = "active", "draining", "stopped"
-Key = tuple[int, float, int]
+Key = tuple[int, float, tuple[int, ...]]  # priority turned, share, order
 
 
 class Counter:
@@ -83,7 +84,7 @@ class Counter:
 
 
 class Lane:
-    """Who waits in a leaf with the same request and the same user; see rule 4.
+    """Who waits in a leaf with the same request, the same user and the same limits; see rule 4.
 
     Attributes:
         queue: the leaf.
@@ -91,18 +92,20 @@ class Lane:
         heap: of key, number and request; entries of those that left are stale.
         number: counts up in the leaf.
         name: what tells it from others of the same unit: the user, where limits count them.
+        shares: likewise: what each takes of limits that lie on no node.
         parked: for what it waits; None: it may start.
     """
 
-    __slots__ = ("heap", "name", "number", "parked", "queue", "unit")
+    __slots__ = ("heap", "name", "number", "parked", "queue", "shares", "unit")
 
-    def __init__(self, queue: QueueState, unit: Unit, name: str, number: int) -> None:
+    def __init__(self, queue: QueueState, unit: Unit, name: str, shares: Shares, number: int) -> None:
         self.number = number
         self.queue = queue
         self.unit = unit
         self.name = name
+        self.shares = shares
         self.heap: list[tuple[Key, int, Request]] = []
-        self.parked: Counter | Unit | None = None
+        self.parked: Counter | LimitState | Unit | None = None
 
     def add(self, request: Request) -> None:
         """Puts a request where its key says."""
@@ -132,21 +135,28 @@ class QueueState(Counter):
         pending: how many members wait in it and below it.
         asked: of them, the amounts by position of a quota.
         allocated: how many members run in it and below it.
+        jobs: how many jobs wait or run in it and below it.
         lanes: of a leaf.
         stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
         shortest: whether of equal priority the shortest is next, whoever came first: behind one for whom room is kept.
         dynamic: whether a placement rule made it.
         fair: whether the jobs of a leaf are sorted by share.
         sorts_priority: whether priorities count in it.
+        conditions: of the tree.
+        rates: pairs of position and what one unit of it is of what is the queue's own.
+        average: what was used lately; None: that does not count.
+        rescales: whether its share is that of `drf`.
+        asks: positions that those ask for who could be next; under `drf` alone.
+        scaled: by position, what counts as used in its parent; under `drf` alone.
     """
 
     __slots__ = (
-        "above", "allocated", "children", "config", "dynamic", "fair", "guaranteed", "heads", "key", "lanes",
-        "name", "order",
-        "parent", "path", "pending", "priority", "rates", "shortest", "sorts_priority", "state", "stuck", "version",
+        "above", "allocated", "asks", "average", "children", "conditions", "config", "dynamic", "fair", "guaranteed",
+        "heads", "jobs", "key", "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "rescales",
+        "scaled", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
-    def __init__(self, config: QueueConfig, parent: QueueState | None) -> None:
+    def __init__(self, config: QueueConfig, parent: QueueState | None, conditions: Conditions) -> None:
         super().__init__(f"queue {config.path}")
         self.path, self.name = config.path, config.name
         self.parent = parent
@@ -154,8 +164,9 @@ class QueueState(Counter):
         self.children: dict[str, QueueState] = {}
         self.state = ACTIVE
         self.pending = 0
+        self.jobs = 0
         self.allocated = 0
-        self.lanes: dict[tuple[Unit, str], Lane] = {}
+        self.lanes: dict[tuple[Unit, str, Shares], Lane] = {}
         self.heads: list[tuple[Key, int, Lane]] = []
         self.order: list[tuple[int, float, int, str, int, QueueState]] = []
         self.key: tuple[int, float, int, str] | None = None
@@ -168,6 +179,11 @@ class QueueState(Counter):
         self.rates: list[tuple[int, float]] = []
         self.config = config
         self.fair, self.sorts_priority = False, True
+        self.conditions = conditions
+        self.average: Average | None = None
+        self.rescales = False
+        self.asks: frozenset[int] = frozenset()
+        self.scaled: Sequence[float] = ()
 
     @property
     def is_leaf(self) -> bool:
@@ -182,6 +198,15 @@ class QueueState(Counter):
         found = {space.at(name): amount for name, amount in config.guaranteed.items()}
         self.limit(space, config.max.items(), config.max_applications)
         self.guaranteed = [found.get(position, 0) for position in range(len(space.names))]
+        self.rescales = config.properties.queue_sort_policy == "drf"
+        half_life = config.properties.usage_half_life
+        self.settle()
+        if not half_life:
+            self.average = None
+        elif self.average is None:
+            self.average = Average(half_life, self.conditions.now, self.used)
+        else:
+            self.average.half_life = half_life
 
     def widen(self, positions: int) -> None:
         super().widen(positions)
@@ -192,25 +217,33 @@ class QueueState(Counter):
         assert isinstance(other, QueueState)
         self.guaranteed, self.rates, self.state = list(other.guaranteed), list(other.rates), other.state
         self.fair, self.sorts_priority = other.fair, other.sorts_priority
-        self.pending, self.allocated, self.dynamic = other.pending, other.allocated, other.dynamic
+        self.pending, self.allocated, self.jobs = other.pending, other.allocated, other.jobs
+        self.dynamic = other.dynamic
+        self.rescales, self.average = other.rescales, other.average.copy() if other.average is not None else None
 
     def rate(self, total: list[int]) -> None:
-        """Recomputes what the fair share divides by; see rule 3."""
+        """Recomputes what the fair share divides by."""
         self.rates = []
         for position, whole in enumerate(total):
             divisor = self.guaranteed[position] or (self.max[position] if self.max[position] < ENDLESS else whole)
             if divisor:
                 self.rates.append((position, 1.0 / divisor))
 
+    def settle(self) -> None:
+        """Counts what was used lately until now."""
+        if self.average is not None:
+            self.average.settle(self.conditions.now, self.used)
+
+    def usage(self) -> Sequence[float]:
+        """Returns what counts as used, by position."""
+        if self.average is None:
+            return self.used
+        self.settle()
+        return self.average.mean()
+
     def share(self) -> float:
-        """Returns the fair share; see rule 3."""
-        share = 0.0
-        used = self.used
-        for position, rate in self.rates:
-            part = used[position] * rate
-            if part > share:
-                share = part
-        return share
+        """Returns the fair share; under `drf` that of where it stands now."""
+        return rescaled(self) if self.rescales else largest(self.rates, self.usage())
 
     def unstick(self) -> None:
         """Lets those of a leaf go on that were not to overtake."""
@@ -222,7 +255,7 @@ class QueueState(Counter):
         """Returns the first of all that wait in a leaf for room, parked or not; None where none does."""
         heads = [
             head for lane in self.lanes.values()
-            if not isinstance(lane.parked, Counter) and (head := lane.head()) is not None
+            if (lane.parked is None or lane.parked is lane.unit) and (head := lane.head()) is not None
         ]  # fmt: skip
         return min(heads, key=lambda head: head[0])[2] if heads else None
 
@@ -285,6 +318,8 @@ class QueueState(Counter):
             if lane is None:
                 return None
             priority = -lane.heap[0][0][0]
+            if self.rescales:
+                self.asks = frozenset(position for position, _ in lane.unit.usage)
         offset = properties.priority_offset
         self.priority = offset if properties.priority_policy == "fence" else priority + offset
         parent = self.parent
@@ -295,6 +330,8 @@ class QueueState(Counter):
         """Finds the places of this queue and of those above it again, after something in it has changed."""
         queue: QueueState = self
         while (parent := queue.parent) is not None:
+            if queue.average is not None:
+                queue.settle()
             key = queue.rank()
             if key != queue.key or key is None:
                 queue.key = key

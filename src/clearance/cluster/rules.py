@@ -32,8 +32,8 @@ from clearance.cluster.model import (
     PlacementRule,
     QueueConfig,
 )
-from clearance.cluster.names import is_queue_name
 from clearance.cluster.properties import inherit
+from clearance.types.queue import is_queue_name
 
 
 class Tree(Ancestry, Protocol):

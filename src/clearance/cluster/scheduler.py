@@ -6,7 +6,8 @@ Rules:
 2. A gang starts whole or holds nothing (`cluster.gang`); what waits holds nothing.
 3. The order is that of `cluster.queues`; in a leaf by priority, then by age, or by share where the queue says `fair`.
 4. What fits nowhere is parked and costs nothing until something has happened that could help it.
-5. Of a job that can never start, not even in the empty cluster, it says so instead of letting it wait for ever.
+5. A job that could not start even in the empty cluster is rejected when it is submitted. One of which that becomes true
+   later, since nodes have gone or a maximum was lowered, waits, and says so.
 6. Time only goes forward: an earlier `now` counts as the latest.
 """
 
@@ -26,9 +27,10 @@ from clearance.cluster.backfill import Backfill
 from clearance.cluster.condition import HealthPolicy
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
-from clearance.cluster.explain import Explanation, explain
+from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
 from clearance.cluster.fork import fork
 from clearance.cluster.health import Health
+from clearance.cluster.limits import LimitState, full
 from clearance.cluster.machines import Machines
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES
@@ -37,7 +39,7 @@ from clearance.cluster.pools import Autoscale
 from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
-from clearance.cluster.unit import Part, Unit
+from clearance.cluster.unit import Part
 from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
 
@@ -75,14 +77,13 @@ class Scheduler(Machines):
         health: HealthPolicy | None = None,
     ) -> None:
         partition = config if isinstance(config, PartitionConfig) else config.default
-        policy = policy or partition.node_sort_policy
-        if policy not in POLICIES:
+        if policy is not None and policy not in POLICIES:
             raise UsageError(f"there is no policy {policy!r}{nearest(policy, POLICIES)}: use {', '.join(POLICIES)}")
         super().__init__(partition, policy, backing)
         self.seed = seed
         self.backfill = Backfill(self, backfill)
         self.consolidation = Consolidation(self)
-        self.preemption = Preemption(self, partition.preemption if preemption is None else preemption)
+        self.preemption = Preemption(self, preemption)
         if autoscale is not None:
             self.autoscaler, self.pools = Autoscaler(self, autoscale), autoscale.pools
         if health is not None:
@@ -101,6 +102,8 @@ class Scheduler(Machines):
             events.NodeReturned: self._returned,
             events.PoolStarting: self._starting,
             events.Restored: self._restored,
+            events.LimitSet: self._limit_set,
+            events.ConfigChanged: self._config_changed,
         }
 
     def apply(self, happened: Iterable[events.Event], now: float) -> None:
@@ -113,7 +116,7 @@ class Scheduler(Machines):
             happened: in order.
             now: seconds of the driver's clock.
         """
-        self.now = max(now, self.now)
+        self.advance(now)
         self.turn += 1
         handlers = self._handlers
         for each in happened:
@@ -132,7 +135,9 @@ class Scheduler(Machines):
         Returns:
             The decisions, in order.
         """
-        self.now = now = max(now, self.now)
+        if self.tree.decays and now > self.now:
+            self._dirty.update(dict.fromkeys(self.tree.leaves()))
+        self.advance(now)
         self.turn += 1
         if self._timers:
             self._time_out()
@@ -149,8 +154,11 @@ class Scheduler(Machines):
         for request in self.backfill.overdue():
             self.unpark(request.unit)
         left = most if most is not None else -1
-        root = self.tree.root
+        root, rescales = self.tree.root, self.tree.rescales
+        lacking = self.lacking() if rescales else frozenset()
         while left:
+            if rescales and self.tree.conditions.look(self.tree.total, root.used, lacking):
+                self._dirty.update(dict.fromkeys(self.tree.leaves()))
             if self._dirty:
                 for dirty in self._dirty:
                     dirty.touch()
@@ -163,6 +171,8 @@ class Scheduler(Machines):
                 break
             if self._try(queue, lane, lane.heap[0][2]):
                 left -= 1
+            elif rescales:
+                lacking = self.lacking()
             queue.touch()
         self.preemption.decide()
         if self.autoscaler is not None:
@@ -178,28 +188,23 @@ class Scheduler(Machines):
         if unit.parked and not self.backfill.holds(request):
             self._park(lane, unit)
             return False
-        blocker = self.blocked(app, unit)
+        blocker = self.blocked(request)
         if blocker is not None:
-            if (reason := impossible(self, app, unit)) is not None:
-                self._reject(app, reason)
-            else:
-                self._park(lane, blocker)
+            self._park(lane, blocker)
             return False
         held = self._find(request)
         if held is None:
-            if (reason := impossible(self, app, unit)) is not None:
-                self._reject(app, reason)
-            else:
-                if self.backfill.kind:
-                    self.backfill.refused(request)
-                self.park_unit(unit)
-                self._park(lane, unit)
+            if self.backfill.kind and impossible(self, app, unit) is None:
+                self.backfill.refused(request)
+            self.park_unit(unit)
+            self._park(lane, unit)
             return False
         self._start(queue, lane, request, held)
         return True
 
-    def blocked(self, app: Application, unit: Unit) -> Counter | None:
-        """Returns the first limit that a unit would exceed: users and groups, then the queues from the leaf up."""
+    def blocked(self, request: Request) -> Counter | LimitState | None:
+        """Returns the first maximum that a request would exceed: of its user and groups, the queues, its limits."""
+        app, unit = request.app, request.unit
         usage, counted = unit.usage, app.counted
         for counter in app.limits:
             if not counted and counter.applications >= counter.max_applications:
@@ -209,6 +214,8 @@ class Scheduler(Machines):
                 for position, amount in usage:
                     if used[position] + amount > most[position]:
                         return counter
+        if app.shares and not counted and (limit := full(app.shares, request.key, request.lane)) is not None:
+            return limit
         return self.preemption.in_the_way(app, unit) if self.preemption.promises else None
 
     def caps(self, request: Request, part: Part) -> dict[int, int]:
@@ -220,7 +227,7 @@ class Scheduler(Machines):
 
     def start(self, request: Request) -> bool:
         """Starts a request out of turn, where it can start now; returns whether it has."""
-        if self.blocked(request.app, request.unit) is not None or (held := self._find(request)) is None:
+        if self.blocked(request) is not None or (held := self._find(request)) is None:
             return False
         assert request.lane is not None
         self._start(request.app.queue, request.lane, request, held)
@@ -338,6 +345,10 @@ class Scheduler(Machines):
         """
         return explain(self, job)
 
+    def first_blocker(self, app: Application) -> Blocker:
+        """Returns what a job that waits lacks first."""
+        return first_blocker(self, app)
+
     def plan_consolidation(
         self, max_moves: int = 200, min_gain_node_hours: float = 1.0, prices: Mapping[str, float] | None = None
     ) -> Plan:
@@ -376,7 +387,7 @@ class Scheduler(Machines):
                 gc.enable()
 
     def _fork(self) -> Scheduler:
-        other = Scheduler(self.partition, self.nodes.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
+        other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         other.pools = self.pools
         fork(self, other)
         self.consolidation.copy_to(other.consolidation)
@@ -385,3 +396,6 @@ class Scheduler(Machines):
     def copy_times(self, other: Scheduler) -> None:
         """Gives a fork what was not looked at yet."""
         other._freed, other._timers = dict(self._freed), dict(self._timers)
+
+    def _limit_set(self, event: events.LimitSet) -> None:
+        self.wake(self.limits.set(event.name, event.size))

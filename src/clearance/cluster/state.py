@@ -15,6 +15,7 @@ from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
 from clearance.cluster.health import Health
+from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
 from clearance.cluster.nodestate import Held, NodeState
@@ -35,11 +36,13 @@ class State:
 
     Attributes:
         partition: whose queues and nodes these are.
+        policy: how nodes are chosen; None: as the partition says.
         now: the latest moment that it was told of, in seconds of the driver's clock.
         space: the resources that it knows.
         shapes: every request that was made.
         units: everything that starts at once.
         tree: the queues.
+        limits: what lies on no node.
         nodes: the nodes.
         apps: jobs that wait or run, by id.
         ended: of jobs that have ended: how, and why.
@@ -56,14 +59,16 @@ class State:
     consolidation: Consolidation
     preemption: Preemption
 
-    def __init__(self, partition: PartitionConfig, policy: str, backing: str | None) -> None:
+    def __init__(self, partition: PartitionConfig, policy: str | None, backing: str | None) -> None:
         self.partition = partition
+        self.policy = policy
         self.now = 0.0
         self.space = Space()
         self.shapes = Shapes(self.space)
         self.units = Units()
         self.tree = Tree(partition.root, self.space)
-        self.nodes = Nodes(self.space, policy, partition.resource_weights, backing)
+        self.limits = Limits()
+        self.nodes = Nodes(self.space, policy or partition.node_sort_policy, partition.resource_weights, backing)
         self.apps: dict[str, Application] = {}
         self.ended: dict[str, tuple[AppState, str]] = {}
         self.members: dict[str, tuple[Application, Held]] = {}
@@ -83,6 +88,16 @@ class State:
         self.health: Health | None = None
         self.pools: tuple[Pool, ...] = ()
         self.origin: tuple[State, int, Copies] | None = None
+
+    def arrive(self) -> int:
+        """Returns the next number in the order of submission, for jobs that share one: see `Job.order`."""
+        return next(self.numbers)
+
+    def advance(self, now: float) -> None:
+        """Lets time go on; it never goes back."""
+        if now > self.now:
+            self.tree.settle(self._dirty, now)
+            self.now = now
 
     def next_id(self) -> int:
         """Returns the id of the next decision."""

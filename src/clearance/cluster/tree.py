@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from clearance.cluster.model import Limit, QueueConfig
-from clearance.cluster.queues import ACTIVE, DRAINING, Counter, QueueState
+from clearance.cluster.model import Limit, PartitionConfig, QueueConfig
+from clearance.cluster.queues import ACTIVE, DRAINING, STOPPED, Counter, QueueState
+from clearance.cluster.rules import created
+from clearance.cluster.shares import Conditions
 from clearance.cluster.space import Space
+from clearance.errors import UsageError
 
 
 class Tree:
@@ -16,6 +19,15 @@ class Tree:
         root: as declared.
         space: of the scheduler.
         counters: of limits that are there already.
+
+    Attributes:
+        total: what the nodes have, by position.
+        stale: whether that has changed since the last `rate`.
+        queues: by path, a parent before its children.
+        conditions: of shares.
+        decays: whether past use counts anywhere.
+        rescales: whether shares are those of `drf` anywhere.
+        root: of the tree.
     """
 
     def __init__(
@@ -24,21 +36,27 @@ class Tree:
         self._space = space
         self.total: list[int] = [0] * len(space.names)
         self.stale = False
-        self.limits = any(config.limits for config in root.walk())
         self.queues: dict[str, QueueState] = {}
+        self.conditions = Conditions()
+        self.decays = self.rescales = False
         self._counters = counters or {}
-        self.root = self._grow(root, None)
+        for config in root.walk():
+            self._add(config)
+        self.root = self.queues[root.path]
 
-    def _grow(self, config: QueueConfig, parent: QueueState | None) -> QueueState:
-        queue = QueueState(config, parent)
-        queue.configure(config, self._space)
+    def _add(self, config: QueueConfig) -> QueueState:
+        parent = self.queues.get(config.parent_path)
+        queue = self.queues[config.path] = QueueState(config, parent, self.conditions)
+        self._configure(queue, config)
         queue.rate(self.total)
-        self.queues[config.path] = queue
         if parent is not None:
             parent.children[queue.name] = queue
-        for child in config.children:
-            self._grow(child, queue)
         return queue
+
+    def _configure(self, queue: QueueState, config: QueueConfig) -> None:
+        queue.configure(config, self._space)
+        self.decays = self.decays or queue.average is not None
+        self.rescales = self.rescales or queue.rescales
 
     def exists(self, path: str) -> bool:
         """Whether there is a queue at this path."""
@@ -61,42 +79,60 @@ class Tree:
 
     def create(self, config: QueueConfig) -> QueueState:
         """Adds a queue that a placement rule makes; its parent must be there."""
-        queue = self._grow(config, self.queues[config.parent_path])
+        queue = self._add(config)
         queue.dynamic = True
         return queue
 
-    def reload(self, root: QueueConfig) -> list[str]:
+    def refuse(self, root: QueueConfig) -> None:
+        """Makes sure that new declarations can be taken.
+
+        Raises:
+            UsageError: a queue in which there are jobs is to have queues below it.
+        """
+        for config in root.walk():
+            queue = self.queues.get(config.path)
+            if queue is not None and not config.is_leaf and (queue.lanes or (queue.allocated and not queue.children)):
+                raise UsageError(
+                    f"queue {config.path!r} has jobs and cannot have queues below it: take it out of the file until "
+                    "they have ended, or give the queues below another parent"
+                )
+
+    def reload(self, partition: PartitionConfig) -> None:
         """Takes new declarations: queues that are no longer declared drain, and go when they are empty.
 
-        Returns:
-            The paths of queues that drain now.
+        A queue that a placement rule has made follows the queue above it. Limits count nothing until `counters` is
+        asked for them again.
         """
-        declared = {config.path: config for config in root.walk()}
+        self.decays = self.rescales = False
+        declared = partition.queues
         for path, config in declared.items():
-            if path in self.queues:
-                queue = self.queues[path]
-                queue.configure(config, self._space)
+            queue = self.queues.get(path)
+            if queue is None:
+                self._add(config)
+            else:
+                self._configure(queue, config)
                 queue.state = ACTIVE if queue.state == DRAINING else queue.state
                 queue.dynamic = False
-            else:
-                self._grow(QueueConfig(**{**vars(config), "children": ()}), self.queues[config.parent_path])
-        draining = []
         for path, queue in list(self.queues.items()):
-            if path not in declared and not queue.dynamic:
-                queue.state = DRAINING
-                draining.append(path)
-                self.prune(queue)
-        self.limits = any(config.limits for config in root.walk())
-        self._limits_again()
+            if path in declared:
+                continue
+            assert queue.parent is not None
+            kept = queue.dynamic and queue.parent.state != DRAINING and queue.parent.config.parent
+            if queue.state != STOPPED:
+                queue.state = ACTIVE if kept else DRAINING
+            self._configure(queue, created(partition, path, not queue.config.parent) if kept else queue.config)
+        for path in reversed(list(self.queues)):
+            if path in self.queues:
+                self.prune(self.queues[path])
+        self._counters.clear()
         self.rate(self.total)
-        return draining
 
     def prune(self, queue: QueueState) -> None:
         """Takes a queue away that drains, or that a rule has made, once nothing is in it."""
         while (
             queue.parent is not None
             and (queue.state == DRAINING or queue.dynamic)
-            and not (queue.children or queue.allocated or queue.pending or queue.applications)
+            and not (queue.children or queue.jobs)
         ):
             del self.queues[queue.path], queue.parent.children[queue.name]
             queue.key, queue.version = None, queue.version + 1
@@ -114,6 +150,19 @@ class Tree:
         for queue in self.queues.values():
             if not queue.children:
                 queue.touch()
+
+    def settle(self, leaves: Iterable[QueueState], now: float) -> None:
+        """Lets time go on; the use of some leaves has changed at the last moment, and of none else.
+
+        Args:
+            leaves: whose use has changed.
+            now: seconds of the driver's clock.
+        """
+        if self.decays:
+            for leaf in leaves:
+                for queue in leaf.above:
+                    queue.settle()
+        self.conditions.now = now
 
     def leaves(self) -> Iterator[QueueState]:
         """Yields the leaves in which somebody waits."""
@@ -139,6 +188,12 @@ class Tree:
                 found += self._counters_at(each, user, groups)
         return tuple(found)
 
+    def limits_of(self, path: str, kind: str, name: str) -> Iterator[Counter]:
+        """Yields what counts a `user` or `group` in a queue, where a limit does."""
+        for each in (name, "*"):
+            if (counter := self._counters.get((path, kind, each))) is not None:
+                yield counter
+
     def _counters_at(self, queue: QueueState, user: str, groups: tuple[str, ...]) -> list[Counter]:
         limits, found = queue.config.limits, []
         limit = _named(limits, "users", user) or _named(limits, "users", "*")
@@ -160,18 +215,6 @@ class Tree:
             counter = self._counters[key] = Counter(f"{kind} {name} in {queue.path}")
             counter.limit(self._space, limit.max_resources.items(), limit.max_applications)
         return counter
-
-    def _limits_again(self) -> None:
-        for (path, kind, name), counter in list(self._counters.items()):
-            queue = self.queues.get(path)
-            limit = None
-            if queue is not None:
-                which = "users" if kind == "user" else "groups"
-                limit = _named(queue.config.limits, which, name) or _named(queue.config.limits, which, "*")
-            if limit is None:
-                counter.limit(self._space, (), None)
-            else:
-                counter.limit(self._space, limit.max_resources.items(), limit.max_applications)
 
 
 def _named(limits: Iterable[Limit], which: str, name: str) -> Limit | None:

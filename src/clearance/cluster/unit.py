@@ -66,9 +66,9 @@ class Unit:
             for position, amount in part.shape.usage:
                 usage[position] = usage.get(position, 0) + amount * part.count
         self.usage = tuple(usage.items())
-        only = parts[0]
-        plain = len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.shape.affinity
-        self.simple = only.shape if plain and not only.apart else None
+        only = parts[0] if len(parts) == 1 else None
+        plain = only is not None and only.count == 1 and only.topology == CLOSE and not only.shape.affinity
+        self.simple = only.shape if only is not None and plain and not only.apart else None
         self.drawn = any(part.shape.affinity for part in parts)
         self.parked = False
         self.short = 0
@@ -92,9 +92,11 @@ class Units:
             parts: what starts at once.
             length: what else tells units apart: how long they take, roughly, where that decides who may start.
         """
-        only = parts[0]
-        plain = len(parts) == 1 and only.count == 1 and only.topology == CLOSE and not only.apart
-        if plain and not length and not only.shape.affinity:
+        only = parts[0] if len(parts) == 1 else None
+        if (
+            only is not None and only.count == 1 and only.topology == CLOSE and not only.apart and not length
+            and not only.shape.affinity
+        ):  # fmt: skip
             found = self._singles.get(only.shape)
             if found is None:
                 found = self._singles[only.shape] = Unit(parts)

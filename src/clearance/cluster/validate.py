@@ -9,7 +9,8 @@ Rules (YuniKorn, "Partition and Queue Configuration"; its configuration validato
 4. The applications of a queue and of each limit are within those of each queue above.
 5. Each user and each group is named once in the limits of a queue; `*` comes last; a `*` of groups needs a named group.
 6. A limit is within the maximum of its queue, and within the limit of the same user or group above.
-7. A placement rule without `create` names queues that are there; a fixed queue is a leaf, one with queues below is not.
+7. Shares are rescaled (`queue.sort.policy: drf`) all the way down: nothing below says otherwise.
+8. A placement rule without `create` names queues that are there; a fixed queue is a leaf, one with queues below is not.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def validate(partition: PartitionConfig, problems: Problems) -> None:
     for queue in root.walk():
         _template(queue, problems)
         _limits(queue, problems)
+        _sorted_alike(queue, problems)
     _applications(root, None, problems)
     _inherited(root, {}, problems)
     for i, rule in enumerate(partition.placement_rules):
@@ -80,6 +82,22 @@ def _template(queue: QueueConfig, problems: Problems) -> None:
             f"{queue.path}.childtemplate.resources.guaranteed.{name} is {has} but its max is {most}: lower it",
             _line(problems, queue, f"childtemplate.resources.guaranteed.{name}", "childtemplate"),
         )
+
+
+def _sorted_alike(queue: QueueConfig, problems: Problems) -> None:
+    if queue.properties.queue_sort_policy != "drf":
+        return
+    below = [(f"{child.path}.properties", child.own_properties) for child in queue.children]
+    if queue.child_template is not None:
+        below.append((f"{queue.path}.childtemplate.properties", queue.child_template.properties))
+    for at, properties in below:
+        if (said := properties.get("queue.sort.policy", "drf")).lower() != "drf":
+            line = problems.line(f"{at}.queue.sort.policy") or queue.line
+            problems.add(
+                f"{at}.queue.sort.policy is {said!r} but that of {queue.path!r} is 'drf', for all below it: take it "
+                "away",
+                line,
+            )
 
 
 def _applications(queue: QueueConfig, above: QueueConfig | None, problems: Problems) -> None:

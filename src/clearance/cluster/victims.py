@@ -210,7 +210,7 @@ class Search:
 
     def _allowed(self, one: Victim) -> bool:
         """Whether no queue comes under its guarantee when a victim leaves too."""
-        usage = _usage(one)
+        usage = usage_of(one)
         for queue in one.app.queue.above:
             for position, amount in usage.items():
                 if least := queue.guaranteed[position]:
@@ -323,10 +323,10 @@ class Search:
                 continue
             replaced = [other for other in chosen if one.whole and other.app is one.app]
             for other in replaced:
-                self._ledger.count(other.app.queue, _usage(other).items(), 1)
+                self._ledger.count(other.app.queue, usage_of(other).items(), 1)
             if self._allowed(one):
                 chosen = [other for other in chosen if other not in replaced] + [one]
-                self._ledger.count(one.app.queue, _usage(one).items(), -1)
+                self._ledger.count(one.app.queue, usage_of(one).items(), -1)
                 for held in one.members:
                     if held.id in copy.held and held.node == state.index:
                         remove(copy, held)
@@ -334,9 +334,9 @@ class Search:
                     break
             else:
                 for other in replaced:
-                    self._ledger.count(other.app.queue, _usage(other).items(), -1)
+                    self._ledger.count(other.app.queue, usage_of(other).items(), -1)
         for one in chosen:
-            self._ledger.count(one.app.queue, _usage(one).items(), 1)
+            self._ledger.count(one.app.queue, usage_of(one).items(), 1)
         if self._nodes.room(shape, copy) < want:
             return None
         for one in () if len(chosen) == 1 else sorted(chosen, key=lambda one: one.harm, reverse=True):
@@ -370,14 +370,14 @@ class Search:
                 members = [held for held in one.app.held.values() if held.id not in self._leaving]
                 one = victim(one.app, members, True, self._scheduler.now)
             self._chosen.append(one)
-            self._ledger.count(one.app.queue, _usage(one).items(), -1)
+            self._ledger.count(one.app.queue, usage_of(one).items(), -1)
             for held in one.members:
                 self._nodes.give(held)
                 self._gone.add(held.id)
 
     def _spare(self, one: Victim) -> None:
         self._chosen.remove(one)
-        self._ledger.count(one.app.queue, _usage(one).items(), 1)
+        self._ledger.count(one.app.queue, usage_of(one).items(), 1)
         for held in one.members:
             self._nodes.put(held)
             self._gone.discard(held.id)
@@ -432,7 +432,8 @@ def _policy(queue: QueueState) -> str:
     return queue.config.properties.preemption_policy
 
 
-def _usage(one: Victim) -> dict[int, int]:
+def usage_of(one: Victim) -> dict[int, int]:
+    """Returns what the members of a victim use together, by position."""
     usage: dict[int, int] = {}
     for held in one.members:
         for position, amount in held.shape.usage:

@@ -2,7 +2,8 @@
 
 Rules:
 
-1. A lane is parked at one thing: a maximum (`Counter`), or room on nodes (`Unit`).
+1. A lane is parked at one thing: a maximum (`Counter`), a limit that lies on no node (`LimitState`), or room on nodes
+   (`Unit`).
 2. Whatever gives something back wakes who waits for it; whatever frees room on a node wakes whom it could help.
 3. What a request is counted by is changed where it enters, starts and leaves, and nowhere else.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from clearance.cluster.application import Application, Request
+from clearance.cluster.limits import LimitState, next_lanes
 from clearance.cluster.queues import Counter, Lane
 from clearance.cluster.state import State
 from clearance.cluster.unit import Unit
@@ -52,11 +54,11 @@ class Waiting(State):
         """Puts a request into its lane."""
         app, queue, unit = request.app, request.app.queue, request.unit
         priority = -app.job.priority if queue.sorts_priority else 0
-        request.key = (priority, app.share() if queue.fair else 0.0, app.number)
+        request.key = (priority, app.share() if queue.fair else 0.0, app.order)
         name = app.job.user if len(app.limits) > len(queue.above) else ""
-        lane = queue.lanes.get((unit, name))
+        lane = queue.lanes.get((unit, name, app.shares))
         if lane is None:
-            lane = queue.lanes[unit, name] = Lane(queue, unit, name, next(self.numbers))
+            lane = queue.lanes[unit, name, app.shares] = Lane(queue, unit, name, app.shares, next(self.numbers))
         request.lane = lane
         lane.add(request)
         if unit.parked and lane.parked is None:
@@ -71,17 +73,22 @@ class Waiting(State):
         if lane is not None:
             queue = lane.queue
             if lane.head() is None:
-                del queue.lanes[lane.unit, lane.name]
+                del queue.lanes[lane.unit, lane.name, lane.shares]
                 if lane.parked is not None:
                     lane.parked.waiting.pop(lane, None)
             else:
                 queue.push(lane)
+            for share in lane.shares:
+                self.wake_limit(share.limit)
 
-    def _park(self, lane: Lane, on: Counter | Unit) -> None:
-        """Lets a lane wait for a limit, or for room."""
+    def _park(self, lane: Lane, on: Counter | LimitState | Unit) -> None:
+        """Lets a lane wait for a limit, or for room; those go on who had to wait for other limits behind it."""
         lane.parked = on
         on.waiting[lane] = None
         self._dirty[lane.queue] = None
+        for share in lane.shares:
+            if share.limit is not on:
+                self.wake_limit(share.limit)
 
     def park_unit(self, unit: Unit) -> None:
         """Lets a unit wait for room on nodes."""
@@ -92,13 +99,30 @@ class Waiting(State):
             for shape in {part.shape for part in unit.parts}:
                 self._parked.setdefault(shape, []).append(unit)
 
-    def wake(self, on: Counter | Unit) -> None:
+    def wake(self, on: Counter | LimitState | Unit) -> None:
         """Lets the lanes try again that wait for something."""
         for lane in on.waiting:
             lane.parked = None
             lane.queue.push(lane)
             self._dirty[lane.queue] = None
         on.waiting.clear()
+
+    def wake_limit(self, limit: LimitState) -> None:
+        """Lets the lanes try again for whose first there is enough of a limit."""
+        if limit.waiting:
+            for lane in next_lanes(limit):
+                del limit.waiting[lane]
+                lane.parked = None
+                lane.queue.push(lane)
+                self._dirty[lane.queue] = None
+
+    def lacking(self) -> frozenset[int]:
+        """Returns the positions of what those ask for who wait for room."""
+        return frozenset(
+            position
+            for shape, units in self._parked.items() if any(unit.waiting for unit in units)
+            for position, _ in shape.usage
+        )  # fmt: skip
 
     def unpark(self, unit: Unit) -> None:
         """Lets a unit be tried again."""
@@ -139,6 +163,8 @@ class Waiting(State):
         self.unpark_all()
         for counter in self.tree.counted():
             self.wake(counter)
+        for limit in self.limits.named.values():
+            self.wake(limit)
 
     def _moved(self) -> None:
         """Lets those be tried again that are drawn to others or kept away from them, since one has come or gone."""
@@ -159,6 +185,10 @@ class Waiting(State):
                 used[position] += amount
             if step:
                 counter.applications += 1
+        if step:
+            for share in app.shares:
+                share.limit.taken += share.amount
+                share.limit.users[app.id] = share.amount
         for queue in app.queue.above:
             queue.allocated += members
             queue.pending -= waited
@@ -178,6 +208,14 @@ class Waiting(State):
             counter.applications -= last
             if counter.waiting:
                 self.wake(counter)
+        if last:
+            self._give_limits(app)
         for queue in app.queue.above:
             queue.allocated -= members
         self._dirty[app.queue] = None
+
+    def _give_limits(self, app: Application) -> None:
+        """Gives back what an application holds of limits that lie on no node."""
+        for share in app.shares:
+            share.limit.taken -= share.limit.users.pop(app.id)
+            self.wake_limit(share.limit)

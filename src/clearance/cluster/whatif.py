@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from clearance.cluster.event import JobFinished, JobSubmitted, NodeAdded, NodeRe
 from clearance.cluster.explain import Explanation, explain
 from clearance.cluster.job import Job
 from clearance.cluster.node import Node
+from clearance.cluster.quantities import GPU, VCORE
 from clearance.cluster.queues import ENDLESS
 from clearance.errors import UsageError, nearest
 
@@ -25,7 +27,8 @@ class AddNodes(msgspec.Struct, frozen=True):
 
     Attributes:
         n: how many.
-        pool: like those of this pool, or like what it is to have; empty: as the other fields say.
+        pool: like those of this pool, even if it has none yet, or like the node of this name, in any case; empty: as
+            the other fields say.
         like: like the node of this name.
         capacity: where neither is given.
         labels: likewise.
@@ -45,11 +48,11 @@ class RemoveNode(msgspec.Struct, frozen=True):
 
 
 class RaiseMaximum(msgspec.Struct, frozen=True):
-    """A maximum is lifted: of a queue, or of a user or group in one.
+    """A maximum is lifted: of a queue, of a user or group in one, or of a limit that lies on no node.
 
     Attributes:
-        label: as explanations name it, `queue root.ml`, `user ana in root.ml`.
-        resource: by name; empty: that of applications.
+        label: as explanations name it, `queue root.ml`, `user ana in root.ml`, `pool licences`.
+        resource: by name; empty: that of applications, or a limit.
         by: how much; None: without end.
     """
 
@@ -69,6 +72,9 @@ class Submit(msgspec.Struct, frozen=True):
 
     job: Job
 
+
+_ADDED = re.compile(r"([1-9][0-9]{0,5})x(?:([1-9][0-9]{0,5})(cpu|gpu)|([A-Za-z0-9][A-Za-z0-9._-]{0,62}))\Z")
+_UNIT = {"cpu": VCORE, "gpu": GPU}
 
 Change = AddNodes | RemoveNode | RaiseMaximum | EndJob | Submit
 
@@ -145,6 +151,20 @@ class WhatIf:
         return Estimate(job, None, (), explanation)
 
 
+def added(text: str) -> AddNodes:
+    """Returns nodes as people count them: `4xA100`, of a pool or like a node of that name; `2x16cpu`, `4x8gpu`.
+
+    Raises:
+        UsageError: it is not so written.
+    """
+    match = _ADDED.match(text)
+    if match is None:
+        raise UsageError(f"nodes {text!r}: write how many and of what, such as 4xA100, 2x16cpu or 4x8gpu")
+    if match[3]:
+        return AddNodes(int(match[1]), capacity={_UNIT[match[3]]: int(match[2])})
+    return AddNodes(int(match[1]), pool=match[4])
+
+
 def _apply(scheduler: Scheduler, change: Change, number: int) -> None:
     now = scheduler.now
     if isinstance(change, AddNodes):
@@ -160,9 +180,14 @@ def _apply(scheduler: Scheduler, change: Change, number: int) -> None:
     else:
         counters = {counter.label: counter for counter in scheduler.tree.counted()}
         counter = counters.get(change.label)
+        limit = scheduler.limits.named.get(change.label)
+        if counter is None and limit is None:
+            known = [*counters, *scheduler.limits.named]
+            raise UsageError(f"there is no {change.label!r}{nearest(change.label, known)}")
         if counter is None:
-            raise UsageError(f"there is no {change.label!r}{nearest(change.label, counters)}")
-        if change.resource:
+            assert limit is not None
+            limit.more += ENDLESS if change.by is None else change.by
+        elif change.resource:
             position = scheduler.space.at(change.resource)
             counter.max[position] = ENDLESS if change.by is None else counter.max[position] + change.by
         else:
@@ -177,11 +202,10 @@ def _like(scheduler: Scheduler, change: AddNodes) -> Node:
             raise UsageError(f"there is no node {change.like!r}{nearest(change.like, named)}")
         return named[change.like].node
     if change.pool:
-        found = next((state.node for state in named.values() if state.node.pool == change.pool), None)
-        if found is None:
-            found = next((pool.node("") for pool in scheduler.pools if pool.name == change.pool), None)
-        if found is None:
-            pools = {*(pool.name for pool in scheduler.pools), *(state.node.pool for state in named.values())} - {""}
-            raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
-        return found
+        wanted = change.pool.lower()
+        for node in (*(state.node for state in named.values()), *(pool.node("") for pool in scheduler.pools)):
+            if wanted in (node.pool.lower(), node.name.lower()):
+                return node
+        pools = {*(pool.name for pool in scheduler.pools), *(state.node.pool for state in named.values())} - {""}
+        raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
     return Node("", change.capacity, change.labels)

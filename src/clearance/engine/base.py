@@ -45,6 +45,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         timeout: seconds after which the attempt is ended with outcome `timeout`; 0 means none.
         grace: seconds between notice and kill.
         environment: variables added to the process.
+        nodes: where each process goes, by name, in the order of ranks; none: all on the engine's first node.
+        devices: numbers of the GPUs that each process sees, of its node's from 0, in the order of ranks; none: what is
+            set already. With devices a process is always a fresh one, since a warm one may hold others.
+        tenant: whom its network traffic is counted for; empty: nobody.
         run: id of the run, for the context and the logs.
         task: id of the task.
         instance: index among the mapped instances; -1 when the task is not mapped.
@@ -68,6 +72,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float = 0.0
     grace: float = 10.0
     environment: dict[str, str] = {}
+    nodes: tuple[str, ...] = ()
+    devices: tuple[tuple[int, ...], ...] = ()
+    tenant: str = ""
     run: str = ""
     task: str = ""
     instance: int = -1
@@ -113,13 +120,18 @@ class Started(msgspec.Struct, frozen=True, tag="started"):
         pids: one a rank; in a snapshot none while they are being made, and a `Started` follows.
         births: start time of each pid in clock ticks since boot (`/proc/PID/stat` field 22): pid and
             birth together name a process for ever.
-        node: where.
+        nodes: where each process is, in the order of ranks.
     """
 
     attempt: str
     pids: tuple[int, ...]
     births: tuple[int, ...]
-    node: str
+    nodes: tuple[str, ...]
+
+    @property
+    def node(self) -> str:
+        """The names of its nodes, each once, with commas between."""
+        return ",".join(dict.fromkeys(self.nodes))
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -244,6 +256,16 @@ class Node(msgspec.Struct, frozen=True):
     capacity: dict[str, int]
 
 
+class Traffic(msgspec.Struct, frozen=True):
+    """Bytes that a tenant has received (`in`) and sent (`out`), inside the cluster and outside of it."""
+
+    tenant: str
+    inside_in: int
+    inside_out: int
+    outside_in: int
+    outside_out: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What an engine knows when a controller comes to it: attempts that run, and results not yet acknowledged."""
 
@@ -299,6 +321,13 @@ class Engine(Protocol):
 
     def nodes(self) -> list[Node]:
         """What can be used."""
+
+    def traffic(self) -> list[Traffic]:
+        """Returns the network traffic of each tenant, by name: of its launches that ran and of those that run.
+
+        Raises:
+            EngineError: it is not counted here; the message says why.
+        """
 
     def close(self, stop: bool) -> None:
         """Leaves the engine. With `stop`, everything it runs is ended and it goes away too; without, it goes

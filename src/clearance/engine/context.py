@@ -33,6 +33,7 @@ class Facts:
         instance: index among the mapped instances; -1 when the task is not mapped.
         attempt: unique key of this attempt.
         number: which attempt this is, from 1.
+        node: name of the node that it is on.
         rank: which process of the gang this is, from 0.
         size: number of processes of the gang.
         rendezvous: `file://` URL, the same for every rank; an `init_method` of `torch.distributed`.
@@ -53,6 +54,7 @@ class Facts:
         "directory",
         "grace",
         "instance",
+        "node",
         "number",
         "rank",
         "ready",
@@ -71,6 +73,7 @@ class Facts:
         task: str = "",
         instance: int = -1,
         number: int = 1,
+        node: str = "",
         rank: int = 0,
         size: int = 1,
         rendezvous: str = "",
@@ -86,6 +89,7 @@ class Facts:
         self.task = task
         self.instance = instance
         self.number = number
+        self.node = node
         self.rank = rank
         self.size = size
         self.rendezvous = rendezvous
@@ -141,6 +145,11 @@ class Context:
     def number(self) -> int:
         """Which attempt this is, from 1."""
         return self._now().number
+
+    @property
+    def node(self) -> str:
+        """Name of the node that this process is on."""
+        return self._now().node
 
     @property
     def rank(self) -> int:

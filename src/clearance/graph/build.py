@@ -130,6 +130,7 @@ def build(
     max_active_tasks: int = 0,
     max_active_runs: int = 0,
     priority: int = 0,
+    queue: str = "",
     deadline: float = 0.0,
 ) -> Graph:
     """Checks the declarations together and returns the graph.
@@ -146,6 +147,7 @@ def build(
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; 0 means all.
         priority: added to that of each task.
+        queue: of each task that does not say its own.
         deadline: seconds since a run was made, after which it is late; 0 means none.
 
     Raises:
@@ -173,6 +175,7 @@ def build(
         max_active_tasks=max_active_tasks,
         max_active_runs=max_active_runs,
         priority=priority,
+        queue=queue,
         deadline=deadline,
     )
 
@@ -424,6 +427,7 @@ def _node(declaration: Declaration, inputs: dict[str, Binding], isolation: str, 
         concurrency=how.concurrency,
         pool=how.pool,
         pool_slots=how.pool_slots,
+        queue=how.queue,
         conditions=declaration.conditions,
         setup=declaration.setup,
         waits=tuple(declaration.waits),

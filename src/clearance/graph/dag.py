@@ -23,7 +23,7 @@ from clearance.graph.duration import seconds
 from clearance.graph.handlers import check_handler, with_handlers
 from clearance.graph.maxage import check_cache
 from clearance.graph.model import Binding, Graph, Value
-from clearance.graph.options import MOST, check_id, check_isolation, whole
+from clearance.graph.options import MOST, check_id, check_isolation, check_queue, whole
 from clearance.graph.origin import Site, call_site, origin_of
 from clearance.graph.parameters import Parameter, check_names, json_of, of_function
 from clearance.graph.parameters import filled as filled_parameters
@@ -48,6 +48,7 @@ class Said(NamedTuple):
     max_active_tasks: int | None = None
     max_active_runs: int | None = None
     priority: int = 0
+    queue: str = ""
     on_failure: Any = None
     on_success: Any = None
     deadline: float | str | None = None
@@ -70,6 +71,7 @@ class Dag(ABC):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time, the others are queued; 0 means all.
         priority: added to that of each task.
+        queue: of each task that does not say its own; empty: as the placement rules say.
         on_failure: the task that runs when a run has failed; None for none.
         on_success: the task that runs when a run has succeeded; None for none.
         deadline: seconds since a run was made, after which it is late; 0 means none.
@@ -93,6 +95,7 @@ class Dag(ABC):
         self.firing = firing.check_firing(self.schedule, given, where, self.max_active_runs or None)
         self.priority = whole("priority", said.priority, -MOST, MOST)
         try:
+            self.queue = check_queue(said.queue) if said.queue else ""
             self.on_failure = check_handler(said.on_failure, "on_failure")
             self.on_success = check_handler(said.on_success, "on_success")
             self.deadline = 0.0 if said.deadline is None else seconds(said.deadline, "deadline")
@@ -131,6 +134,7 @@ class Dag(ABC):
             max_active_tasks=self.max_active_tasks,
             max_active_runs=self.max_active_runs,
             priority=self.priority,
+            queue=self.queue,
             deadline=self.deadline,
         )
         return with_code(graph, declarations, self.cache)
@@ -306,6 +310,7 @@ class Options(TypedDict, total=False):
     max_active_tasks: int | None
     max_active_runs: int | None
     priority: int
+    queue: str
     on_failure: Task[..., Any] | None
     on_success: Task[..., Any] | None
     deadline: float | str | None
@@ -331,10 +336,10 @@ def dag(first: Any = None, items: Any = MISSING, /, **options: Any) -> Any:
             itself: `cron`, `every`, assets, joined by `|` and `&`), `catchup` (whether every interval that was
             missed is made up for, or the newest alone), `max_active_tasks` (how many tasks of one run may run at the
             same time), `max_active_runs` (how many runs go on at the same time; the others are queued), `priority`
-            (added to that of each task), `on_failure` and `on_success` (a task that runs when a run has failed or
-            succeeded), `deadline` (seconds since a run was made, "1h", after which it is late), `cache` (of
-            each task that does not say its own), and beside a schedule
-            `mode`, `expect`, `debounce`, `start`: see `clearance.graph.firing`.
+            (added to that of each task), `queue` (of each task that does not say its own), `on_failure` and
+            `on_success` (a task that runs when a run has failed or succeeded), `deadline` (seconds
+            since a run was made, "1h", after which it is late), `cache` (of each task that does not say its own), and
+            beside a schedule `mode`, `expect`, `debounce`, `start`: see `clearance.graph.firing`.
 
     Returns:
         A `Dag`, or a decorator that makes one.

@@ -85,6 +85,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         outlets: URIs of the assets that its success writes.
         concurrency: how many of it may run at the same time, in all runs of the DAG together; 0 means all.
         pool: a limit that tasks share by name; `pool_slots` is how much of it each instance takes.
+        queue: of the scheduler; empty: the DAG's.
         conditions: it runs only if all of them hold: see `graph.predicate`.
         setup: of a teardown, the id of what it takes down. It runs when that succeeded and `waits` have ended.
         waits: of a teardown, ids that must have ended before it, in whatever state.
@@ -121,6 +122,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    queue: str = ""
     conditions: tuple[Predicate, ...] = ()
     setup: str = ""
     waits: tuple[str, ...] = ()
@@ -157,6 +159,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_active_tasks: how many tasks of one run may run at the same time; 0 means all.
         max_active_runs: how many runs go on at the same time; the others are queued. 0 means all.
         priority: added to that of each task.
+        queue: of each task that does not say its own; empty: as the placement rules say.
         deadline: seconds since it was made, after which a run is late that has not ended; 0 means none.
         code: of each code digest that a node's cache names, the digest of each part, shortened.
     """
@@ -171,6 +174,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_active_tasks: int = 0
     max_active_runs: int = 0
     priority: int = 0
+    queue: str = ""
     deadline: float = 0.0
     code: dict[str, dict[str, str]] = {}
 

@@ -1,4 +1,4 @@
-"""What `@task(...)` says beside the function: retries, timeout, resources, gang, isolation, priority."""
+"""What `@task(...)` says beside the function: retries, timeout, resources, gang, isolation, queue, priority."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from clearance.graph.model import RetryPolicy
 from clearance.graph.retry import Retry
 from clearance.graph.schedule import Asset
 from clearance.graph.trigger import check_rule
+from clearance.types.queue import is_queue_path
 from clearance.types.resources import Resources
 
 ISOLATIONS = ("process", "worker", "inline")
 NAMES = (
     "retries", "timeout", "resources", "gang", "preload", "isolation", "priority", "name", "expect", "trigger_rule",
-    "outlets", "concurrency", "pool", "pool_slots", "on_failure", "on_success", "deadline", "cache", "version",
+    "outlets", "concurrency", "pool", "pool_slots", "queue", "on_failure", "on_success", "deadline", "cache", "version",
 )  # fmt: skip
 _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
@@ -49,6 +50,7 @@ class Options:
     concurrency: int = 0
     pool: str = ""
     pool_slots: int = 1
+    queue: str = ""
     on_failure: Any = None
     on_success: Any = None
     deadline: float = 0.0
@@ -78,6 +80,20 @@ def check_pool(value: Any) -> str:
         GraphError: anything but up to 200 letters, digits, `_`, `-` and `.`, a letter or `_` first.
     """
     return check_id(value, "pool")
+
+
+def check_queue(value: Any) -> str:
+    """Returns the path of a queue if it is one.
+
+    Raises:
+        GraphError: anything but names of up to 64 letters, digits and `_ : # / @ -`, separated by dots.
+    """
+    if not isinstance(value, str) or not is_queue_path(value):
+        raise GraphError(
+            f"queue is {value!r}: write its path, for example 'root.ml.train', of names of up to 64 letters, digits "
+            "and _ : # / @ -"
+        )
+    return value
 
 
 def check_isolation(value: Any) -> str:
@@ -153,6 +169,7 @@ def options(
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    queue: str = "",
     on_failure: Any = None,
     on_success: Any = None,
     deadline: float | str | None = None,
@@ -186,6 +203,7 @@ def options(
         concurrency=0 if concurrency is None else whole("concurrency", concurrency, 1, MOST),
         pool=check_pool(pool) if pool else "",
         pool_slots=whole("pool_slots", pool_slots, 1, MOST),
+        queue=check_queue(queue) if queue else "",
         on_failure=on_failure,
         on_success=on_success,
         deadline=0.0 if deadline is None else seconds(deadline, "deadline"),

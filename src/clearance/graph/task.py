@@ -308,6 +308,7 @@ def task(
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,
+    queue: str = "",
     on_failure: Task[..., Any] | None = None,
     on_success: Task[..., Any] | None = None,
     deadline: float | str | None = None,
@@ -328,7 +329,8 @@ def task(function: Any = None, /, *, name: str | None = None, **how: Any) -> Any
             (higher goes first), `expect` (about how long it takes), `trigger_rule` (whether it runs, by how the
             tasks before it ended: see `clearance.graph.trigger`), `concurrency` (how many of it may run at the same
             time, in all runs together), `pool` (a limit that tasks share by name: `clearance pool`), `pool_slots`
-            (how much of it each instance takes), `on_failure` and `on_success` (a task that runs when it has failed
+            (how much of it each instance takes), `queue` (of the scheduler, `root.ml.train`; default the DAG's, else
+            as the placement rules say), `on_failure` and `on_success` (a task that runs when it has failed
             or succeeded: see `clearance.graph.handlers`), `deadline` (seconds since the run was made, "10m", after
             which it is late: an event, which ends nothing), `cache` (whether a result of before is taken where nothing
             that counts has changed; "7d" where it is not older), `version` (of its code, for what the code does not

@@ -5,7 +5,7 @@ They ask for no room on a node, only for a share of a limit, and hold it until t
 
 from __future__ import annotations
 
-from clearance.cluster import Decision, Placement
+from clearance.cluster import Answer, Placement
 from clearance.errors import UsageError, nearest
 from clearance.graph.model import Graph
 from clearance.run import counting
@@ -73,7 +73,7 @@ class Admission:
 
     def ask(self, run: ActiveRun) -> None:
         """A run is to go on: at once, or `queued` until the desk lets it."""
-        ask = self._desks.run_ask(run)
+        ask = self._desks.run_job(run)
         if ask is None:
             run.state = RunState.RUNNING
             return
@@ -85,24 +85,24 @@ class Admission:
         """Takes back what a run held or asked before this controller led."""
         if run.state is RunState.QUEUED:
             self.ask(run)
-        elif (ask := self._desks.run_ask(run)) is not None:
+        elif (ask := self._desks.run_job(run)) is not None:
             self._scheduler.restore(ask, Placement(()))
         for expansion in run.expansions.values():
             if not expansion.path:
                 expansion.arrival = self._scheduler.arrive()
             if self._limits_copies(run, expansion):
                 for position in expansion.live:
-                    self._scheduler.restore(self._desks.copy_ask(run, expansion, position), Placement(()))
+                    self._scheduler.restore(self._desks.copy_job(run, expansion, position), Placement(()))
 
     def end(self, run: ActiveRun) -> None:
         """A run has ended."""
-        if (ask := self._desks.run_ask(run)) is not None:
+        if (ask := self._desks.run_job(run)) is not None:
             self._scheduler.release(ask.id)
             self._runs.pop(ask.id, None)
 
-    def why(self, run: ActiveRun) -> Decision | None:
+    def why(self, run: ActiveRun) -> Answer | None:
         """Returns what the desk says of a queued run; None for one that goes on."""
-        ask = self._desks.run_ask(run) if run.state is RunState.QUEUED else None
+        ask = self._desks.run_job(run) if run.state is RunState.QUEUED else None
         return self._scheduler.explain(ask.id) if ask else None
 
     # -- copies of groups --------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Admission:
                 and self._machine.wants(run, expansion)
                 and not counting.held_up(run, expansion)
             ):
-                ask = self._desks.copy_ask(run, expansion, expansion.next)
+                ask = self._desks.copy_job(run, expansion, expansion.next)
                 self._asked[expansion] = ask.id
                 self._copies[ask.id] = (run, expansion)
                 self._scheduler.submit(ask)
@@ -134,7 +134,7 @@ class Admission:
     def close(self, run: ActiveRun, expansion: Expansion, position: int) -> None:
         """A copy has ended."""
         if self._limits_copies(run, expansion):
-            self._scheduler.release(self._desks.copy_ask(run, expansion, position).id)
+            self._scheduler.release(self._desks.copy_job(run, expansion, position).id)
 
     def withdraw(self, run: ActiveRun) -> None:
         """A run asks for no more copies: it is being cancelled, or has others to open first."""
@@ -143,7 +143,7 @@ class Admission:
                 del self._copies[id]
                 self._scheduler.release(id)
 
-    def granted(self, decision: Decision) -> ActiveRun | list[Instance] | None:
+    def granted(self, decision: Answer) -> ActiveRun | list[Instance] | None:
         """Takes a grant: returns the run that goes on now, or an empty list for a copy; None where it is neither."""
         if (run := self._runs.pop(decision.id, None)) is not None:
             run.state = RunState.RUNNING

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from clearance.cluster import Decision
+from clearance.cluster import Answer
 from clearance.errors import ClearanceError
 from clearance.run.changes import Changes
 from clearance.run.clearance import Verdict
@@ -54,6 +54,7 @@ class Asking:
     def turn(self, now: float) -> Changes:
         """Sends whatever is ready to both desks, and takes what they grant: up to `GRANTS` in a turn."""
         controller = self._controller
+        controller.scheduler.now = now
         held = [instance for instance, trust in controller.cache.compared(now) if self._request(instance, trust, now)]
         if self._judging:
             held += [each for each, verdicts in list(self._judging.items()) if self._judge(each, verdicts, now)]
@@ -66,7 +67,7 @@ class Asking:
             most = min(left, STEP)
             granted = controller.scheduler.step(most)
             for decision in granted:
-                self._granted(decision, now)
+                self._decided(decision, now)
             left -= len(granted)
             if not granted or left <= 0:
                 break
@@ -103,7 +104,9 @@ class Asking:
                     continue
                 if instance.run.marks and controller.machine.mark(instance):
                     continue
-                if instance.run.state is RunState.QUEUED:
+                if (answer := controller.moves.arrived(controller.desks.id_of(instance))) is not None:
+                    self._launch(instance, answer, now)
+                elif instance.run.state is RunState.QUEUED:
                     instance.run.parked.append(instance)
                 else:
                     try:
@@ -138,28 +141,45 @@ class Asking:
         if controller.desks.request(instance, trust, now):
             self._asking[controller.desks.id_of(instance)] = instance
             return True
-        record = msgspec.json.decode(instance.clearance)
-        desk = record["capacity"] if record.get("capacity") else record["trust"]
-        controller.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+        self._deny(instance)
         return False
 
-    def _granted(self, decision: Decision, now: float) -> None:
+    def _deny(self, instance: Instance) -> None:
+        """A desk has denied, which its record says."""
+        record = msgspec.json.decode(instance.clearance)
+        desk = record["capacity"] if record.get("capacity") else record["trust"]
+        self._controller.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
+
+    def _decided(self, decision: Answer, now: float) -> None:
         controller = self._controller
+        if decision.verdict == "evicted":
+            controller.evictions.give_notice(decision.id, decision.reason)
+            return
         if decision.id.startswith("service:"):
-            controller.services.granted(decision, now)
+            controller.services.decided(decision, now)
             return
         instance = self._asking.pop(decision.id, None)
+        if decision.verdict == "denied":
+            if instance is not None and instance.state is TaskState.AWAITING_CLEARANCE:
+                controller.desks.decided(instance, decision, now)
+                self._deny(instance)
+            return
         if instance is None:
             if isinstance(run := controller.admission.granted(decision), ActiveRun):
                 self._begin(run, now)
         elif instance.state is TaskState.AWAITING_CLEARANCE:
-            instance.epoch += 1
-            instance.attempts += 1
-            controller.desks.granted(instance, decision, now)
-            controller.machine.move(instance, TaskState.QUEUED)
-            controller.launch(instance)
+            self._launch(instance, decision, now)
         else:
             controller.scheduler.release(decision.id)
+
+    def _launch(self, instance: Instance, answer: Answer, now: float) -> None:
+        """What was granted room is launched."""
+        controller = self._controller
+        instance.epoch += 1
+        instance.attempts += 1
+        controller.desks.decided(instance, answer, now)
+        controller.machine.move(instance, TaskState.QUEUED)
+        controller.launch(instance, answer)
 
     def _begin(self, run: ActiveRun, now: float) -> None:
         """A queued run goes on."""

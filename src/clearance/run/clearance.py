@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from clearance.cluster import Ask, Decision, Desk, Limit
+from clearance.cluster import Answer, Desk, Job, Limit, Placement, task_groups
+from clearance.errors import UsageError
 from clearance.run.expansion import Expansion
 from clearance.run.instance import ActiveRun, Instance
 from clearance.run.shape import Path, text
+from clearance.types.principal import groups_of
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,6 +24,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: one line.
         rule: which rule decided, for the trust desk.
         nodes: where the members go, for the capacity desk.
+        queue: that of the capacity desk.
         blockers: who holds it, as people name them.
     """
 
@@ -30,6 +33,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     rule: str = ""
     nodes: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
+    queue: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,25 +68,34 @@ class Desks:
 
     Args:
         scheduler: the capacity desk.
+
+    Attributes:
+        holding: the instances that hold room, by the id under which they asked.
     """
 
     def __init__(self, scheduler: Desk) -> None:
         self.scheduler = scheduler
         self._trust: dict[str, Verdict] = {}
+        self._orders: dict[str, tuple[int, ...]] = {}
+        self.holding: dict[str, Instance] = {}
 
     @staticmethod
     def id_of(instance: Instance) -> str:
         """Returns the id of what an instance asks."""
         return f"{instance.run.key}.{instance.number}"
 
-    def ask_of(self, instance: Instance) -> Ask:
+    def job_of(self, instance: Instance) -> Job:
         """Returns what an instance asks of the capacity desk."""
         spec, run = instance.spec, instance.run
-        return Ask(
+        return Job(
             id=self.id_of(instance),
-            resources=spec.resources,
-            members=spec.gang,
+            queue=spec.queue or run.graph.queue,
+            user=run.principal,
+            groups=groups_of(run.principal),
+            task_groups=task_groups(spec.resources, spec.gang),
             priority=spec.priority + run.graph.priority,
+            runtime_estimate=spec.expect or None,
+            tags={"namespace": run.graph.dag},
             label=f"{run.id} {instance.label}",
             limits=_limits(instance),
             order=self._place(instance),
@@ -94,6 +107,8 @@ class Desks:
         Where a run says how long its tasks take, its asks go in the order of what lies behind them: the longest way to
         the run's end first.
         """
+        if (again := self._orders.pop(self.id_of(instance), None)) is not None:
+            return again
         run = instance.run
         order = self._order(instance.within[0], instance.path) if instance.within else ()
         if not run.shape.ways:
@@ -102,14 +117,14 @@ class Desks:
             run.arrival = self.scheduler.arrive()
         return (run.arrival, -run.shape.ways[instance.node], *(order or (self.scheduler.arrive(),)))
 
-    def copy_ask(self, run: ActiveRun, expansion: Expansion, position: int) -> Ask:
+    def copy_job(self, run: ActiveRun, expansion: Expansion, position: int) -> Job:
         """Returns what the next copy of a group asks that limits how many copies are open."""
         spec = run.graph.nodes[expansion.node]
         path = (*expansion.path, position)
         first = run.expansions[run.shape.around(expansion.node, 0), ()]
-        return Ask(
+        return Job(
             id=f"copy:{run.key}.{expansion.node}.{text(path)}",
-            resources={},
+            task_groups=(),
             priority=run.graph.priority,
             label=f"{run.id} {spec.id}[{text(path)}]",
             limits=(_map_limit(run, spec.id, spec.copies, expansion.path),),
@@ -117,7 +132,7 @@ class Desks:
         )
 
     @staticmethod
-    def run_ask(run: ActiveRun) -> Ask | None:
+    def run_job(run: ActiveRun) -> Job | None:
         """Returns what a run asks of a DAG that limits how many of them go on; None where it does not.
 
         Runs of a backfill keep to its own concurrency, and do not count.
@@ -126,7 +141,7 @@ class Desks:
         if not graph.max_active_runs or (run.cause is not None and run.cause.backfill):
             return None
         limit = Limit(f"max_active_runs of {graph.dag}", 1, graph.max_active_runs)
-        return Ask(f"run:{run.key}", {}, priority=graph.priority, label=run.id, limits=(limit,))
+        return Job(f"run:{run.key}", task_groups=(), priority=graph.priority, label=run.id, limits=(limit,))
 
     def _order(self, first: Expansion, path: Path) -> tuple[int, ...]:
         """Copies of one map go in their order, before whatever arrived after the map."""
@@ -143,27 +158,44 @@ class Desks:
         if trust.verdict == "denied":
             instance.clearance = _stored(Record("denied", now, trust=trust))
             return False
-        ask = self.ask_of(instance)
-        if denial := self.scheduler.submit(ask):
+        try:
+            job = self.job_of(instance)
+        except UsageError as error:  # a resource that the scheduler does not know
+            instance.clearance = _stored(Record("denied", now, Verdict("denied", str(error)), trust))
+            return False
+        if denial := self.scheduler.submit(job):
             instance.clearance = _stored(Record("denied", now, _verdict(denial), trust))
             return False
-        self._trust[ask.id] = trust
+        self._trust[job.id] = trust
         return True
 
-    def granted(self, instance: Instance, decision: Decision, now: float) -> None:
-        """Records a grant on the instance."""
-        trust = self._trust.pop(decision.id, None)
-        instance.clearance = _stored(Record("granted", now, _verdict(decision), trust))
+    def decided(self, instance: Instance, answer: Answer, now: float) -> None:
+        """Records a grant on the instance, or a denial of one that had waited."""
+        if answer.verdict == "granted":
+            self.holding[answer.id] = instance
+        trust = self._trust.pop(answer.id, None)
+        if trust is None and (before := decode(instance.clearance)) is not None:
+            trust = before.trust
+        instance.clearance = _stored(Record(answer.verdict, now, _verdict(answer), trust))
 
-    def held(self, instance: Instance, decision: Decision, now: float) -> None:
+    def held(self, instance: Instance, decision: Answer, now: float) -> None:
         """Records on the instance that it waits, and for whom."""
         trust = self._trust.get(decision.id)
         instance.clearance = _stored(Record("held", now, _verdict(decision), trust))
 
-    def release(self, instance: Instance) -> None:
-        """Gives back what the instance holds or waits for."""
+    def restore(self, instance: Instance, placement: Placement, queue: str) -> None:
+        """Takes back what an instance held before this controller led."""
+        job = self.job_of(instance)
+        self.holding[job.id] = instance
+        self.scheduler.restore(job, placement, queue)
+
+    def release(self, instance: Instance, again: bool = False) -> None:
+        """Gives back what the instance holds or waits for; one that asks `again` keeps its place."""
         id = self.id_of(instance)
         self._trust.pop(id, None)
+        self.holding.pop(id, None)
+        if again and (order := self.scheduler.order(id)):
+            self._orders[id] = order
         self.scheduler.release(id)
 
 
@@ -213,9 +245,9 @@ def recorded(verdict: str, at: float, trust: Verdict, capacity: Verdict | None) 
     return _stored(Record(verdict, at, capacity, trust))
 
 
-def _verdict(decision: Decision) -> Verdict:
-    nodes = decision.placement.nodes if decision.placement else ()
-    return Verdict(decision.verdict, decision.reason, nodes=nodes, blockers=decision.blockers)
+def _verdict(answer: Answer) -> Verdict:
+    nodes = answer.placement.nodes if answer.placement else ()
+    return Verdict(answer.verdict, answer.reason, nodes=nodes, blockers=answer.blockers, queue=answer.queue)
 
 
 def _stored(record: Record) -> str:

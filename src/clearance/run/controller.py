@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from clearance.cluster import Desk
+from clearance.cluster import Answer, Placement
 from clearance.engine.base import (
     Defined,
     Engine,
@@ -26,6 +26,9 @@ from clearance.run import recovery
 from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
+from clearance.run.capacity.cluster import Cluster, desk_for
+from clearance.run.capacity.evictions import Evictions
+from clearance.run.capacity.moves import Moves
 from clearance.run.changes import Changes
 from clearance.run.clearance import Desks
 from clearance.run.deadlines import Deadlines
@@ -88,15 +91,16 @@ class Controller:
         self.stored = Stored(database)
         self.evidence = Evidence(settings, self._stored_envelope, self.stored)
         self.machine = Machine(self.evidence.arguments, admits=True)
-        self.scheduler = Desk()
-        for node in engine.nodes():
-            self.scheduler.add_node(node.name, node.capacity)
+        self.scheduler = desk_for(database, engine)
         self.desks = Desks(self.scheduler)
         self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
         self.listeners: list[Listener] = []
         self.defined: Callable[[Defined], None] = lambda _: None
         self.services = Services(self)
+        self.evictions = Evictions(self)
+        self.moves = Moves(self)
+        self.cluster = Cluster(self)
         self.deferrals = Deferrals(self)
         self.flows = Flows(self)
         self.approvals = Approvals(self)
@@ -249,7 +253,10 @@ class Controller:
         if decision is None:
             return None
         names = [self.scheduler.label(blocker) for blocker in decision.blockers]
-        return {"verdict": decision.verdict, "reason": decision.reason, "blockers": names}
+        return {
+            "verdict": decision.verdict, "reason": decision.reason, "blockers": names, "queue": decision.queue,
+            "besides": self.scheduler.besides(decision.id),
+        }  # fmt: skip
 
     def newest_event(self, id: str) -> int:
         """Returns the number of the newest event of a run that is committed.
@@ -314,10 +321,11 @@ class Controller:
         near = nearest(label, [each.label for each in run.instances()])
         return UsageError(f"run {run.id!r} has no task {label!r}{near}; `clearance runs show {run.id}` lists them")
 
-    def launch(self, instance: Instance) -> None:
-        """Has a granted instance launched once this turn is committed."""
+    def launch(self, instance: Instance, granted: Answer) -> None:
+        """Has an instance launched, where it was granted room, once this turn is committed."""
         spec, run = instance.spec, instance.run
         key = instance.attempt
+        placement = granted.placement or Placement(())
         self.reports.attempts[key] = instance
         self._launches.append(
             Launch(
@@ -340,6 +348,9 @@ class Controller:
                 cause=run.cause,
                 resumed=self.deferrals.resumed(instance),
                 environment=self.tracing.environment(instance),
+                nodes=placement.nodes,
+                devices=placement.devices,
+                tenant=granted.queue,
                 flow=spec.flow,
             )
         )
@@ -370,6 +381,7 @@ class Controller:
         if self.cancels:
             cancels, self.cancels = self.cancels, []
             self.engine.cancel(cancels, self.settings.grace)
+        self.evictions.act()
         self.services.act()
         self.deferrals.act()
         if self.reports.over:

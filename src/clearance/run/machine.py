@@ -99,16 +99,22 @@ class Machine:
         else:
             self.finish(instance, TaskState.FAILED, reason=failure.message)
 
-    def again(self, instance: Instance) -> None:
-        """An attempt ended through no fault of its own (evicted, lost): it asks anew, and uses no retry."""
+    def again(self, instance: Instance, reason: str = "its last attempt was lost", evicted: int = 0) -> None:
+        """An attempt ended through no fault of its own (evicted, lost): it asks anew, and uses no retry.
+
+        Args:
+            instance: whose attempt it was.
+            reason: for people.
+            evicted: how many of its attempts were evicted, which may be any number: only those that were lost count.
+        """
         instance.attempts -= 1
-        self.changes.reasons[instance] = "its last attempt was evicted or lost"
+        self.changes.reasons[instance] = reason
         self.move(instance, TaskState.PREEMPTED)
         if stopping(instance):
             self.finish(instance, TaskState.CANCELLED)
-        elif instance.epoch - instance.attempts - deferrals(instance) > LOST_LIMIT:
+        elif instance.epoch - instance.attempts - deferrals(instance) - evicted > LOST_LIMIT:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
-            reason = f"lost or evicted {LOST_LIMIT} times: see the logs of its attempts, then `clearance retry`"
+            reason = f"lost {LOST_LIMIT} times: see the logs of its attempts, then `clearance retry`"
             self.finish(instance, TaskState.FAILED, reason=reason)
         else:
             self.wake(instance)

@@ -200,3 +200,9 @@ def placement(instance: Instance) -> Placement:
     record = decode(instance.clearance)
     nodes = record.capacity.nodes if record and record.capacity else ()
     return Placement(nodes)
+
+
+def queue(instance: Instance) -> str:
+    """Returns the queue in which an instance was granted; empty where its clearance does not say."""
+    record = decode(instance.clearance)
+    return record.capacity.queue if record and record.capacity else ""

@@ -27,7 +27,7 @@ from clearance.errors import ClearanceError
 from clearance.run import recovery, rows
 from clearance.run.deferral import DEFER, LOOKS
 from clearance.run.instance import Instance
-from clearance.run.machine import stopping
+from clearance.run.machine import LOST_LIMIT, stopping
 from clearance.run.verdicts import outcome
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
@@ -67,7 +67,7 @@ class Reports:
         """Takes over what an earlier controller left: running attempts are adopted, spooled results taken."""
         controller = self._controller
         snapshot = controller.engine.adopt(controller.epoch)
-        now = controller.clock()
+        now = controller.scheduler.now = controller.clock()
         running = {started.attempt: started for started in snapshot.running}
         finished = {event.attempt: event for event in snapshot.finished}
         for run in recovery.unfinished_runs(controller.database, controller.evidence.arguments):
@@ -85,7 +85,7 @@ class Reports:
                 run.cancelling = times > 1
                 controller.cancel(run.id)
             controller.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))
-        controller.services.recover({*running}, {ready.attempt: ready for ready in snapshot.ready})
+        controller.services.recover(running, {ready.attempt: ready for ready in snapshot.ready})
         known = {*self.attempts, *controller.services.attempts}
         controller.cancels += [attempt for attempt in running if attempt not in known]
         self.over += [attempt for attempt in finished if attempt not in known]
@@ -150,7 +150,12 @@ class Reports:
         if instance.spec.flow:
             controller.flows.before_end(instance, event, now)
         del self.attempts[key]
-        controller.desks.release(instance)
+        evicted = event.outcome == "evicted" and not stopping(instance)
+        told = controller.evictions.ended(key)
+        job = controller.desks.id_of(instance)
+        if not (evicted and controller.moves.take(job)):
+            controller.moves.gone(job)
+            controller.desks.release(instance, again=evicted)
         failure = event.failure
         row = controller.ledger.attempt(instance)
         row.outcome, row.finished_at = event.outcome, now
@@ -163,8 +168,10 @@ class Reports:
             self._succeed(instance, event.result, started, now)
         elif event.outcome == "cancelled" or (stopping(instance) and event.outcome == "evicted"):
             controller.machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
-        elif event.outcome in ("evicted", "lost"):
-            controller.machine.again(instance)
+        elif evicted:
+            controller.machine.again(instance, f"evicted: {told}", self._evicted(instance) + 1)
+        elif event.outcome == "lost":
+            controller.machine.again(instance, evicted=self._evicted(instance))
         elif failure is not None and DEFER in failure.bases:
             row.outcome, row.failure = "deferred", ""
             controller.ledger.add("attempt_forget", instance.run.number, instance.number, instance.epoch + 1 - LOOKS)
@@ -177,6 +184,13 @@ class Reports:
             if instance.state is TaskState.UP_FOR_RETRY:
                 self._retry_later(instance)
                 controller.machine.changes.reasons[instance] = failure.message
+
+    def _evicted(self, instance: Instance) -> int:
+        """Returns how many attempts of an instance were evicted; 0 where so few ended early that it does not matter."""
+        if instance.epoch - instance.attempts <= LOST_LIMIT:
+            return 0
+        rows_of = self._controller.database.rows("attempts_of", instance.run.number, instance.number)
+        return sum(row[3] == "evicted" for row in rows_of)
 
     def _succeed(self, instance: Instance, result: Artifact | None, started: float, now: float) -> None:
         controller = self._controller
@@ -243,7 +257,7 @@ class Reports:
             key = instance.attempt
             if key in running or key in finished:
                 self.attempts[key] = instance
-                controller.scheduler.restore(controller.desks.ask_of(instance), recovery.placement(instance))
+                controller.desks.restore(instance, recovery.placement(instance), recovery.queue(instance))
                 if key in running and state is TaskState.QUEUED:
                     self._on_started(instance, running[key], now)
                 if key in running and (instance.node, instance.path) in instance.run.marks:
@@ -251,7 +265,7 @@ class Reports:
             else:
                 row = controller.ledger.attempt(instance)
                 row.outcome, row.finished_at = "lost", now
-                controller.machine.again(instance)
+                controller.machine.again(instance, evicted=self._evicted(instance))
         elif state in (TaskState.AWAITING_CLEARANCE, TaskState.PREEMPTED):
             if state is TaskState.PREEMPTED:
                 controller.machine.wake(instance)

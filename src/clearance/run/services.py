@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clearance.cluster import Ask, Decision, Placement
+from clearance.cluster import Answer, Job, Placement, task_groups
 from clearance.engine.base import Finished, Launch, Ready, Started
 from clearance.errors import ClearanceError
 from clearance.run import rows
@@ -30,6 +30,7 @@ from clearance.run.rows import ServiceRow
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact, Literal
 from clearance.types.digest import digest_of
+from clearance.types.principal import groups_of
 from clearance.types.references import Endpoint, Service
 from clearance.types.states import ServiceState, TaskState
 
@@ -66,6 +67,12 @@ class Services:
         """Returns the services, by name."""
         return [self._rows[name] for name in sorted(self._rows)]
 
+    def attempt_of(self, name: str) -> str | None:
+        """Returns the replica of a service that runs; None where none does."""
+        row = self._rows.get(name)
+        key = attempt_key(row) if row is not None else ""
+        return key if key in self.attempts else None
+
     @staticmethod
     def asks(result: Artifact) -> bool:
         """True when the endpoint in this artifact has a service that must be started."""
@@ -90,7 +97,12 @@ class Services:
             )
         self._rows[name] = ServiceRow(
             name=name, run=instance.run.number, instance=instance.number, bundle=instance.run.bundle,
-            spec=rows.json_text(replace(endpoint.service, config=config)),
+            spec=rows.json_text(
+                replace(
+                    endpoint.service, config=config, queue=instance.spec.queue or instance.run.graph.queue,
+                    user=instance.run.principal,
+                )
+            ),
             endpoint=rows.json_text(endpoint), desired=1, state=ServiceState.BACKOFF,
             epoch=old.epoch if old else 0, failures=0, due_at=now, info=old.info if old else "", message="",
             changed_at=now,
@@ -136,7 +148,7 @@ class Services:
             self._unanswered[name] = 0
             self._cancels.append(attempt_key(row))
 
-    def recover(self, running: set[str], ready: dict[str, Ready]) -> None:
+    def recover(self, running: dict[str, Started], ready: dict[str, Ready]) -> None:
         """Adopts replicas that still run; the others start again."""
         now = self._controller.clock()
         for row in self._rows.values():
@@ -146,7 +158,7 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._ask(row), Placement(self._nodes()))
+                self._controller.scheduler.restore(self._job(row), Placement(running[key].nodes))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
@@ -171,9 +183,21 @@ class Services:
         if isinstance(event, Finished):
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
-            self._controller.scheduler.release(f"service:{row.name}")
+            told = self._controller.evictions.ended(event.attempt)
+            evicted = current and event.outcome == "evicted" and row.desired
+            job = f"service:{row.name}"
+            if evicted and self._controller.moves.take(job):
+                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+                if (answer := self._controller.moves.arrived(job)) is not None:
+                    self.decided(answer, now)
+                return
+            self._controller.moves.gone(job)
+            self._controller.scheduler.release(job)
             self._asked.discard(row.name)
-            if current:
+            if evicted:
+                row.due_at = now
+                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+            elif current:
                 message = event.failure.message if event.failure else f"ended with {event.outcome}"
                 if event.failure and FINAL & {event.failure.kind, *event.failure.bases}:
                     self._fail(row, now, message)
@@ -186,9 +210,13 @@ class Services:
             self._change(row, ServiceState.HEALTHY, now, "")
             self._complete(row, event.info, now)
 
-    def granted(self, decision: Decision, now: float) -> None:
-        """Launches a replica that the capacity desk has room for."""
+    def decided(self, decision: Answer, now: float) -> None:
+        """Launches a replica that the capacity desk has room for, or fails one that can never have any."""
         row = self._rows[decision.id.removeprefix("service:")]
+        if decision.verdict == "denied":
+            self._asked.discard(row.name)
+            self._deny(row, decision.reason, now)
+            return
         if not row.desired or row.state != ServiceState.BACKOFF:
             self._controller.scheduler.release(decision.id)
             return
@@ -213,6 +241,9 @@ class Services:
                 task=row.name,
                 number=row.epoch,
                 checkpoint=key.split(".")[0],
+                nodes=decision.placement.nodes if decision.placement else (),
+                devices=decision.placement.devices if decision.placement else (),
+                tenant=decision.queue,
             )
         )
 
@@ -249,12 +280,15 @@ class Services:
             engine.launch(launches)
 
     def _request(self, row: ServiceRow, now: float) -> None:
-        if denial := self._controller.scheduler.submit(self._ask(row)):
-            row.desired = 0
-            self._change(row, ServiceState.FAILED, now, f"denied: {denial.reason}")
-            self._give_up(row, f"service {row.name!r}: denied: {denial.reason}")
+        if denial := self._controller.scheduler.submit(self._job(row)):
+            self._deny(row, denial.reason, now)
         else:
             self._asked.add(row.name)
+
+    def _deny(self, row: ServiceRow, reason: str, now: float) -> None:
+        row.desired = 0
+        self._change(row, ServiceState.FAILED, now, f"denied: {reason}")
+        self._give_up(row, f"service {row.name!r}: denied: {reason}")
 
     def _down(self, row: ServiceRow, now: float, message: str) -> None:
         message = row.message if row.state == ServiceState.STARTING and row.message.startswith("it was") else message
@@ -307,13 +341,18 @@ class Services:
                     data = row.endpoint.encode()
                     self._waiting[row.name] = (instance, Artifact(digest_of(data), len(data), "endpoint", "", data))
 
-    def _ask(self, row: ServiceRow) -> Ask:
+    def _job(self, row: ServiceRow) -> Job:
         service = _service(row)
         asked = {"cpu": service.cpu_millis, "memory": service.memory}
-        return Ask(f"service:{row.name}", {key: n for key, n in asked.items() if n}, label=f"service {row.name}")
-
-    def _nodes(self) -> tuple[str, ...]:
-        return (self._controller.engine.nodes()[0].name,)
+        return Job(
+            f"service:{row.name}",
+            task_groups=task_groups({key: n for key, n in asked.items() if n}),
+            queue=service.queue,
+            user=service.user,
+            groups=groups_of(service.user),
+            service=True,
+            label=f"service {row.name}",
+        )
 
     def _change(self, row: ServiceRow, state: ServiceState, now: float, message: str) -> None:
         row.state, row.message = state, message

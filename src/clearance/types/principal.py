@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -34,3 +35,23 @@ def local_principal() -> Principal:
         except KeyError:
             continue
     return Principal(user, tuple(groups))
+
+
+@lru_cache(1024)
+def groups_of(name: str) -> tuple[str, ...]:
+    """Returns the groups of a user as the operating system knows them; none for a user that it does not know."""
+    import grp
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+        found = os.getgrouplist(name, entry.pw_gid)
+    except (KeyError, OSError):
+        return ()
+    groups: list[str] = []
+    for gid in found:
+        try:
+            groups.append(grp.getgrgid(gid).gr_name)
+        except KeyError:
+            continue
+    return tuple(groups)

@@ -70,6 +70,8 @@ class Service:
         cpu_millis: thousandths of a CPU for the replica.
         memory: bytes for the replica.
         start_timeout: seconds until a starting replica must be healthy.
+        queue: of the scheduler, that of the task which asked: filled in by the controller.
+        user: who runs that task, likewise.
     """
 
     entry: str
@@ -77,6 +79,8 @@ class Service:
     cpu_millis: int = 0
     memory: int = 0
     start_timeout: float = 60.0
+    queue: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from clearance.run.look import views
 from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
-from clearance.web import automation, metrics
+from clearance.web import automation, metrics, yunikorn
 
 STATUS = {2: 400, 3: 403, 1: 409}
 MISSING = ("no run", "no backfill", "no DAG")
@@ -129,6 +129,7 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
 
     router.include_router(automation.router(reading, tell))
     app.include_router(router)
+    app.include_router(yunikorn.router(tell, [Depends(authenticated)]))
 
     @app.exception_handler(ClearanceError)
     def refused(_: Request, error: ClearanceError) -> JSONResponse:

@@ -27,6 +27,7 @@ import msgspec
 from clearance.engine.base import Defined, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import failures, ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.errors import EngineError, GraphError, UsageError
 from clearance.graph import predicate
 from clearance.graph.constants import NoConstant, value_of
@@ -50,6 +51,8 @@ class Place(msgspec.Struct, frozen=True):
         preload: modules beyond the bundle's.
         umask: of the controller that started the supervisor; attempts get it back.
         descriptors: soft limit of open files, likewise.
+        accounting: cgroup below which network traffic is counted; empty where it is not.
+        must_count: an attempt fails whose traffic cannot be counted.
     """
 
     home: str
@@ -58,6 +61,8 @@ class Place(msgspec.Struct, frozen=True):
     preload: tuple[str, ...] = ()
     umask: int = 0o077
     descriptors: int = 1024
+    accounting: str = ""
+    must_count: bool = False
 
     @property
     def code(self) -> str:
@@ -236,6 +241,20 @@ def mask_logs(attempt: str, place: Place) -> None:
     masking.announce = announce
 
 
+def count(launch: Launch, place: Place, gang: bool) -> None:
+    """Has this process's network traffic counted for the launch's tenant; where it need not be, a failure is written.
+
+    Raises:
+        EngineError: it must be, and cannot.
+    """
+    try:
+        Accounting(place.home, place.accounting).join(launch, gang)
+    except EngineError as error:
+        if place.must_count:
+            raise
+        os.write(2, f"clearance: {error}\n".encode())
+
+
 def write_lines() -> None:
     """Makes standard output and error write whole lines at once, so that those of a gang's ranks do not mix."""
     for stream in (sys.stdout, sys.stderr):
@@ -270,11 +289,17 @@ def threads_of(cpu_millis: int) -> dict[str, str]:
 
 
 def environment_of(launch: Launch, rank: int, port: int) -> dict[str, str]:
-    """Returns what an attempt's environment has beyond the zygote's: mark, grace, threads, the gang's rendezvous.
+    """Returns what an attempt's environment has beyond the zygote's: mark, grace, node, threads, devices, rendezvous.
 
     The number of threads is what the user's environment says, where it says anything.
     """
-    own = {"CLEARANCE_ATTEMPT": launch.attempt, "CLEARANCE_GRACE": f"{launch.grace:g}"}
+    own = {
+        "CLEARANCE_ATTEMPT": launch.attempt,
+        "CLEARANCE_GRACE": f"{launch.grace:g}",
+        "CLEARANCE_NODE": launch.nodes[rank],
+    }
+    if launch.devices:
+        own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, launch.devices[rank]))
     if THREADS not in os.environ:
         own |= threads_of(launch.cpu_millis)
     if launch.gang > 1:
@@ -302,6 +327,7 @@ def facts_of(
         task=launch.task,
         instance=launch.instance,
         number=launch.number,
+        node=launch.nodes[rank],
         rank=rank,
         size=launch.gang,
         rendezvous=f"file://{place.home}/attempts/{launch.attempt}/rendezvous",
@@ -340,6 +366,8 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             ready = (lambda info: _tell(report, launch.attempt, masking.masker.value(info))) if report >= 0 else None
             context._enter(facts_of(launch, rank, place, directory, ready))
             mask_logs(launch.attempt, place)
+            if place.accounting and launch.tenant:
+                count(launch, place, gang=True)
             if trouble is not None:
                 raise trouble
             result = call(launch, rank, place, directory)
@@ -524,7 +552,7 @@ def wait(connection: socket.socket, place: Place, parent: int) -> NoReturn:
     """Waits for the one attempt that this process will run; what it needs is touched before, not while that runs."""
     detach(parent, place)
     channel = ipc.Packets(connection, ipc.Fork)
-    sample = Launch(attempt="none.0", entry="none:none")
+    sample = Launch(attempt="none.0", entry="none:none", nodes=("none",))
     facts_of(sample, 0, place, place.home, None)
     serializers.dump(0, int, _blobs_of(place.blobs), Path(place.home))
     msgspec.msgpack.decode(ipc.encode([ipc.Fork(sample)]), type=list[ipc.Fork])

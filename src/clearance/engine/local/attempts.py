@@ -20,13 +20,14 @@ import time
 
 from clearance.engine.base import Launch, Ready, Snapshot, Started
 from clearance.engine.local import definitions, ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.cleaning import Cleaner
 from clearance.engine.local.controllers import Controllers
 from clearance.engine.local.deadlines import Deadlines
 from clearance.engine.local.loop import Loop
 from clearance.engine.local.outputs import REPORT, STDERR, STDOUT, Outputs
 from clearance.engine.local.results import Finish, Results
-from clearance.engine.local.running import Rank, Running, WorkerHandle, ZygoteHandle, epoch_of
+from clearance.engine.local.running import Rank, Running, WorkerHandle, ZygoteHandle, epoch_of, is_warm
 from clearance.engine.local.verdict import End, judge
 from clearance.engine.local.workers import Workers
 from clearance.engine.local.zygotes import Zygotes
@@ -43,12 +44,14 @@ class Attempts:
         umask: what attempts get.
         descriptors: soft limit of open files that attempts get.
         controllers: are told.
+        accounting: counts network traffic.
     """
 
-    def __init__(self, loop: Loop, home: str, umask: int, descriptors: int, controllers: Controllers) -> None:
+    def __init__(
+        self, loop: Loop, home: str, umask: int, descriptors: int, controllers: Controllers, accounting: Accounting
+    ) -> None:
         self._home = home
         self._controllers = controllers
-        self._node = socket.gethostname()
         self._running: dict[str, Running] = {}
         self._by_prefix: dict[str, Running] = {}
         self._ready: dict[str, Ready] = {}
@@ -57,9 +60,10 @@ class Attempts:
         self._cleaner = Cleaner(home)
         self._results = Results(self._cleaner, self._cleaner.recover())
         self._outputs = Outputs(loop, home, self._said_ready, lambda worker: self._workers.look(worker))
-        self._zygotes = Zygotes(loop, home, umask, descriptors, self._heard, self._lost)
+        self._accounting = accounting
+        self._zygotes = Zygotes(loop, home, umask, descriptors, accounting, self._heard, self._lost)
         self._workers = Workers(
-            loop, home, self._node, self._cleaner, self._outputs, controllers,
+            loop, home, self._cleaner, self._outputs, controllers,
             self._worker_ended, self._is_known, self._register,
         )  # fmt: skip
         self._loop = loop
@@ -72,6 +76,15 @@ class Attempts:
     def warm(self) -> bool:
         """Whether there are zygotes, which `rest` may let go."""
         return bool(self._zygotes)
+
+    @property
+    def must_count(self) -> bool:
+        """Whether an attempt fails whose network traffic cannot be counted; for zygotes that are made from now on."""
+        return self._zygotes.must_count
+
+    @must_count.setter
+    def must_count(self, must: bool) -> None:
+        self._zygotes.must_count = must
 
     @property
     def due(self) -> float:
@@ -222,7 +235,7 @@ class Attempts:
             return
         try:
             running.zygote = self._zygotes.get(launch.bundle, launch.preload)
-            if launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt":
+            if is_warm(launch):
                 self._workers.lend(running, running.zygote)
             else:
                 self._fork(running, running.zygote)
@@ -305,7 +318,7 @@ class Attempts:
         if not all(pid for pid, _ in names):
             names = []
         pids, births = tuple(pid for pid, _ in names), tuple(birth for _, birth in names)
-        return Started(running.launch.attempt, pids, births, self._node)
+        return Started(running.launch.attempt, pids, births, running.launch.nodes)
 
     def _exited(self, zygote: ZygoteHandle, message: ipc.Exited) -> None:
         member = zygote.members.pop(message.pid, None)
@@ -402,6 +415,8 @@ class Attempts:
         prefix, _ = epoch_of(key)
         if self._by_prefix.get(prefix) is running:
             del self._by_prefix[prefix]
+        if running.ranks and running.worker is None:
+            self._accounting.leave(running.launch)
         self._report(running)
         if (successor := running.successor) is not None and not successor.concluded:
             before = running.predecessor

@@ -66,6 +66,7 @@ class Controllers:
         changed: Callable[[], None],
     ) -> None:
         self.direct = ""
+        self.uncounted = ""
         self._loop = loop
         self._home = home
         self._obey = obey
@@ -198,7 +199,7 @@ class Controllers:
         self.direct = message.direct
         snapshot = self._snapshot()
         self._changed()
-        self._send(controller, [ipc.Adopted(snapshot)])
+        self._send(controller, [ipc.Adopted(snapshot, self.uncounted)])
         for follower in list(self._followers):
             self._send(follower, [ipc.Leads(self.direct)])
 

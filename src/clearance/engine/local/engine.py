@@ -32,10 +32,13 @@ from clearance.engine.base import (
     Snapshot,
     Started,
     Step,
+    Traffic,
 )  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.flows import Flows
 from clearance.engine.local.loans import Loans
+from clearance.engine.local.nodes import first_devices, nodes_of
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
@@ -51,17 +54,20 @@ class LocalEngine:
     """Runs attempts as processes of this machine. See `engine.base.Engine` for the contract.
 
     Args:
-        settings: where home and the blobs are, and how many CPUs are offered.
+        settings: where home and the blobs are, and which nodes are offered.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = str(settings.home)
+        self._nodes = nodes_of(settings)
+        self._first_devices = first_devices(settings)
         self._stream: ipc.Stream | None = None
         self._lost = False
         self._fenced: int | None = None
         self._launched = False
         self._child = 0
+        self._uncounted = ""
         self._once = Once()
 
     def fileno(self) -> int:
@@ -93,7 +99,8 @@ class LocalEngine:
         lock = os.open(os.path.join(self._home, "engine.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            stream, (answer, *early) = self._adopt([ipc.Configure(self._settings.blobs), ipc.Adopt(epoch, name)])
+            configure = ipc.Configure(self._settings.blobs, self._settings.network_accounting)
+            stream, (answer, *early) = self._adopt([configure, ipc.Adopt(epoch, name)])
             if isinstance(answer, ipc.Adopted):
                 self._keep_only(name)
         except BaseException:
@@ -102,13 +109,17 @@ class LocalEngine:
             raise
         finally:
             os.close(lock)
-        if not isinstance(answer, ipc.Adopted):
+        required = self._settings.network_accounting == "required"
+        if not isinstance(answer, ipc.Adopted) or (required and answer.uncounted):
             stream.connection.close()
             flows.close()
             self._remove(direct, name)
             if isinstance(answer, ipc.Fenced):
                 raise LeaseLost(f"a controller with epoch {answer.by} leads {self._home}: this one has epoch {epoch}")
+            if isinstance(answer, ipc.Adopted):
+                raise EngineError(f"network_accounting is required, and cannot be: {answer.uncounted}")
             raise EngineError(f"the supervisor answered {type(answer).__name__} to adopt: see {self._log_file}")
+        self._uncounted = answer.uncounted
         self._stream = stream
         self._direct = direct
         self._flows = flows
@@ -121,7 +132,7 @@ class LocalEngine:
         self._fenced = None
         snapshot = _with(answer.snapshot, early)
         self._loans = Loans(
-            name, socket.gethostname(),
+            name,
             (started.attempt for started in snapshot.running), (event.attempt for event in snapshot.finished),
         )  # fmt: skip
         self._told_directly()  # nothing but the workers that are lent: nobody else knows the socket yet
@@ -262,7 +273,7 @@ class LocalEngine:
         """Starts attempts; returns at once, the outcome comes as events.
 
         Raises:
-            EngineError: a key is not safe as a file name.
+            EngineError: a key is not safe as a file name, or nodes or devices are not one for each process.
         """
         for launch in launches:
             for key in (launch.attempt, launch.checkpoint or launch.attempt):
@@ -270,6 +281,10 @@ class LocalEngine:
                     raise EngineError(f"{key!r} cannot name an attempt: use a-z, 0-9, dots and dashes, 200 at most")
             if launch.gang < 1:
                 raise EngineError(f"{launch.attempt} asks for a gang of {launch.gang}: at least 1 is possible")
+            for what in (launch.nodes, launch.devices):
+                if what and len(what) != launch.gang:
+                    raise EngineError(f"{launch.attempt} has {what!r} for a gang of {launch.gang}: give one a process")
+        launches = [self._placed(launch) for launch in launches]
         stream = self._connected()
         over = self._once.take_over()
         rest = []
@@ -282,6 +297,20 @@ class LocalEngine:
             stream.put([ipc.LaunchAll(tuple(rest), over, self._loans.give_back(rest))])
         self._flush(stream)
         self._launched = True
+
+    def _placed(self, launch: Launch) -> Launch:
+        """Returns it with a node for each process, and with devices as this machine counts them."""
+        nodes = launch.nodes or (self._nodes[0].name,) * launch.gang
+        first = self._first_devices
+        devices = tuple(
+            tuple(first.get(node, 0) + number for number in numbers)
+            for node, numbers in zip(nodes, launch.devices, strict=False)
+        )
+        return (
+            msgspec.structs.replace(launch, nodes=nodes, devices=devices)
+            if nodes != launch.nodes or devices
+            else launch
+        )
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
@@ -388,8 +417,19 @@ class LocalEngine:
             self._stream = None
 
     def nodes(self) -> list[Node]:
-        """Returns this machine."""
-        return [this_machine(self._settings)]
+        """Returns this machine, or the virtual nodes of the settings on it."""
+        return list(self._nodes)
+
+    def traffic(self) -> list[Traffic]:
+        """Returns the network traffic of each tenant, by name. Asks `nft`, which takes some milliseconds.
+
+        Raises:
+            EngineError: it is not counted here; the message says why.
+        """
+        self._connected()
+        if self._uncounted:
+            raise EngineError(f"network traffic is not counted: {self._uncounted}")
+        return Accounting(self._home).traffic()
 
     def close(self, stop: bool) -> None:
         """Leaves the supervisor; with `stop`, ends everything and waits until it is gone."""
@@ -425,32 +465,3 @@ def last_epoch(home: Path) -> int:
         return int((home / "epoch").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def this_machine(settings: Settings) -> Node:
-    """Returns this machine: CPUs (of the settings, or those this process may use), memory, NVIDIA devices."""
-    capacity = {"cpu": settings.workers * 1000 or _cpu_millis(), "memory": _memory()}
-    try:
-        capacity["gpu"] = 1000 * len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        capacity["gpu"] = 0
-    return Node(socket.gethostname(), capacity)
-
-
-def _cpu_millis() -> int:
-    allowed = len(os.sched_getaffinity(0)) * 1000
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return allowed if quota == "max" else min(allowed, int(quota) * 1000 // int(period))
-    except (OSError, ValueError):
-        return allowed
-
-
-def _memory() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/sys/fs/cgroup/memory.max") as file:
-            return min(total, int(file.read()))
-    except (OSError, ValueError):
-        return total

@@ -32,9 +32,10 @@ _CHUNK = 32768  # a buffer beyond malloc's threshold (128 KiB) costs a mapping a
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
-    """First word to a new supervisor: where the blobs are."""
+    """First word to a supervisor: where the blobs are, and whether network traffic is counted (as the setting)."""
 
     blobs: str
+    accounting: str
 
 
 class Adopt(msgspec.Struct, frozen=True, tag="adopt"):
@@ -127,9 +128,10 @@ class Masked(msgspec.Struct, frozen=True, tag="masked"):
 
 
 class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
-    """The answer to `Adopt`."""
+    """The answer to `Adopt`. `uncounted` says why network traffic is not counted; empty where it is."""
 
     snapshot: Snapshot
+    uncounted: str = ""
 
 
 class Fenced(msgspec.Struct, frozen=True, tag="fenced"):
@@ -201,7 +203,6 @@ class Run(msgspec.Struct, frozen=True, tag="run"):
 
     launch: Launch
     direct: str
-    node: str
     loan: int = 0
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from clearance.engine.base import Finished, Launch
 from clearance.engine.local import ipc, slate
-from clearance.engine.local.running import epoch_of
+from clearance.engine.local.running import epoch_of, is_warm
 
 _REMEMBERED = 4096  # ends
 _Code = tuple[str, tuple[str, ...]]  # bundle and preload
@@ -39,14 +39,12 @@ class Loans:
 
     Args:
         direct: name of the socket at which workers tell.
-        node: name of this machine.
         running: attempts that run already.
         over: attempts that are over already.
     """
 
-    def __init__(self, direct: str, node: str, running: Iterable[str], over: Iterable[str]) -> None:
+    def __init__(self, direct: str, running: Iterable[str], over: Iterable[str]) -> None:
         self._direct = direct
-        self._node = node
         self._free: dict[_Code, list[Loan]] = {}
         self._busy: dict[str, Loan] = {}
         self._running: dict[str, str] = {epoch_of(key)[0]: key for key in running}
@@ -72,12 +70,12 @@ class Loans:
         prefix, _ = epoch_of(key)
         fresh = key not in self._over and prefix not in self._running
         self._running[prefix] = key
-        if not fresh or launch.isolation != "worker" or launch.gang != 1 or launch.kind != "attempt":
+        if not fresh or not is_warm(launch):
             return None
         free = self._free.get((launch.bundle, launch.preload))
         while free:
             loan = free.pop()
-            body = ipc.encode([ipc.Run(launch, self._direct, self._node, loan.number)])
+            body = ipc.encode([ipc.Run(launch, self._direct, loan.number)])
             if len(body) > slate.LIMIT:
                 free.append(loan)
                 return None
@@ -94,7 +92,7 @@ class Loans:
         """Returns the names of free workers that the supervisor takes back for what it launches itself."""
         names = []
         for launch in launches:
-            if launch.isolation == "worker" and (free := self._free.get((launch.bundle, launch.preload))):
+            if is_warm(launch) and (free := self._free.get((launch.bundle, launch.preload))):
                 loan = free.pop()
                 loan.connection.close()
                 names.append(loan.name)
@@ -143,5 +141,3 @@ class Loans:
             loan = known[descriptor]
             self._free[loan.code].remove(loan)
             loan.connection.close()
-
-

@@ -28,6 +28,11 @@ def epoch_of(attempt: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (attempt, 0)
 
 
+def is_warm(launch: Launch) -> bool:
+    """Returns whether a warm worker may run it."""
+    return launch.isolation == "worker" and launch.gang == 1 and launch.kind == "attempt" and not launch.devices
+
+
 class Rank:
     """One process of an attempt; pid and birth are 0 until it exists, `end` is None until it is gone."""
 

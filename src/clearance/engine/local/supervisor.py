@@ -28,9 +28,11 @@ from typing import NoReturn
 
 from clearance.engine.base import Snapshot
 from clearance.engine.local import ipc, processes
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.attempts import Attempts
 from clearance.engine.local.controllers import Controllers
 from clearance.engine.local.loop import Loop
+from clearance.errors import EngineError
 
 IDLE = 60.0
 
@@ -49,7 +51,8 @@ class Supervisor:
         os.chdir(home)
         self._loop = Loop()
         self._controllers = Controllers(self._loop, home, self._obey, self._snapshot, self._leader_changed)
-        self._attempts = Attempts(self._loop, home, umask, descriptors, self._controllers)
+        self._accounting = Accounting(home)
+        self._attempts = Attempts(self._loop, home, umask, descriptors, self._controllers, self._accounting)
         self._stopping = False
         self._rest_at = time.monotonic() + IDLE
         self._idle_since = 0.0
@@ -84,12 +87,26 @@ class Supervisor:
             attempts.prepare(message.bundle, message.preloads)
         elif isinstance(message, ipc.Configure):
             attempts.place_blobs(message.blobs)
+            self._count(message.accounting)
         elif isinstance(message, ipc.Mask):
             attempts.mask(message)
         elif isinstance(message, ipc.Close) and message.stop:
             self._stopping = True
             self._controllers.retire()
             attempts.stop_all()
+
+    def _count(self, wanted: str) -> None:
+        """Counts network traffic from now on, where that is wanted and can be done; who counts already goes on."""
+        reason = ""
+        if wanted == "off" and not self._accounting.base:
+            reason = "the setting network_accounting is off"
+        elif not self._accounting.base:
+            try:
+                self._accounting.open()
+            except EngineError as error:
+                reason = str(error)
+        self._controllers.uncounted = reason
+        self._attempts.must_count = wanted == "required"
 
     def _due(self) -> float:
         """Returns when a round is wanted though nothing happens; 0 for never."""
@@ -123,6 +140,10 @@ class Supervisor:
 
     def _end(self) -> NoReturn:
         self._attempts.close()
+        try:
+            self._accounting.close()
+        except (OSError, EngineError) as error:
+            processes.say(f"network accounting is not taken away: {error}")
         self._controllers.close()
         os._exit(0)
 

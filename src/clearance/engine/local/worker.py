@@ -72,6 +72,7 @@ class Worker:
         self._read = slate.reads(shared)  # how often the supervisor had read after the last attempt
         self._pipes = os.dup(1), os.dup(2)  # a task may put something else in the place of the first two
         self._threads_chosen = attempt.THREADS in os.environ
+        self._tenant = ""
         self._cpu_millis = 0
         self._use_threads(cpu_millis)
 
@@ -108,6 +109,8 @@ class Worker:
         environment["CLEARANCE_ATTEMPT"] = launch.attempt
         if environment.get("CLEARANCE_GRACE") != (grace := f"{launch.grace:g}"):
             environment["CLEARANCE_GRACE"] = grace
+        if environment.get("CLEARANCE_NODE") != launch.nodes[0]:
+            environment["CLEARANCE_NODE"] = launch.nodes[0]
         result: Artifact | None = None
         failure: Failure | None = None
         try:
@@ -116,6 +119,9 @@ class Worker:
             attempt.limit(launch)
             context._enter(attempt.facts_of(launch, 0, self._place, self._directory, None))
             attempt.mask_logs(launch.attempt, self._place)
+            if self._place.accounting and launch.tenant != self._tenant:
+                attempt.count(launch, self._place, gang=False)
+                self._tenant = launch.tenant
             if self._trouble is not None:
                 raise self._trouble
             result = attempt.call(launch, 0, self._place, self._directory)
@@ -156,7 +162,7 @@ class Worker:
 
     def _tell(self, message: ipc.Run, record: ipc.Spooled) -> bool:
         """Tells the controller of a success; False when that cannot be done."""
-        started = Started(record.attempt, (self._pid,), (self._birth,), message.node)
+        started = Started(record.attempt, (self._pid,), (self._birth,), message.launch.nodes)
         data = ipc.encode((started, spool.finished_of(record)))
         if len(data) > ipc.PACKET:
             return False

@@ -38,7 +38,6 @@ class Workers:
     Args:
         loop: watches their channels.
         home: `CLEARANCE_HOME`.
-        node: name of this machine.
         cleaner: removes what a dead one leaves.
         outputs: reads what they write.
         controllers: are told of starts.
@@ -54,7 +53,6 @@ class Workers:
         self,
         loop: Loop,
         home: str,
-        node: str,
         cleaner: Cleaner,
         outputs: Outputs,
         controllers: Controllers,
@@ -64,7 +62,6 @@ class Workers:
     ) -> None:
         self._loop = loop
         self._home = home
-        self._node = node
         self._cleaner = cleaner
         self._outputs = outputs
         self._controllers = controllers
@@ -93,7 +90,7 @@ class Workers:
             worker = zygote.idle.pop()
             worker.rested = False
             if worker.pid:  # else its zygote has yet to tell of it, which is then told of this attempt
-                self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), self._node))
+                self._controllers.tell_patiently(Started(launch.attempt, (worker.pid,), (worker.birth,), launch.nodes))
                 running.started = True
         else:
             worker = self._make(zygote, launch.cpu_millis)
@@ -101,7 +98,7 @@ class Workers:
         running.worker = worker
         running.direct = self._controllers.direct
         self._lend_out(worker)
-        worker.channel.put(ipc.Run(launch, running.direct, self._node))
+        worker.channel.put(ipc.Run(launch, running.direct))
         self._loop.send(worker.channel)
 
     def _make(self, zygote: ZygoteHandle, cpu_millis: int) -> WorkerHandle:
@@ -233,7 +230,8 @@ class Workers:
         worker.current = running
         if worker.pid:  # else its zygote has yet to tell of it, which is then told of this attempt
             running.started = True
-            started = Started(running.launch.attempt, (worker.pid,), (worker.birth,), self._node)
+            launch = running.launch
+            started = Started(launch.attempt, (worker.pid,), (worker.birth,), launch.nodes)
             self._controllers.tell_patiently(started)
 
     # Answers.

@@ -24,11 +24,13 @@ class Zygotes:
         home: `CLEARANCE_HOME`.
         umask: what attempts get.
         descriptors: soft limit of open files that attempts get.
+        accounting: counts network traffic.
         heard: is called with what one says.
         lost: is called when one is gone with all its processes, with a sentence on why.
 
     Attributes:
         blobs: place of the blobs, for zygotes that are made from now on.
+        must_count: whether an attempt fails whose network traffic cannot be counted, likewise.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Zygotes:
         home: str,
         umask: int,
         descriptors: int,
+        accounting: Accounting,
         heard: Callable[[ZygoteHandle, ipc.Forked | ipc.Exited], None],
         lost: Callable[[ZygoteHandle, str], None],
     ) -> None:
@@ -45,6 +48,8 @@ class Zygotes:
         self._home = home
         self._umask = umask
         self._descriptors = descriptors
+        self._accounting = accounting
+        self.must_count = False
         self._heard = heard
         self._lost = lost
         self._known: dict[tuple[str, tuple[str, ...]], ZygoteHandle] = {}
@@ -95,7 +100,10 @@ class Zygotes:
             os.closerange(keep + 1, 1 << 20)
             from clearance.engine.local import attempt, zygote
 
-            place = attempt.Place(self._home, self.blobs, bundle, (), self._umask, self._descriptors)
+            place = attempt.Place(
+                self._home, self.blobs, bundle, (), self._umask, self._descriptors,
+                self._accounting.base, self.must_count,
+            )  # fmt: skip
             zygote.begin(connection, place)
         except BaseException as error:
             processes.say(f"a zygote cannot start: {type(error).__name__}: {error}")

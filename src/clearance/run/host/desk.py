@@ -33,7 +33,19 @@ from clearance.run.host.messages import (
     Told,
     Why,
 )
-from clearance.run.host.orders import Clear, Forget, MarkTask, Measure, Register, RetryDeliveries
+from clearance.run.host.orders import (
+    ApplyQueues,
+    Clear,
+    Consolidate,
+    Cordon,
+    Forget,
+    LookAtCluster,
+    MarkTask,
+    Measure,
+    Register,
+    RetryDeliveries,
+    Suppose,
+)
 from clearance.run.submission import Submission
 from clearance.store import outbox
 from clearance.store.database import Stale
@@ -137,6 +149,8 @@ class FrontDesk:
                 return Answer(controller.set_tags(request.run, request.tags, request.remove))
             case Status():
                 return Answer(self._status())
+            case ApplyQueues() | Cordon() | Consolidate() | LookAtCluster() | Suppose():
+                return Answer(controller.cluster.obey(request, self._principal))
             case _:
                 return Answer(controller.triggers.obey(request, self._principal))
 

@@ -11,7 +11,16 @@ from typing import Any
 
 import msgspec
 
-from clearance.run.host.orders import Clear, Forget, MarkTask, Measure, Order, Register, RetryDeliveries
+from clearance.run.host.orders import (
+    Clear,
+    ClusterOrder,
+    Forget,
+    MarkTask,
+    Measure,
+    Order,
+    Register,
+    RetryDeliveries,
+)
 from clearance.store.outbox import Event
 
 LIMIT = 64 * 1024 * 1024
@@ -106,7 +115,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 Request = (
     Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | SetTags | Status | Clear
-    | MarkTask | Forget | Register | Order | RetryDeliveries | Measure
+    | MarkTask | Forget | Register | Order | ClusterOrder | RetryDeliveries | Measure
 )  # fmt: skip
 
 

@@ -128,4 +128,73 @@ class Forget(msgspec.Struct, frozen=True, tag="forget"):
     dry: bool = False
 
 
+class ApplyQueues(msgspec.Struct, frozen=True, tag="apply_queues"):
+    """This text of a queues.yaml holds from now on. Answered with the changes, as people read them.
+
+    Attributes:
+        text: of the file.
+        dry: only say what would change.
+    """
+
+    text: str
+    dry: bool = False
+
+
+class Cordon(msgspec.Struct, frozen=True, tag="cordon"):
+    """A node takes nothing new, or does so again. Answered with whether that changed anything.
+
+    Attributes:
+        node: its name.
+        on: False: it does so again.
+        drain: what is on it is asked to leave, too.
+        reason: for people.
+    """
+
+    node: str
+    on: bool = True
+    drain: bool = False
+    reason: str = ""
+
+
+class Consolidate(msgspec.Struct, frozen=True, tag="consolidate"):
+    """Move members off lightly used nodes. Answered with the plan.
+
+    Attributes:
+        max_moves: in all.
+        min_gain: in node-hours, less what the moves cost.
+        dry: only say what would be moved.
+    """
+
+    max_moves: int = 200
+    min_gain: float = 1.0
+    dry: bool = False
+
+
+class LookAtCluster(msgspec.Struct, frozen=True, tag="look_at_cluster"):
+    """What does the scheduler know? Answered as `clearance.cluster.views` has it.
+
+    Attributes:
+        what: the name of a view.
+        name: what it is of; empty for all.
+    """
+
+    what: str
+    name: str = ""
+
+
+class Suppose(msgspec.Struct, frozen=True, tag="suppose"):
+    """When would a job start, if there were other nodes, or some fewer? Answered with the estimate.
+
+    Attributes:
+        job: its id, or run and task, `digits/3 train`.
+        add: nodes that come: `4xA100`, `2x16cpu`.
+        remove: names of nodes that go.
+    """
+
+    job: str
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
 Order = Unregister | PauseDag | Emit | CreateBackfill | ChangeBackfill
+ClusterOrder = ApplyQueues | Cordon | Consolidate | LookAtCluster | Suppose

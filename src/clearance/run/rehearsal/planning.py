@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from clearance.cluster import Desk
-from clearance.engine.local.engine import this_machine
+from clearance.engine.local.nodes import nodes_of
 from clearance.errors import StoreError, UsageError
 from clearance.graph.model import Binding, Graph, Items, Node, Value
 from clearance.graph.predicate import sources, text
@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True):
         dag: id of the DAG.
         parameters: with which its graph was built.
         waves: tasks that could run at the same time, in order; a later wave waits for an earlier one.
-        cpu: of this machine, in thousandths.
+        cpu: that the engine offers, in thousandths.
     """
 
     dag: str
@@ -87,13 +87,14 @@ def plan(graph: Graph, settings: Settings | None = None) -> Plan:
         StoreError: the database is of another version than this program.
     """
     settings = settings or load()
-    node = this_machine(settings)
+    nodes = nodes_of(settings)
     run = ActiveRun(
         number=0, key="plan", id=f"{graph.dag}/plan", version="", bundle="",
         graph=msgspec.structs.replace(graph, nodes=tuple(_unconditional(outline(each)) for each in graph.nodes)),
     )  # fmt: skip
     scheduler = Desk()
-    scheduler.add_node(node.name, node.capacity)
+    for offered in nodes:
+        scheduler.add_node(offered.name, offered.capacity)
     desks = Desks(scheduler)
     arguments = Arguments(lambda artifact: artifact.inline or b"")
     machine = Machine(arguments)
@@ -111,7 +112,7 @@ def plan(graph: Graph, settings: Settings | None = None) -> Plan:
                 machine.move(instance, TaskState.RUNNING)
                 entry = taken.get(instance)
                 machine.finish(instance, TaskState.SUCCESS, None if entry is None else entry.decoded)
-    return Plan(graph.dag, graph.parameters, waves, node.capacity["cpu"])
+    return Plan(graph.dag, graph.parameters, waves, sum(offered.capacity["cpu"] for offered in nodes))
 
 
 def _unconditional(node: Node) -> Node:
@@ -162,7 +163,7 @@ def _wave(
         except UsageError as error:
             capacity[instance] = Verdict("denied", str(error))
             continue
-        ask = desks.ask_of(instance)
+        ask = desks.job_of(instance)
         if denial := desks.scheduler.submit(ask):
             capacity[instance] = Verdict("denied", denial.reason)
     while granted := {decision.id: decision for decision in desks.scheduler.step()}:

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import msgspec
 
-from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started
+from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started, Traffic
 from clearance.errors import UsageError
 from clearance.graph.dag import Dag
 from clearance.graph.model import encode
@@ -115,6 +115,9 @@ class _Engine:
     def nodes(self) -> list[Node]:
         return [Node("simulated", {"cpu": 10**9, "memory": 2**60, "gpu": 10**9})]
 
+    def traffic(self) -> list[Traffic]:
+        return []
+
     def prepare(self, bundle: str, preloads: object) -> None:
         """Nothing is warmed."""
 
@@ -126,7 +129,7 @@ class _Engine:
             self._serial += 1
             seconds = self.expected.get((launch.bundle, launch.task), 0.0)
             heapq.heappush(self._running, (self._clock() + seconds, self._serial, launch.attempt))
-            self._events.append(Started(launch.attempt, (1,), (1,), "simulated"))
+            self._events.append(Started(launch.attempt, (1,), (1,), ("simulated",)))
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         gone = set(attempts)

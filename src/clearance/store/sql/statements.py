@@ -6,7 +6,13 @@ the writer believes in, and `Database.apply` refuses the whole batch when a row 
 
 from __future__ import annotations
 
-from clearance.store.sql import statements_access, statements_cache, statements_telemetry, statements_triggers
+from clearance.store.sql import (
+    statements_access,
+    statements_cache,
+    statements_cluster,
+    statements_telemetry,
+    statements_triggers,
+)
 
 _RUN = "number, key, id, dag, version, state, parameters, principal, environment, created_at, finished_at"
 
@@ -201,6 +207,6 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-for _more in (statements_access, statements_cache, statements_telemetry, statements_triggers):
+for _more in (statements_access, statements_cache, statements_cluster, statements_telemetry, statements_triggers):
     assert not STATEMENTS.keys() & _more.STATEMENTS.keys(), "two statements have one name"
     STATEMENTS |= _more.STATEMENTS

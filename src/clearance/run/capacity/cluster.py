@@ -1,0 +1,163 @@
+"""What people tell the scheduler, and ask of it: queues, cordons, consolidation, what would be.
+
+Rules:
+
+1. The queues in force are the newest text that was applied; without one everybody may submit to `root.default`. A text
+   with anything wrong in it is refused as a whole.
+2. Queues and cordons are committed before they hold, and hold again when another controller leads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from clearance.cluster import Desk
+from clearance.errors import UsageError, nearest
+from clearance.run.host.orders import ApplyQueues, ClusterOrder, Consolidate, Cordon, LookAtCluster, Suppose
+from clearance.store.database import Database
+
+if TYPE_CHECKING:
+    from clearance.cluster.model import SchedulerConfig
+    from clearance.engine.base import Engine
+    from clearance.run.controller import Controller
+
+
+def desk_for(database: Database, engine: Engine) -> Desk:
+    """Returns a desk with the queues in force, the nodes of the engine, and what is known of them."""
+    desk = Desk(in_force(database))
+    for node in engine.nodes():
+        desk.add_node(node.name, node.capacity)
+    for name, reason, _, _ in database.rows("cordons"):
+        if name in desk.scheduler.nodes.named:
+            desk.cordon(name, True, reason)
+    return desk
+
+
+def in_force(database: Database) -> SchedulerConfig | None:
+    """Returns the queues that were applied last; None where none were."""
+    found = database.rows("queues_newest")
+    if not found:
+        return None
+    from clearance.cluster.config import load
+
+    return load(found[0][1])
+
+
+DEFAULT = """partitions:
+- name: default
+  nodesortpolicy: {type: binpacking}
+  queues:
+  - name: root
+    submitacl: "*"
+    queues:
+    - name: default
+"""
+_TYPES = {"app": 2, "node": 3, "queue": 4}
+
+
+class Cluster:
+    """See the module.
+
+    Args:
+        controller: which leads.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def obey(self, order: ClusterOrder, principal: str) -> Any:
+        """Does what a person says, or answers a question.
+
+        Raises:
+            UsageError: it cannot be done; nothing was written.
+        """
+        self._controller.scheduler.now = self._controller.clock()
+        match order:
+            case ApplyQueues():
+                return self._apply(order, principal)
+            case Cordon():
+                return self._cordon(order, principal)
+            case Consolidate():
+                return self._consolidate(order)
+            case LookAtCluster():
+                return self._look(order.what, order.name)
+            case Suppose():
+                return self._suppose(order)
+
+    def _look(self, what: str, name: str) -> Any:
+        from clearance.cluster.views import view
+
+        if what == "events":
+            start, count = map(int, name.split())
+            return self._events(start, count)
+        if what == "config":
+            found = self._controller.database.rows("queues_newest")
+            return found[0][1] if found else DEFAULT
+        return view(self._controller.scheduler.scheduler, what, name)
+
+    def _events(self, start: int, count: int) -> dict[str, Any]:
+        """Returns what happened from a number on, as YuniKorn's events."""
+        happened = self._controller.scheduler.happened
+        found = [each for each in happened if each[0] >= start][:count]
+        return {
+            "InstanceUUID": f"clearance-{self._controller.epoch}",
+            "LowestID": happened[0][0] if happened else 0, "HighestID": happened[-1][0] if happened else 0,
+            "EventRecords": [
+                {
+                    "id": number, "type": _TYPES[kind], "objectID": id, "referenceID": "", "message": text,
+                    "timestampNano": int(at * 1e9),
+                }
+                for number, at, kind, id, text in found
+            ],
+        }  # fmt: skip
+
+    def _apply(self, order: ApplyQueues, principal: str) -> dict[str, Any]:
+        from clearance.cluster.config import changes, default, load
+
+        controller = self._controller
+        new = load(order.text if "\n" in order.text else order.text + "\n")
+        told = [str(change) for change in changes(in_force(controller.database) or default(), new)]
+        if not order.dry:
+            controller.ledger.add("queues_add", order.text, principal, controller.clock())
+            controller.scheduler.configure(new)
+        return {"changes": told, "notes": list(new.notes)}
+
+    def _cordon(self, order: Cordon, principal: str) -> dict[str, Any]:
+        controller = self._controller
+        nodes = controller.scheduler.scheduler.nodes.named
+        if order.node not in nodes:
+            raise UsageError(f"there is no node {order.node!r}{nearest(order.node, nodes)}")
+        changed = controller.scheduler.cordon(order.node, order.on, order.reason)
+        if order.on:
+            controller.ledger.add("cordon_put", order.node, order.reason, principal, controller.clock())
+        elif changed:
+            controller.ledger.add("cordon_remove", order.node)
+        leaving = controller.scheduler.on(order.node) if order.on and order.drain else ()
+        for job in leaving:
+            controller.evictions.give_notice(job, order.reason or f"{order.node} is drained by {principal}")
+        return {"changed": changed, "leaving": [controller.scheduler.label(job) for job in leaving]}
+
+    def _consolidate(self, order: Consolidate) -> dict[str, Any]:
+        controller = self._controller
+        plan = controller.scheduler.scheduler.plan_consolidation(order.max_moves, order.min_gain)
+        if not order.dry:
+            controller.moves.begin(plan)
+        told: dict[str, Any] = msgspec.to_builtins(plan)
+        for move in told["moves"]:
+            move["job"] = controller.scheduler.label(move["member"].rsplit("/", 2)[0])
+        return told
+
+    def _suppose(self, order: Suppose) -> dict[str, Any]:
+        from clearance.cluster.whatif import Change, RemoveNode, added
+
+        scheduler = self._controller.scheduler.scheduler
+        found = [id for id, app in scheduler.apps.items() if order.job in (id, app.job.label)]
+        if not found:
+            labels = [app.job.name for app in scheduler.apps.values() if app.requests]
+            near = nearest(order.job, labels)
+            raise UsageError(f"no job {order.job!r} waits or runs{near}: see `clearance cluster status`")
+        changes: list[Change] = [*map(added, order.add), *map(RemoveNode, order.remove)]
+        told: dict[str, Any] = msgspec.to_builtins(scheduler.what_if(changes).estimate(found[0]))
+        return told

@@ -250,6 +250,35 @@ def test_an_event_that_cannot_be_is_told(event, message):
     assert "this scheduler has none" in alone.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        (Node("n", {"vcore": 3}, {"zone": "a"}, pool="p"), "counts as vcore=3"),
+        (Node("n", {"vcore": 4}, pool="p"), "with the labels {}"),
+        (Node("n", {"vcore": 4}, {"zone": "a"}, (Taint("surprise"),), "p"), "the taints ['surprise']"),
+    ],
+)
+def test_nodes_that_are_less_than_was_declared_are_not_asked_for_again_and_again(node, said):
+    pool = Pool("p", {"vcore": 4}, 10, labels={"zone": "a"})
+    scheduler = cluster(pool, jobs=[job("j", node_selector={"zone": "a"})])
+    assert added(scheduler.step(0)) == {"p": 1}
+    scheduler.apply([NodeAdded(node)], 100)
+    for now in range(100, 700, 100):
+        assert not added(scheduler.step(now))
+    (notice,) = scheduler.notices
+    assert said in notice
+    scheduler.apply([JobSubmitted(job("k", node_selector={"zone": "a"}))], 700)
+    assert [each.job for each in scheduler.step(700) if isinstance(each, Reject)] == ["k"]
+
+
+def test_nodes_that_have_more_than_was_declared_change_nothing():
+    scheduler = cluster(SMALL, jobs=[job("g", 3)])
+    scheduler.step(0)
+    scheduler.apply([NodeAdded(Node("n", {"vcore": 4, "memory": "1Gi"}, {"host": "n"}, pool="small"))], 100)
+    assert not scheduler.notices
+    assert not added(scheduler.step(100))
+
+
 # -- down --------------------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +315,15 @@ def test_a_node_that_is_to_go_takes_nothing_new_and_opens_again_if_it_stays():
     assert scheduler.nodes.named["n0"].closed == "it is to be removed"
     assert bound(scheduler.step(700)) == ["j"]
     assert any("is still there: it is used again" in notice for notice in scheduler.notices)
+
+
+def test_a_node_that_somebody_has_cordoned_does_not_go():
+    scheduler = cluster(SMALL, nodes=[replace(SMALL.node("n0"), schedulable=False), SMALL.node("n1")])
+    scheduler.step(0)
+    assert removed(scheduler.step(100)) == ["n1"]
+    scheduler.apply([NodeRemoved("n1"), NodeChanged(SMALL.node("n0"))], 1000)
+    scheduler.step(1000)
+    assert removed(scheduler.step(1100)) == ["n0"]
 
 
 def test_nothing_goes_soon_after_something_came():
@@ -377,6 +415,12 @@ def test_headroom_never_exceeds_what_a_pool_may_have():
 
 
 # -- what is asked, and configured -------------------------------------------------------------------------------------
+
+
+def test_explain_says_what_is_on_its_way():
+    scheduler = cluster(SMALL, jobs=[job("g", 4)])
+    scheduler.step(0)
+    assert scheduler.explain("g").text.endswith("there are none; 4 of small are on their way")
 
 
 def test_what_if_knows_a_pool_that_has_no_node_yet():
@@ -538,6 +582,47 @@ def test_what_is_added_lets_whole_gangs_start_and_nobody_is_left_whom_the_pools_
     assert question.explain(waiting.id).state != "Running"
 
 
+groups = st.lists(
+    st.tuples(
+        st.integers(1, 9), st.sampled_from([{"vcore": 1}, {"vcore": 3}, {"vcore": 7}, {GPU: 1}, {GPU: 3, "vcore": 2}]),
+        st.sampled_from(["", "", "node"]), st.sampled_from(["", "", "rack"]),
+    ),
+    min_size=1, max_size=3,
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(groups, st.sampled_from(["binpacking", "fair"]), st.integers(0, 3))
+def test_a_gang_gets_nodes_on_which_all_of_it_starts_and_of_no_pool_one_more(drawn, policy, there):
+    ask = Job("g", user="ana", task_groups=tuple(
+        TaskGroup(f"t{number}", members, resources, anti_affinity=apart, topology=Topology(required=level))
+        for number, (members, resources, apart, level) in enumerate(drawn)
+    ))  # fmt: skip
+    pools = tuple(replace(pool, min_nodes=0, headroom=None) for pool in POOLS)
+    scheduler = Scheduler(default(), policy, autoscale=Autoscale(pools))
+    scheduler.apply([*(NodeAdded(pools[0].node(f"old{number}")) for number in range(there)), JobSubmitted(ask)], 0)
+    made = scheduler.step(0)
+    counts = added(made)
+    assert not counts or not bound(made)
+    if not counts:
+        return
+    by_name = {pool.name: pool for pool in pools}
+
+    def starts(counts):
+        more = [AddNodes(count, pool=pool) for pool, count in counts.items() if count]
+        other = Scheduler(default(), policy, autoscale=Autoscale(pools))
+        nodes = [
+            NodeAdded(by_name[each.pool].node(f"{each.pool}{number}")) for each in more for number in range(each.n)
+        ]
+        old = [NodeAdded(pools[0].node(f"old{number}")) for number in range(there)]
+        other.apply([*old, *nodes, JobSubmitted(ask)], 0)
+        return bool(bound(other.step(0)))
+
+    assert starts(counts)
+    for pool in counts:
+        assert not starts({**counts, pool: counts[pool] - 1})
+
+
 def bursts():
     """Three bursts of gangs of 4 nodes, an hour and a half apart, and a trickle of small jobs between them."""
     arrivals, number = [], 0
@@ -570,6 +655,20 @@ def test_a_bursty_trace_costs_fewer_node_hours_than_the_full_cluster_and_everyth
             if kind in (NodeAdded, NodeRemoved) and kind is not last:
                 turns, last = turns + 1, kind
     assert turns <= 2 * 3 + 1
+
+
+def test_a_live_scheduler_that_is_told_the_same_decides_the_same():
+    record = []
+    report = simulate(
+        bursts(), default(), autoscale=Autoscale(POOLS), record=lambda now, told: record.append((now, list(told)))
+    )
+    live = Scheduler(default(), autoscale=Autoscale(POOLS))
+    for now, told in record:
+        live.apply(told, now)
+        live.step(now)
+    assert live.digest == report.digest
+    prices = {pool.name: pool.price for pool in POOLS}
+    assert report.cost == pytest.approx(sum(hours * prices[pool] for pool, hours in report.pool_hours.items()))
 
 
 def test_a_gap_of_work_shorter_than_the_idle_time_costs_no_node_its_place():

@@ -31,6 +31,7 @@ from clearance.cluster.event import (
     NodeRemoved,
     NodeReturned,
     NodeSignal,
+    Restored,
 )  # fmt: skip
 from clearance.cluster.job import Job, TaskGroup
 from clearance.cluster.node import Node, Taint
@@ -128,6 +129,17 @@ def test_a_cordoned_node_keeps_what_it_has_and_opens_when_nothing_bad_is_said():
     assert [(each.node, each.lifted) for each in of(made, Cordon)] == [("n0", True)]
     assert bound(made) == {"b/w/0": "n0"}
     assert condition(scheduler, "n0") == Condition.PROBATION
+
+
+def test_it_says_when_it_is_to_be_asked_again():
+    scheduler = cluster()
+    assert scheduler.health.due == float("inf")
+    tell(scheduler, "n0", HEARTBEAT, 90, 10)
+    assert scheduler.health.due == float("inf"), "its last reading is bad"
+    tell(scheduler, "n0", HEARTBEAT, 1, 20)
+    assert scheduler.health.due == 310
+    scheduler.step(310)
+    assert scheduler.health.due == 310 + 3600
 
 
 def test_a_worse_signal_drains_a_cordoned_node():
@@ -299,6 +311,15 @@ def test_a_node_that_fails_during_its_test_loses_the_test_too():
     assert condition(scheduler, "n0") == Condition.DRAINED
 
 
+def test_a_test_that_ran_before_a_restart_is_not_taken_for_a_new_one():
+    scheduler = Scheduler(default(), health=NEW)
+    before = Job("preflight/n0/1", user="clearance", task_groups=(TaskGroup("check", 1, {"vcore": 1}),))
+    node = Node("n9", {"vcore": 4})
+    scheduler.apply([NodeAdded(node), Restored(before, (("preflight/n0/1/check/0", "n9"),))], 0)
+    scheduler.apply([JobFinished("preflight/n9/1"), NodeAdded(Node("n0", {"vcore": 4}))], 1)
+    assert bound(scheduler.step(1)) == {"preflight/n0/2/check/0": "n0"}
+
+
 def test_what_the_driver_tells_of_a_node_does_not_change_how_well_it_is():
     scheduler = cluster(NEW, nodes=2)
     tell(scheduler, "n1", GPU_ERROR, 79, 1)
@@ -465,7 +486,8 @@ def test_the_cap_holds_whatever_happens_and_what_is_closed_takes_nothing(drawn, 
                 assert not state.closed
                 assert state.condition != Condition.TESTING or each.job.startswith(f"preflight/{member.node}/")
         conditions = {name: state.condition for name, state in scheduler.nodes.named.items()}
-        spoilt = {name for name in fresh | spoilt if conditions.get(name) in (Condition.DRAINING, Condition.DRAINED)}
+        spoilt |= {name for name in fresh if conditions.get(name) != Condition.TESTING}
+        spoilt = {name for name in spoilt if conditions.get(name) in OUT}
         fresh = {name for name in fresh if conditions.get(name) == Condition.TESTING}
         assert taken_out(scheduler, fresh | spoilt) <= max(policy.cap(len(conditions)), was_out)
         for state in scheduler.nodes.named.values():
@@ -475,6 +497,6 @@ def test_the_cap_holds_whatever_happens_and_what_is_closed_takes_nothing(drawn, 
 
 
 def taken_out(scheduler, without):
-    """How many nodes are out, but those that never were in: under their first test, or drained by it."""
+    """How many nodes are out, but those that never were in: under their first test, or not back since it failed."""
     named = scheduler.nodes.named
     return sum(state.condition in OUT for name, state in named.items() if name not in without)

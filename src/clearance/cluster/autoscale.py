@@ -7,9 +7,9 @@ Rules:
 2. Nodes that do not come within `patience` times their start-up time are given up. They may be asked for again, but for
    as long again other pools are tried first. A driver that cannot get them, or that knows what is on its way after a
    restart, says so by `PoolStarting`.
-3. A node goes that was empty for `idle_seconds`; many go at once. Never one with a member on it, one that is kept for
-   somebody or that somebody needs who waits, and none of a pool below its minimum, below its headroom, or within
-   `cooldown_seconds` after nodes were added to it.
+3. A node goes that was empty for `idle_seconds`; many go at once. Never one with a member on it, one that somebody has
+   cordoned, one that is kept for somebody or that somebody needs who waits; and none of a pool below its minimum, below
+   its headroom, or within `cooldown_seconds` after nodes were added to it.
 4. No plan ends more than the largest part of all nodes within the window: such a plan is refused and said in `notices`.
    What has been idle longest may go up to that part, and the rest is looked at again when the window is over.
 5. A node that is to go takes nothing new; if it is still there after `LAPSE` seconds, it is one like any other again.
@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from clearance.cluster.condition import Condition
+from clearance.cluster.condition import Condition, bare
 from clearance.cluster.decision import Scale
 from clearance.cluster.event import NodeAdded, PoolStarting
 from clearance.cluster.growth import Growth
@@ -29,6 +29,7 @@ from clearance.cluster.job import TaskGroup, Toleration
 from clearance.cluster.nodestate import NodeState
 from clearance.cluster.pools import Autoscale, Pool
 from clearance.cluster.possible import room_of
+from clearance.cluster.quantities import format_amounts
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.unit import Unit
 from clearance.errors import UsageError, nearest
@@ -102,6 +103,21 @@ class Autoscaler:
             if fleet.coming:
                 del fleet.coming[0]
                 fleet.up = self._scheduler.now
+            self._learn(fleet, state)
+
+    def _learn(self, fleet: _Fleet, state: NodeState) -> None:
+        """Believes what a node has, where that is less than its pool was to have."""
+        learnt = fleet.pool.learn(bare(state.node))
+        if learnt == fleet.pool:
+            return
+        fleet.pool = learnt
+        self._scheduler.pools = tuple(each.pool for each in self._fleets.values())
+        have = format_amounts(self._scheduler.space.named(self._scheduler.space.parse(learnt.capacity, state.name)))
+        self._scheduler.notices.append(
+            f"node {state.name!r} is not what its pool {learnt.name!r} was to have: from now on the pool counts as "
+            f"{have} with the labels {dict(learnt.labels)} and the taints {[taint.key for taint in learnt.taints]}; "
+            "correct its configuration"
+        )
 
     def went(self, state: NodeState) -> None:
         """A node has gone."""
@@ -129,6 +145,11 @@ class Autoscaler:
     def why(self, name: str) -> str:
         """Returns why a node takes nothing new; empty where that is not for its being about to go."""
         return "it is to be removed" if name in self._going else ""
+
+    @property
+    def coming(self) -> dict[str, int]:
+        """How many nodes are on their way, by pool; those of which none are are left out."""
+        return {name: len(fleet.coming) for name, fleet in self._fleets.items() if fleet.coming}
 
     # -- deciding ------------------------------------------------------------------------------------------------------
 
@@ -174,7 +195,7 @@ class Autoscaler:
         for fleet in self._fleets.values():
             for name, since in fleet.there.items():
                 state = named[name]
-                empty = not state.held and state.condition != Condition.TESTING
+                empty = not state.held and state.node.schedulable and state.condition != Condition.TESTING
                 if empty is (since is None):
                     fleet.there[name] = now if empty else None
 

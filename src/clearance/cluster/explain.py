@@ -186,6 +186,8 @@ def _room(scheduler: Scheduler, request: Request) -> Blocker | None:
             f"{state.name} is under test" for state in nodes.named.values() if state.condition == Condition.TESTING
         ]
         who = f" ({_some(shut + tested)})" if shut or tested else ""
+        coming = scheduler.autoscaler.coming if scheduler.autoscaler is not None else {}
+        who += "".join(f"; {count} of {pool} are on their way" for pool, count in coming.items())
         shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there are none"
         many = (
             f"a gang of {part.count} x {asked} is short by {part.count - room}"

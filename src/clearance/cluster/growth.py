@@ -78,9 +78,9 @@ class Growth:
         assert pool.headroom is not None
         states = [state for state in self.fork.nodes.named.values() if state.node.pool == pool.name]
         missing = pool.headroom.slots - sum(self.fork.nodes.room(shape, state) for state in states)
-        if missing > 0:
-            wanted = math.ceil(missing / max(self._room(pool, shape), 1))
-            self._add(pool.name, min(wanted, self._left[pool.name]), "its headroom")
+        room = self._room(pool, shape)
+        if missing > 0 and room:
+            self._add(pool.name, min(math.ceil(missing / room), self._left[pool.name]), "its headroom")
 
     def fill(self, pool: Pool, missing: int) -> None:
         """Adds nodes that a pool lacks of its minimum."""

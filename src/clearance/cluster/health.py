@@ -243,6 +243,17 @@ class Health:
             ended = [JobFinished(case.job)] if case.job in fork.apps else []
             fork.apply([*ended, NodeChanged(node)], fork.now)
 
+    @property
+    def due(self) -> float:
+        """When something is decided even if nothing happens, in seconds of the driver's clock; infinity: nothing."""
+        moments = []
+        for case in self._cases.values():
+            if case.condition == Condition.PROBATION:
+                moments.append(max(case.bad, case.since) + self.policy.probation_seconds)
+            elif case.condition in (Condition.CORDONED, Condition.SUSPECT) and not case.readings:
+                moments.append(case.bad + self.policy.calm_seconds)
+        return min((moment for moment in moments if moment > self._scheduler.now), default=math.inf)
+
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def decide(self) -> None:
@@ -323,8 +334,9 @@ class Health:
         preflight = self.policy.preflight
         assert preflight is not None
         self._end_test(case)
-        self._tests += 1
-        case.job = f"preflight/{state.name}/{self._tests}"
+        while not case.job or case.job in self._scheduler.apps or case.job in self._scheduler.ended:
+            self._tests += 1
+            case.job = f"preflight/{state.name}/{self._tests}"
         self._set(state, case, Condition.TESTING)
         group = TaskGroup("check", 1, preflight.resources, tolerations=(Toleration(),), node=state.name)
         job = Job(
@@ -340,6 +352,7 @@ class Health:
             case.job = ""
             if app is not None:
                 self._scheduler.take_back(app)
+                self._scheduler.forget(job)
 
     def _set(self, state: NodeState, case: _Case, condition: Condition) -> None:
         case.condition, case.since = condition, self._scheduler.now

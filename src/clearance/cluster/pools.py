@@ -5,7 +5,9 @@ Rules:
 1. Every node of a pool is like its template, and carries the pool's name. The labels of the template are those of
    every node: a pool of one rack or one zone is one domain of that level. Without such a label its nodes are in no
    domain, and serve nobody who requires the level.
-2. Room that is kept warm is a balloon: so many slots of a shape that are free in the plan. It holds nothing, so whoever
+2. What a node that comes has is believed more than what is declared: where it has less, or is tainted, so is the pool
+   from then on. Else nodes would be asked for again and again for a job that fits on none of them.
+3. Room that is kept warm is a balloon: so many slots of a shape that are free in the plan. It holds nothing, so whoever
    comes has the room at once, and the plan asks for the next.
 """
 
@@ -61,6 +63,25 @@ class Pool(msgspec.Struct, frozen=True):
     def node(self, name: str) -> Node:
         """Returns a node of this pool."""
         return Node(name, self.capacity, self.labels, self.taints, self.name)
+
+    def learn(self, node: Node) -> Pool:
+        """Returns the pool as one of its nodes shows it to be: with no more than the node has, and its taints too.
+
+        Args:
+            node: that has come, without the taints of its condition.
+
+        Raises:
+            UsageError: an unknown resource, or a bad amount.
+        """
+        where = f"node {node.name}"
+        capacity = {}
+        for name, declared in self.capacity.items():
+            real = node.capacity.get(name, 0)
+            less = parse_quantity(name, real, where) < parse_quantity(name, declared, f"pool {self.name!r}")
+            capacity[name] = real if less else declared
+        labels = {key: value for key, value in self.labels.items() if node.labels.get(key) == value}
+        taints = (*self.taints, *(taint for taint in node.taints if taint not in self.taints))
+        return msgspec.structs.replace(self, capacity=capacity, labels=labels, taints=taints)
 
     def check(self) -> None:
         """Looks whether it can be.

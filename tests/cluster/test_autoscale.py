@@ -11,7 +11,15 @@ from msgspec.structs import replace
 
 from clearance.cluster.config import default, load
 from clearance.cluster.decision import Bind, Reject, Scale
-from clearance.cluster.event import JobFinished, JobSubmitted, NodeAdded, NodeChanged, NodeRemoved, PoolStarting
+from clearance.cluster.event import (
+    JobFinished,
+    JobSubmitted,
+    NodeAdded,
+    NodeChanged,
+    NodeRemoved,
+    PoolStarting,
+    Restored,
+)  # fmt: skip
 from clearance.cluster.job import Affinity, Job, TaskGroup, Toleration, Topology
 from clearance.cluster.node import Node, Taint
 from clearance.cluster.pools import Autoscale, Headroom, Pool
@@ -417,6 +425,15 @@ def test_headroom_never_exceeds_what_a_pool_may_have():
 # -- what is asked, and configured -------------------------------------------------------------------------------------
 
 
+def test_consolidation_counts_with_the_prices_of_the_pools():
+    dear = Pool("dear", {"vcore": 4}, 4, price=100.0)
+    scheduler = cluster(SMALL, dear, nodes=[SMALL.node("cheap"), dear.node("costly")])
+    small = [job("a", 1, {"vcore": 1}), job("b", 1, {"vcore": 1})]
+    scheduler.apply([Restored(small[0], (("a/w/0", "cheap"),)), Restored(small[1], (("b/w/0", "costly"),))], 0)
+    assert scheduler.plan_consolidation(min_gain_node_hours=100).freed == ("costly",)
+    assert not scheduler.plan_consolidation(min_gain_node_hours=100, prices={}).freed
+
+
 def test_explain_says_what_is_on_its_way():
     scheduler = cluster(SMALL, jobs=[job("g", 4)])
     scheduler.step(0)
@@ -669,6 +686,15 @@ def test_a_live_scheduler_that_is_told_the_same_decides_the_same():
     assert live.digest == report.digest
     prices = {pool.name: pool.price for pool in POOLS}
     assert report.cost == pytest.approx(sum(hours * prices[pool] for pool, hours in report.pool_hours.items()))
+
+
+def test_both_backings_decide_alike():
+    pytest.importorskip("numpy")
+    first, second = (
+        simulate(bursts(), default(), autoscale=Autoscale(POOLS), backing=backing).digest
+        for backing in ("lists", "numpy")
+    )
+    assert first == second
 
 
 def test_a_gap_of_work_shorter_than_the_idle_time_costs_no_node_its_place():

@@ -1,6 +1,8 @@
 """A `pools.yaml` is read into pools and health rules, and all that is wrong with one is said with its line."""
 
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,13 @@ def test_everything_that_can_be_said_is_read(tmp_path):
         30.0, 40.0, "5%",
     )  # fmt: skip
     Scheduler(default(), autoscale=found.autoscale, health=found.health)
+
+
+@pytest.mark.parametrize(("page", "name"), [("autoscaling", "autoscale"), ("node-health", "health")])
+def test_the_file_of_the_reference_is_read(page, name):
+    text = (Path(__file__).parents[2] / "docs" / "reference" / f"{page}.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert getattr(parse_pools(block), name) is not None
 
 
 def test_what_is_left_away_is_as_built_in():

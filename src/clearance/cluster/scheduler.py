@@ -357,9 +357,10 @@ class Scheduler(Machines):
         Args:
             max_moves: in all.
             min_gain_node_hours: what it must gain at least, less what it costs.
-            prices: of an hour of a node, by pool; 1 where there is none.
+            prices: of an hour of a node, by pool, 1 where there is none; None: those of the pools of autoscaling.
         """
-        return self.consolidation.plan(max_moves, min_gain_node_hours, prices)
+        known = {pool.name: pool.price for pool in self.pools} if prices is None else prices
+        return self.consolidation.plan(max_moves, min_gain_node_hours, known)
 
     def next_moves(self, plan: Plan) -> list[Migrate]:
         """Returns the moves of a plan that can be made now, and takes their room; see `cluster.consolidate`."""

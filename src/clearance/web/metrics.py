@@ -135,7 +135,7 @@ def _of_queues(queues: dict[str, Any]) -> Iterator[Metric]:
     )  # fmt: skip
     for at, name, text in ((0, "used", "used"), (1, "guaranteed", "guaranteed"), (2, "max", "that may be used")):
         yield _gauge(
-            f"clearance_cluster_queue_{name}", f"Of a queue: CPUs, GPUs, memory in bytes {text}.", ["queue", "resource"],
+            f"clearance_cluster_queue_{name}", f"Of a queue: CPUs, GPUs, bytes, {text}.", ["queue", "resource"],
             [([path, key], amount[at] / (1000 if key in ("cpu", "gpu") else 1))
              for path, queue in queues.items() for key, amount in queue["amounts"].items() if amount[at] is not None],
         )  # fmt: skip

@@ -91,7 +91,8 @@ def test_tools_that_speak_yunikorn_see_queues_applications_nodes_users_and_healt
     health = client.get("scheduler/healthcheck").json()
     assert health["Healthy"], health
     events = client.get("events/batch").json()["EventRecords"]
-    assert [each["message"].split(":")[0] for each in events if each["objectID"] == one["applicationID"]] == ["submitted"]
+    told = [each["message"] for each in events if each["objectID"] == one["applicationID"]]
+    assert told == ["submitted"]
     assert client.get("config").text == QUEUES
     status = home.command("cluster", "status")
     assert "2 run, 1 wait" in status

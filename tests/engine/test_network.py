@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from clearance.errors import EngineError
 from clearance.settings import Settings
 
 SIZE = 1_000_000
+IP, UDP = 20, 8  # bytes of their headers
 MOST_OVERHEAD = 1.2  # headers and acknowledgements of a stream in packets of any usual size
 
 PIPELINE = """
@@ -46,6 +48,12 @@ def talk(size: int, child: bool = False) -> int:
 
 def quiet() -> int:
     return 1
+
+def shout(times: int, size: int) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        for _ in range(times):
+            end.sendto(bytes(size), ("198.51.100.1", 9))  # an address of documentation: nobody answers
+    return times
 
 def stay(mark: str) -> None:
     talk(1_000_000)
@@ -201,6 +209,25 @@ def test_bytes_are_counted_for_the_tenant_that_sent_them_and_for_no_other(counti
         assert 2 * SIZE <= amount <= 2 * SIZE * MOST_OVERHEAD
     assert found[1] == Traffic("root.b", 0, 0, 0, 0)
     assert (found[0].outside_in, found[0].outside_out) == (0, 0)
+
+
+def has_a_way_out() -> bool:
+    """Returns whether a datagram can leave this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        try:
+            end.connect(("198.51.100.1", 9))
+        except OSError:
+            return False
+    return True
+
+
+@real
+@pytest.mark.skipif(not has_a_way_out(), reason="this machine has no way out")
+def test_what_leaves_the_machine_is_outside_to_the_byte(counting: Bench):
+    counting.run("a.1", "shout", times=7, size=1000, tenant="root.a")
+    (found,) = counting.engine.traffic()
+    assert found.outside_out == 7 * (1000 + IP + UDP)
+    assert (found.inside_in, found.inside_out) == (0, 0)
 
 
 @real

@@ -32,7 +32,7 @@ from clearance.engine.local import network
 from clearance.errors import EngineError
 
 ROOT = "/sys/fs/cgroup"  # nft takes the path of a cgroup from here
-MADE = "/run/clearance"
+MADE = "/run"
 _LIMIT = 30.0  # seconds in which nft must have answered
 _PROBE = "tprobe"
 
@@ -180,7 +180,6 @@ class Accounting:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        os.makedirs(MADE, mode=0o700, exist_ok=True)
         with open(path, "w") as file:
             file.write("\n".join((self._home, *state.bases)))
 
@@ -286,7 +285,7 @@ def sweep(own: str) -> None:
     Args:
         own: our home, of which nothing is taken.
     """
-    for table in sorted(os.listdir(MADE)) if os.path.isdir(MADE) else ():
+    for table in sorted(name for name in os.listdir(MADE) if name.startswith(network.PREFIX)):
         with contextlib.suppress(OSError, EngineError), open(f"{MADE}/{table}") as file:
             home, *bases = file.read().split("\n")
             if home == own:
@@ -341,9 +340,9 @@ def _shown(directory: str) -> str:
 
 
 def _command() -> str | None:
-    import shutil
-
-    return shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    """Returns the path of `nft`; looked for here, since `shutil` costs an engine's start two milliseconds."""
+    folders = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin"]
+    return next((path for path in (f"{folder}/nft" for folder in folders if folder) if os.access(path, os.X_OK)), None)
 
 
 def _enter(directory: str) -> None:

@@ -99,7 +99,7 @@ class Backfill:
             self._ends.insert(at, entry)
         self._drop(request)
         for reservation in self.holding.values():
-            if app.ends > reservation.start:
+            if app.ends > reservation.start or reservation.start <= self._scheduler.now:
                 for shape, node in places:
                     if (spare := reservation.spare.get(node)) is not None:
                         _reduce(spare, shape, 1)
@@ -205,8 +205,10 @@ class Backfill:
         )
 
     def _ends_of(self, request: Request) -> float:
+        """Returns when a request would end that started now: later than now, however short it is said to be."""
         estimate = request.app.job.runtime_estimate
-        return NEVER if estimate is None else self._scheduler.now + estimate
+        now = self._scheduler.now
+        return NEVER if estimate is None else max(now + estimate, math.nextafter(now, NEVER))
 
     # -- when ----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clearance.cluster.config import default, load
@@ -116,6 +116,10 @@ def test_a_live_scheduler_that_is_told_the_same_decides_the_same(backfill, drawn
 
 @pytest.mark.parametrize("backfill", ["easy", "sjbf", "conservative"])
 @settings(max_examples=15)
+@example([(16, 31, 12, "a"), (4, 33, 8, "a"), (11, 0, 1, "a"), (8, 0, 1, "a"), (0, 41, 4, "b"), (6, 45, 1, "a")])
+@example([(0, 35, 4, "a"), (0, 15, 4, "b"), (10, 24, 2, "b"), (0, 7, 4, "a"), (0, 1, 2, "a"), (0, 0, 2, "b")])
+@example([(0, 1, 12, "a"), (0, 1, 1, "b"), (16, 1, 4, "a"), (0, 0, 2, "b"), (0, 1, 8, "a"), (0, 0, 12, "b")])
+@example([(0, 28, 8, "b"), (0, 1, 12, "a"), (0, 46, 1, "a"), (0, 1, 2, "b"), (0, 27, 12, "b"), (0, 49, 4, "b")])
 @given(drawn=jobs)
 def test_with_exact_estimates_nobody_starts_later_than_promised(backfill, drawn):
     report = simulate(arrivals(drawn), FAIR, read_nodes("3x4gpu"), backfill=backfill, estimates="exact")

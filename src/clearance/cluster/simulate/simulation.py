@@ -178,7 +178,7 @@ class Simulation:
                 if isinstance(due, Node):
                     happened.append(NodeAdded(due))
                     self._resized(now)
-                elif due is not None and due.ends == now:
+                elif due is not None and due.ends == now and due.job.id in lives:  # it may have begun twice
                     observe(due.job, due.runtime)
                     del lives[due.job.id]
                     self._ended(due, now)

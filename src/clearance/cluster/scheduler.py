@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Request
 from clearance.cluster.backfill import Backfill
+from clearance.cluster.collector import paused
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
 from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
@@ -91,6 +91,7 @@ class Scheduler(Reloading):
             events.ConfigChanged: self._config_changed,
         }
 
+    @paused
     def apply(self, happened: Iterable[events.Event], now: float) -> None:
         """Takes what has happened.
 
@@ -110,6 +111,7 @@ class Scheduler(Reloading):
             except ClearanceError as error:
                 self.notices.append(str(error))
 
+    @paused
     def step(self, now: float, most: int | None = None) -> list[Decision]:
         """Decides what can be decided now.
 
@@ -345,6 +347,7 @@ class Scheduler(Reloading):
             self._digest.update(_encoder.encode(made))
         return made
 
+    @paused
     def what_if(self, changes: Sequence[Change]) -> WhatIf:
         """Returns what would be after some changes; see `cluster.whatif`.
 
@@ -353,17 +356,9 @@ class Scheduler(Reloading):
         """
         return WhatIf(self, changes)
 
+    @paused
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""
-        paused = gc.isenabled()
-        gc.disable()  # nothing that is copied is garbage, and looking at all of it would take longer than copying
-        try:
-            return self._fork()
-        finally:
-            if paused:
-                gc.enable()
-
-    def _fork(self) -> Scheduler:
         other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         fork(self, other)
         self.consolidation.copy_to(other.consolidation)

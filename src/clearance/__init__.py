@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "dag": "clearance.graph",
-    "task": "clearance.graph",
-    "group": "clearance.graph",
-    "chain": "clearance.graph",
-    "when": "clearance.graph",
-    "otherwise": "clearance.graph",
-    "branch": "clearance.graph",
-    "flow": "clearance.graph",
-    "cron": "clearance.graph",
-    "every": "clearance.graph",
-    "asset": "clearance.graph",
-    "Retry": "clearance.graph",
+    "dag": "clearance.graph.dag",
+    "task": "clearance.graph.task",
+    "group": "clearance.graph.group",
+    "chain": "clearance.graph.wiring",
+    "when": "clearance.graph.when",
+    "otherwise": "clearance.graph.when",
+    "branch": "clearance.graph.when",
+    "flow": "clearance.graph.flow",
+    "cron": "clearance.graph.schedule",
+    "every": "clearance.graph.schedule",
+    "asset": "clearance.graph.asset",
+    "Retry": "clearance.graph.retry",
     "Dag": "clearance.run.look.access",
     "Run": "clearance.run.look.access",
     "Resources": "clearance.types.resources",
     "Principal": "clearance.types.principal",
     "Defer": "clearance.errors",
+    "Evicted": "clearance.errors",
     "Skip": "clearance.errors",
     "Outcome": "clearance.types.outcome",
     "StepFailed": "clearance.errors",
@@ -50,20 +51,21 @@ _HOME = {
 if TYPE_CHECKING:
     from clearance.engine.context import context as context
     from clearance.errors import Defer as Defer
+    from clearance.errors import Evicted as Evicted
     from clearance.errors import Skip as Skip
     from clearance.errors import StepFailed as StepFailed
-    from clearance.graph import Retry as Retry
-    from clearance.graph import asset as asset
-    from clearance.graph import branch as branch
-    from clearance.graph import chain as chain
-    from clearance.graph import cron as cron
-    from clearance.graph import dag as dag
-    from clearance.graph import every as every
-    from clearance.graph import flow as flow
-    from clearance.graph import group as group
-    from clearance.graph import otherwise as otherwise
-    from clearance.graph import task as task
-    from clearance.graph import when as when
+    from clearance.graph.asset import asset as asset
+    from clearance.graph.dag import dag as dag
+    from clearance.graph.flow import flow as flow
+    from clearance.graph.group import group as group
+    from clearance.graph.retry import Retry as Retry
+    from clearance.graph.schedule import cron as cron
+    from clearance.graph.schedule import every as every
+    from clearance.graph.task import task as task
+    from clearance.graph.when import branch as branch
+    from clearance.graph.when import otherwise as otherwise
+    from clearance.graph.when import when as when
+    from clearance.graph.wiring import chain as chain
     from clearance.run.look.access import Dag as Dag
     from clearance.run.look.access import Run as Run
     from clearance.store.download import download as download

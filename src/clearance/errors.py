@@ -43,6 +43,13 @@ class Skip(ClearanceError):
     """Raised by a task that has nothing to do: it ends as skipped, and so does what depends on its success."""
 
 
+class Evicted(ClearanceError):
+    """Raised by a task that was told to leave (`context.evicting`) and has saved its work: the next attempt goes on."""
+
+    def __init__(self, message: str = "it was told to leave, and has left") -> None:
+        super().__init__(message)
+
+
 class StepFailed(ClearanceError):
     """A step of a flow failed, after its last try; the flow may catch it.
 

@@ -23,6 +23,7 @@ def clearance_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLEARANCE_HOME", str(home))
     monkeypatch.setenv("CLEARANCE_GRACE", "2")
+    monkeypatch.setenv("CLEARANCE_NETWORK_ACCOUNTING", "off")
     yield home
     from clearance.run.host.stopping import stop_all
 

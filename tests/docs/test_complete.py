@@ -16,7 +16,7 @@ import pytest
 import clearance
 from clearance import context, errors
 from clearance.cli.main import cli
-from clearance.graph import Dag
+from clearance.graph.dag import Dag
 from clearance.graph.options import NAMES
 from clearance.graph.task import Task
 from clearance.settings import Settings
@@ -63,7 +63,7 @@ def test_no_command_is_documented_that_does_not_exist():
 
 def test_no_option_is_documented_that_does_not_exist():
     for name, command in COMMANDS.items():
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for row in re.findall(r"^\| (`-.*?) \|", sections("cli.md")[name], re.MULTILINE):
             for option in re.findall(r"`(-[\w-]+)", row):
                 assert option in known, f"{name} {option}"
@@ -142,8 +142,10 @@ def test_every_route_is_documented():
         assert path in endpoint, path
     api = (REFERENCE / "rest-api.md").read_text()
     for file in (ROOT / "src/clearance/web").glob("*.py"):
+        base = "/ws/v1" if file.stem == "yunikorn" else "/api/v1"
         for method, path in re.findall(r'@router\.(get|post)\("([^"]+)"', file.read_text()):
-            assert f"`{method.upper()} /api/v1{path}" in api, path
+            shown = re.sub(r"{(\w+)}", lambda each: "default" if each[1] == "partition" else each[1].upper(), path)
+            assert f"`{method.upper()} {base}{shown}" in api, path
 
 
 def printed_rows() -> set[str]:

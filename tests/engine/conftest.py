@@ -20,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bench(home: Path) -> Iterator[Bench]:
-    engine = LocalEngine(Settings(home=home))
+    engine = LocalEngine(Settings(home=home, nodes="2x1cpu"))
     snapshot = engine.adopt(1)
     yield Bench(engine, home, snapshot)
     log = (home / "supervisor.log").read_text()

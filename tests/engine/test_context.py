@@ -9,7 +9,9 @@ from clearance.engine.context import context
 from clearance.errors import ClearanceError
 
 
-@pytest.mark.parametrize("name", ["run", "task", "attempt", "rank", "directory", "checkpoint_dir", "grace"])
+@pytest.mark.parametrize(
+    "name", ["run", "task", "attempt", "rank", "directory", "checkpoint_dir", "grace", "node", "evicting"]
+)
 def test_outside_a_task_every_attribute_says_that_no_task_runs(name: str) -> None:
     with pytest.raises(ClearanceError, match="no task is running here"):
         getattr(context, name)
@@ -42,3 +44,32 @@ def test_a_run_that_nobody_started_knows_why():
     assert (one.data_interval, one.events, one.key) == (None, (event,), "eu")
     one._enter(Facts(attempt="a.0"))
     assert (one.data_interval, one.events, one.key) == (None, (), None)
+
+
+def test_the_notice_is_taken_over_at_the_first_look_and_given_back_at_the_end():
+    import signal
+
+    from clearance.engine.context import Context, Facts
+
+    one = Context()
+    before = signal.getsignal(signal.SIGTERM)
+    one._enter(Facts(attempt="a.0"))
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not one.evicting
+    signal.raise_signal(signal.SIGTERM)
+    assert one.evicting
+    one._enter(None)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_first_look_in_a_thread_says_where_to_look():
+    from concurrent.futures import ThreadPoolExecutor
+
+    from clearance.engine.context import Context, Facts
+
+    one = Context()
+    one._enter(Facts(attempt="a.0"))
+    with ThreadPoolExecutor(1) as threads:
+        error = threads.submit(lambda: one.evicting).exception()
+    assert isinstance(error, ClearanceError)
+    assert "in the main thread" in str(error)

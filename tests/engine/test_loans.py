@@ -159,3 +159,12 @@ def test_what_is_half_written_on_a_slate_counts_as_nothing() -> None:
     os.pwrite(shared, bytes([whole[40] ^ 1]), 40)
     assert slate.run_of(shared) is None
     os.close(shared)
+
+
+def test_who_succeeds_after_the_notice_of_a_timeout_takes_no_other_attempt_with_it(bench: Bench) -> None:
+    bench.run("warm.1", "pid", "worker")
+    for number in range(3):
+        a, b = f"a{number}.1", f"b{number}.1"
+        ended = bench.run(a, "finish_on_notice", "worker", mark=bench.mark(a), timeout=1.0, grace=60.0)
+        assert ended.outcome == "success"
+        assert bench.run(b, "pid", "worker").outcome in ("success", "lost")

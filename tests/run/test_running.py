@@ -209,7 +209,7 @@ def test_what_can_never_fit_is_refused_with_its_reason(home: Home, pipeline: str
     assert "is all that the whole cluster has" in printed
     why = home.command("why", "too_big/1", "crowd")
     assert "capacity: denied" in why
-    assert "gang of 50" in why
+    assert "room for 2 of 50" in why
 
 
 def test_a_task_that_skips_itself_skips_what_follows_and_the_run_succeeds(home: Home, pipeline: str):

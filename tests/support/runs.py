@@ -25,6 +25,7 @@ class Home:
         self.environment = dict(os.environ) | {
             "CLEARANCE_HOME": str(path),
             "CLEARANCE_GRACE": "2",
+            "CLEARANCE_NETWORK_ACCOUNTING": "off",  # homes are killed here, which would leave tables behind
             "PYTHONPATH": str(SOURCE),
             "CLEARANCE_DATABASE_URL": database_url,
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clearance.cli.output import count, duration, json_option, print_json, print_records, print_table
+from clearance.cli.output import count, duration, json_option, print_json, print_records, print_table, size
 from clearance.cli.why import why as why
 
 _SHOWN = 20
@@ -150,6 +150,23 @@ def consolidate(made: bool, max_moves: int, min_gain: float, as_json: bool) -> N
     click.echo(
         f"{'frees' if made else 'would free'} {freed}: gains {plan['gain']:.2f} node-hours, costs {plan['cost']:.2f}"
     )
+
+
+@click.command()
+@click.argument("tenant", default="")
+@json_option
+def net(tenant: str, as_json: bool) -> None:
+    """Show the bytes that each TENANT, which is a queue, has received and sent, inside the cluster and outside.
+
+    They are counted where queues are in force, as root, with nftables; elsewhere the command says why not.
+    """
+    found = _look("net", tenant)
+    if as_json:
+        print_json(found)
+        return
+    kinds = ("inside_in", "inside_out", "outside_in", "outside_out")
+    rows = [(each["tenant"], *(size(each[kind]) for kind in kinds)) for each in found]
+    print_table(["tenant", "inside: in", "out", "outside: in", "out"], rows)
 
 
 @click.command()

@@ -20,7 +20,7 @@ def cluster() -> None:
 
 for _command in (
     capacity.apply, capacity.status, capacity.queues, capacity.nodes, capacity.why, capacity.whatif,
-    capacity.consolidate, capacity.drain, capacity.cordon, capacity.uncordon, job.submit,
+    capacity.consolidate, capacity.drain, capacity.cordon, capacity.uncordon, capacity.net, job.submit,
 ):  # fmt: skip
     cluster.add_command(_command)
 

@@ -16,6 +16,10 @@ from clearance.cluster.limits import Limit
 from clearance.cluster.task import task_groups
 
 if TYPE_CHECKING:
+    from clearance.cluster.condition import FailureRule as FailureRule
+    from clearance.cluster.condition import HealthPolicy as HealthPolicy
+    from clearance.cluster.condition import HealthRule as HealthRule
+    from clearance.cluster.condition import Preflight as Preflight
     from clearance.cluster.config import load as load
     from clearance.cluster.event import BindFailed as BindFailed
     from clearance.cluster.event import ConfigChanged as ConfigChanged
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from clearance.cluster.event import NodeAdded as NodeAdded
     from clearance.cluster.event import NodeChanged as NodeChanged
     from clearance.cluster.event import NodeRemoved as NodeRemoved
+    from clearance.cluster.event import NodeReturned as NodeReturned
+    from clearance.cluster.event import NodeSignal as NodeSignal
+    from clearance.cluster.event import PoolStarting as PoolStarting
     from clearance.cluster.event import Restored as Restored
     from clearance.cluster.job import Affinity as Affinity
     from clearance.cluster.job import TaskGroup as TaskGroup
@@ -35,6 +42,10 @@ if TYPE_CHECKING:
     from clearance.cluster.job import Topology as Topology
     from clearance.cluster.node import Node as Node
     from clearance.cluster.node import Taint as Taint
+    from clearance.cluster.poolfile import load_pools as load_pools
+    from clearance.cluster.pools import Autoscale as Autoscale
+    from clearance.cluster.pools import Headroom as Headroom
+    from clearance.cluster.pools import Pool as Pool
     from clearance.cluster.scheduler import Scheduler as Scheduler
     from clearance.cluster.whatif import AddNodes as AddNodes
     from clearance.cluster.whatif import EndJob as EndJob
@@ -44,16 +55,20 @@ if TYPE_CHECKING:
 
 _HOME = {
     "load": "config",
+    "load_pools": "poolfile",
     "Scheduler": "scheduler",
     **dict.fromkeys(("Affinity", "TaskGroup", "Toleration", "Topology"), "job"),
     **dict.fromkeys(("Node", "Taint"), "node"),
     **dict.fromkeys(
         (
             "BindFailed", "ConfigChanged", "JobFinished", "JobSubmitted", "LimitSet", "MemberEvicted", "MemberFinished",
-            "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "Restored",
+            "MemberMoved", "NodeAdded", "NodeChanged", "NodeRemoved", "NodeReturned", "NodeSignal", "PoolStarting",
+            "Restored",
         ),
         "event",
     ),
+    **dict.fromkeys(("Autoscale", "Headroom", "Pool"), "pools"),
+    **dict.fromkeys(("FailureRule", "HealthPolicy", "HealthRule", "Preflight"), "condition"),
     **dict.fromkeys(("AddNodes", "EndJob", "RaiseMaximum", "RemoveNode", "Submit"), "whatif"),
 }  # fmt: skip
 

@@ -113,7 +113,7 @@ class Consolidation:
         """
         sources = self._sources(prices or {}, horizon)
         work, at = self._copy()
-        kept = self._kept()
+        kept = self.kept()
         for state in self._scheduler.nodes.named.values():
             if not state.held or state.closed or state.index in kept:
                 work.close(work.named[state.name], "it is no target")
@@ -142,7 +142,7 @@ class Consolidation:
     def _sources(self, prices: Mapping[str, float], horizon: float) -> list[_Source]:
         """Returns the nodes that are worth freeing by themselves, those first that bring most for each move."""
         scheduler, now, found = self._scheduler, self._scheduler.now, []
-        kept = self._kept()
+        kept = self.kept()
         for state in scheduler.nodes.named.values():
             if not state.held or state.index in kept or not all(self._may_move(held) for held in state.held.values()):
                 continue
@@ -226,7 +226,7 @@ class Consolidation:
             return work.columns.best_of(work.row(held.shape), without, None, 0)
         return work.best(held.shape)
 
-    def _kept(self) -> set[int]:
+    def kept(self) -> set[int]:
         """Returns the nodes with room that is kept for those who wait."""
         scheduler = self._scheduler
         found = {index for reservation in scheduler.backfill.holding.values() for index in reservation.spare}
@@ -254,7 +254,7 @@ class Consolidation:
         sources: dict[str, list[Move]] = {}
         for move in plan.moves:
             sources.setdefault(move.source, []).append(move)
-        kept = self._kept()
+        kept = self.kept()
         for name, moves in sources.items():
             source = scheduler.nodes.named.get(name)
             if source is None or source.held.keys() - {move.member for move in moves}:

@@ -106,3 +106,10 @@ class Drain(Decision, frozen=True):
     """A node takes nothing new, and what is on it is to leave."""
 
     node: str
+
+
+class Cordon(Decision, frozen=True):
+    """A node takes nothing new and keeps what it has; or, lifted, it was closed for its health and is no more."""
+
+    node: str
+    lifted: bool = False

@@ -13,6 +13,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
 from clearance.cluster.nodes import BINPACKING
 from clearance.cluster.quantities import OURS
+from clearance.cluster.queues import ENDLESS
 from clearance.cluster.scheduler import Scheduler
 from clearance.cluster.task import shown
 from clearance.errors import ClearanceError
@@ -49,6 +51,7 @@ class Desk:
         now: seconds of the driver's clock, which whoever asks keeps going.
         happened: the newest of what was asked, decided and told: a number that counts up, when, what it is about, the
             id of a job, node or queue, and a line for people.
+        counts: how many answers there were, by verdict.
     """
 
     def __init__(self, config: SchedulerConfig | PartitionConfig | None = None, backfill: str | None = "fifo") -> None:
@@ -56,6 +59,7 @@ class Desk:
         self.now = 0.0
         self._denied: set[str] = set()
         self._numbers = itertools.count(1)
+        self.counts: dict[str, int] = {}
         self.happened: deque[tuple[int, float, str, str, str]] = deque(maxlen=_REMEMBERED)
 
     # -- what there is -------------------------------------------------------------------------------------------------
@@ -89,6 +93,22 @@ class Desk:
             }
             for state in nodes.named.values()
         }  # fmt: skip
+
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """Returns of each queue: how many jobs `run` and `wait`, and by resource what is used, guaranteed and may be.
+
+        What has no maximum is None there. Amounts are as `add_node` takes them.
+        """
+        ours = {theirs: name for name, theirs in OURS.items()}
+        names = [ours.get(name, name) for name in self.scheduler.space.names]
+        found: dict[str, dict[str, Any]] = {}
+        for path, queue in self.scheduler.tree.queues.items():
+            amounts = {
+                name: (queue.used[at], queue.guaranteed[at], None if queue.max[at] == ENDLESS else queue.max[at])
+                for at, name in enumerate(names)
+            }  # fmt: skip
+            found[path] = {"run": queue.applications, "wait": queue.jobs - queue.applications, "amounts": amounts}
+        return found
 
     def used(self, name: str) -> int:
         """How much of a limit is in use."""
@@ -158,6 +178,7 @@ class Desk:
         self._note("app", job.id, "submitted")
         if (ended := self.scheduler.ended.pop(job.id, None)) is not None:
             self._denied.add(job.id)
+            self.counts[DENIED] = self.counts.get(DENIED, 0) + 1
             return Answer(job.id, DENIED, ended[1])
         return None
 
@@ -196,6 +217,7 @@ class Desk:
         for decision in self.scheduler.step(self.now, most):
             found += self._answers(decision)
         for answer in found:
+            self.counts[answer.verdict] = self.counts.get(answer.verdict, 0) + 1
             self._note("app", answer.id, f"{answer.verdict}: {answer.reason}")
         return found
 

@@ -88,6 +88,42 @@ class MemberMoved(Event, frozen=True):
     node: str
 
 
+class NodeSignal(Event, frozen=True):
+    """Something was seen of a node that tells how well it is; see `cluster.condition`.
+
+    Attributes:
+        node: its name.
+        kind: of the signal.
+        value: a reading, the number of an error, or 1 for a failed attempt and 0 for one that succeeded.
+        at: when, in seconds of the driver's clock.
+    """
+
+    node: str
+    kind: str
+    value: float
+    at: float
+
+
+class NodeReturned(Event, frozen=True):
+    """A node that was taken out for its health has been repaired."""
+
+    node: str
+
+
+class PoolStarting(Event, frozen=True):
+    """So many nodes of a pool are on their way: told after a restart, or when fewer come than were asked for.
+
+    Attributes:
+        pool: its name.
+        count: in all.
+        reason: why there are fewer, for people.
+    """
+
+    pool: str
+    count: int
+    reason: str = ""
+
+
 class Restored(Event, frozen=True):
     """A driver observes that a job's members run already: after a restart of the scheduler.
 

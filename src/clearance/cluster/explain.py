@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clearance.cluster.application import Application, AppState, Request
+from clearance.cluster.condition import Condition
 from clearance.cluster.gang import place
 from clearance.cluster.limits import first_before
 from clearance.cluster.quantities import format_amounts
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 APPLICATIONS, QUOTA, LIMIT, BEHIND, ROOM, TOPOLOGY, KEPT, TURN = (
     "applications", "quota", "limit", "behind", "room", "topology", "kept", "turn",
 )  # fmt: skip
+
+SHOWN = 3  # nodes that are named with the reason why they are closed
 
 
 class Blocker(msgspec.Struct, frozen=True):
@@ -178,18 +181,31 @@ def _room(scheduler: Scheduler, request: Request) -> Blocker | None:
         reasons |= {f"short of {name}": count for name, count in lack.items()}
         if without:
             reasons["kept away"] = len(without)
+        shut = [f"{state.name}: {state.closed}" for state in nodes.named.values() if state.closed]
+        tested = [
+            f"{state.name} is under test" for state in nodes.named.values() if state.condition == Condition.TESTING
+        ]
+        who = f" ({_some(shut + tested)})" if shut or tested else ""
+        coming = scheduler.autoscaler.coming if scheduler.autoscaler is not None else {}
+        who += "".join(f"; {count} of {pool} are on their way" for pool, count in coming.items())
         shown = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "there are none"
         many = (
             f"a gang of {part.count} x {asked} is short by {part.count - room}"
             if part.count > 1
             else f"{asked} fits on no node"
         )
-        return Blocker(ROOM, f"{many}; of {len(nodes.named)} nodes: {shown}", lack=part.count - room, nodes=reasons)
+        return Blocker(
+            ROOM, f"{many}; of {len(nodes.named)} nodes: {shown}{who}", lack=part.count - room, nodes=reasons
+        )
     levels = [part.topology.required or part.apart for part in unit.parts if part.topology.required or part.apart]
     if levels:
         why = unit.why or f"members must be in {'one' if unit.parts[0].topology.required else 'different'} {levels[0]}"
         return Blocker(TOPOLOGY, f"{why}, though there is room in all", levels[0], lack=unit.short)
     return Blocker(ROOM, f"its {len(unit.parts)} groups do not fit side by side", lack=1)
+
+
+def _some(names: list[str]) -> str:
+    return "; ".join(names[:SHOWN]) + (f"; and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _kept(scheduler: Scheduler, request: Request) -> list[Blocker]:

@@ -51,11 +51,10 @@ def place(
             found: list[Held] = []
         elif part.count <= (FEW if nodes.policy == FAIR else MANY) and part.topology == CLOSE and not part.apart:
             found = _few(nodes, part, number, name, without, caps)
+            unit.short = part.count - len(found)
         else:
             found = _many(nodes, part, number, name, without, caps, unit)
         if len(found) < part.count:
-            if not short:
-                unit.short = max(unit.short, 1) if part.topology != CLOSE or part.apart else part.count - len(found)
             nodes.give_all(held for group in (*placed, found) for held in group)
             return None
         placed.append(found)
@@ -105,6 +104,7 @@ def _many(
         order = _within(order or (), rooms, nodes.domain(part.topology.required), part.count)
         if order is None:
             level = part.topology.required
+            unit.short = 1
             unit.why = f"no {level} has room for all {part.count}"
             return []
     if part.topology.preferred:

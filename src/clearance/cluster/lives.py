@@ -41,15 +41,30 @@ class Lives(Waiting):
         except ClearanceError as error:
             self._refuse(job, str(error))
             return
-        self._enlist(app)
-        if app.gang and job.timeout is not None:
-            self._timers[job.id] = self.now + job.timeout
-        self.ask_for_all(app)
-        if self.nodes.named:
+        self._admit(app)
+        if self.nodes.named or self.pools:
             for request in app.requests:
                 if (reason := impossible(self, app, request.unit)) is not None:
                     self._reject(app, reason)
                     return
+
+    def submit_forced(self, job: Job) -> None:
+        """Takes a job of the scheduler's own, whatever the placement rules say.
+
+        Raises:
+            ClearanceError: it is not well formed.
+        """
+        self._admit(self._application(job, forced=True))
+
+    def take_back(self, app: Application) -> None:
+        """Ends a job of the scheduler's own."""
+        self._end(app, AppState.FAILED, "it was taken back")
+
+    def _admit(self, app: Application) -> None:
+        self._enlist(app)
+        if app.gang and app.job.timeout is not None:
+            self._timers[app.id] = self.now + app.job.timeout
+        self.ask_for_all(app)
 
     def ask_for_all(self, app: Application) -> None:
         """Lets an application that holds nothing wait for its gang, or for its members where it has none."""
@@ -168,6 +183,8 @@ class Lives(Waiting):
         app.state = state
         for queue in app.queue.above:
             queue.jobs -= 1
+        if self.health is not None:
+            self.health.ended(app, state)
         if app.queue.dynamic or app.queue.state != "active":
             self._prune(app.queue)
 

@@ -123,7 +123,8 @@ class Nodes:
 
     def close(self, state: NodeState, why: str) -> None:
         """Lets a node take nothing new, or, with no reason, opens it again."""
-        state.closed = why
+        state.shut = why
+        state.closed = _closed(state)
         self._refresh(state)
 
     # -- members -------------------------------------------------------------------------------------------------------
@@ -389,7 +390,7 @@ class Nodes:
             for number in held.devices:
                 if number < len(state.devices):
                     state.devices[number] -= held.shape.share or DEVICE
-        state.closed = "" if node.schedulable else "it is cordoned"
+        state.closed = _closed(state)
         self._weigh(state)
         for position, amount in enumerate(capacity):
             self.total[position] += amount
@@ -498,6 +499,10 @@ def _gradient() -> Gradient:
     except ModuleNotFoundError as error:
         raise MissingExtra("numpy", "cluster") from error
     return Gradient()
+
+
+def _closed(state: NodeState) -> str:
+    return state.shut or ("" if state.node.schedulable else "it is cordoned")
 
 
 def _whole(devices: Sequence[int], count: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clearance.cluster.condition import Condition
 from clearance.cluster.node import Node
 from clearance.cluster.shape import Shape
 
@@ -38,10 +39,14 @@ class NodeState:
         devices: thousandths free of each GPU.
         held: members on it, by id.
         closed: why it takes nothing new; empty: it does.
+        shut: the same, where it is the scheduler that has closed it.
+        condition: how well it is.
         whole: how many members on it have it for themselves (0 or 1).
     """
 
-    __slots__ = ("capacity", "closed", "devices", "held", "index", "node", "used", "weights", "whole")
+    __slots__ = (
+        "capacity", "closed", "condition", "devices", "held", "index", "node", "shut", "used", "weights", "whole",
+    )  # fmt: skip
 
     def __init__(self, node: Node, index: int) -> None:
         self.node = node
@@ -50,7 +55,8 @@ class NodeState:
         self.used: list[int] = []
         self.devices: list[int] = []
         self.held: dict[str, Held] = {}
-        self.closed = ""
+        self.closed = self.shut = ""
+        self.condition = Condition.HEALTHY
         self.whole = 0
         self.weights: list[tuple[int, float]] = []
 
@@ -64,4 +70,5 @@ class NodeState:
         other.node, other.index = self.node, self.index
         other.capacity, other.used, other.devices = self.capacity, list(self.used), list(self.devices)
         other.held, other.closed, other.whole, other.weights = dict(self.held), self.closed, self.whole, self.weights
+        other.shut, other.condition = self.shut, self.condition
         return other

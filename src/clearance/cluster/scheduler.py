@@ -21,20 +21,24 @@ import msgspec
 from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Request
+from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.collector import paused
+from clearance.cluster.condition import HealthPolicy
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
 from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
 from clearance.cluster.fork import fork
+from clearance.cluster.health import Health
 from clearance.cluster.limits import LimitState, full
+from clearance.cluster.machines import Machines
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.nodes import POLICIES
-from clearance.cluster.nodestate import Held, NodeState
+from clearance.cluster.nodestate import Held
+from clearance.cluster.pools import Autoscale
 from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
-from clearance.cluster.reload import Reloading
 from clearance.cluster.unit import Part
 from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
@@ -42,7 +46,7 @@ from clearance.errors import ClearanceError, UsageError, nearest
 _encoder = msgspec.json.Encoder()
 
 
-class Scheduler(Reloading):
+class Scheduler(Machines):
     """One partition of a cluster.
 
     Args:
@@ -54,9 +58,11 @@ class Scheduler(Reloading):
         seed: of ties that are broken at random; there are none today, so that every seed decides alike.
         backing: `lists`, `numpy` or `numba`; None: lists up to 64 nodes, then numpy.
         preemption: whether anybody is asked to leave for others; None: as the partition says.
+        autoscale: pools of nodes that come and go; None: none do.
+        health: what is done about nodes that are not well; None: nothing.
 
     Raises:
-        UsageError: an unknown policy or kind of backfill.
+        UsageError: an unknown policy or kind of backfill, or a configuration that cannot be.
     """
 
     def __init__(
@@ -67,6 +73,8 @@ class Scheduler(Reloading):
         seed: int = 0,
         backing: str | None = None,
         preemption: bool | None = None,
+        autoscale: Autoscale | None = None,
+        health: HealthPolicy | None = None,
     ) -> None:
         partition = config if isinstance(config, PartitionConfig) else config.default
         if policy is not None and policy not in POLICIES:
@@ -76,6 +84,10 @@ class Scheduler(Reloading):
         self.backfill = Backfill(self, backfill)
         self.consolidation = Consolidation(self)
         self.preemption = Preemption(self, preemption)
+        if autoscale is not None:
+            self.autoscaler, self.pools = Autoscaler(self, autoscale), autoscale.pools
+        if health is not None:
+            self.health = Health(self, health)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.NodeAdded: self._node_added,
             events.NodeChanged: self._node_changed,
@@ -86,6 +98,9 @@ class Scheduler(Reloading):
             events.BindFailed: self._bind_failed,
             events.MemberEvicted: self._evicted,
             events.MemberMoved: self._member_moved,
+            events.NodeSignal: self._signalled,
+            events.NodeReturned: self._returned,
+            events.PoolStarting: self._starting,
             events.Restored: self._restored,
             events.LimitSet: self._limit_set,
             events.ConfigChanged: self._config_changed,
@@ -128,6 +143,10 @@ class Scheduler(Reloading):
             self._time_out()
         if self.tree.stale:
             self.tree.rate(self.nodes.total)
+        if self.health is not None:
+            self.health.decide()
+        if self.autoscaler is not None:
+            self.autoscaler.lapse()
         self.preemption.keep_promises()
         if self._freed:
             self._wake_by_nodes()
@@ -156,6 +175,8 @@ class Scheduler(Reloading):
                 lacking = self.lacking()
             queue.touch()
         self.preemption.decide()
+        if self.autoscaler is not None:
+            self.autoscaler.decide()
         out, self._out = self._out, []
         if out:
             self._digest.update(_encoder.encode(out))
@@ -336,9 +357,10 @@ class Scheduler(Reloading):
         Args:
             max_moves: in all.
             min_gain_node_hours: what it must gain at least, less what it costs.
-            prices: of an hour of a node, by pool; 1 where there is none.
+            prices: of an hour of a node, by pool, 1 where there is none; None: those of the pools of autoscaling.
         """
-        return self.consolidation.plan(max_moves, min_gain_node_hours, prices)
+        known = {pool.name: pool.price for pool in self.pools} if prices is None else prices
+        return self.consolidation.plan(max_moves, min_gain_node_hours, known)
 
     def next_moves(self, plan: Plan) -> list[Migrate]:
         """Returns the moves of a plan that can be made now, and takes their room; see `cluster.consolidate`."""
@@ -360,6 +382,7 @@ class Scheduler(Reloading):
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""
         other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
+        other.pools = self.pools
         fork(self, other)
         self.consolidation.copy_to(other.consolidation)
         return other
@@ -370,36 +393,3 @@ class Scheduler(Reloading):
 
     def _limit_set(self, event: events.LimitSet) -> None:
         self.wake(self.limits.set(event.name, event.size))
-
-    def _node_added(self, event: events.NodeAdded) -> None:
-        known = self.nodes.named.get(event.node.name)
-        if known is not None:
-            if known.node != event.node:
-                self._node_changed(events.NodeChanged(event.node))
-            return
-        state = self.nodes.add(event.node)
-        self._resized(state)
-
-    def _node_changed(self, event: events.NodeChanged) -> None:
-        state = self._node(event.node.name)
-        self.nodes.change(state, event.node)
-        self._resized(state)
-
-    def _node_removed(self, event: events.NodeRemoved) -> None:
-        state = self._node(event.name)
-        self.consolidation.without(state)
-        lost: dict[Application, list[Held]] = {}
-        for held in list(state.held.values()):
-            app = self._member(held.id)[0]
-            self._give(app, held)
-            lost.setdefault(app, []).append(held)
-        self._freed.pop(state.index, None)
-        self.nodes.remove(state)
-        self._resized(None)
-        for app, gone in lost.items():
-            self.ask_again(app, gone)
-
-    def _resized(self, state: NodeState | None) -> None:
-        self.tree.stale = True
-        if state is not None:
-            self._freed[state.index] = None

@@ -9,14 +9,17 @@ from typing import Any
 import msgspec
 
 from clearance.cluster.application import Application, AppState
+from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
+from clearance.cluster.health import Health
 from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
 from clearance.cluster.nodestate import Held, NodeState
+from clearance.cluster.pools import Pool
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.shape import Shape, Shapes
@@ -46,6 +49,9 @@ class State:
         members: who is on a node, by id, with their job.
         notices: what could not be, for people.
         turn: counts what it was told and asked.
+        autoscaler: None: no nodes are asked for.
+        health: None: nodes are taken as they are.
+        pools: from which nodes may come.
         origin: of what it is a fork, at which turn, and which copy stands for which original; None: of nothing.
     """
 
@@ -78,6 +84,9 @@ class State:
         self._digest = hashlib.sha256()
         self.notices: list[str] = []
         self.turn = 0
+        self.autoscaler: Autoscaler | None = None
+        self.health: Health | None = None
+        self.pools: tuple[Pool, ...] = ()
         self.origin: tuple[State, int, Copies] | None = None
 
     def arrive(self) -> int:

@@ -27,7 +27,8 @@ class AddNodes(msgspec.Struct, frozen=True):
 
     Attributes:
         n: how many.
-        pool: like those of this pool, or like the node of this name, in any case; empty: as the other fields say.
+        pool: like those of this pool, even if it has none yet, or like the node of this name, in any case; empty: as
+            the other fields say.
         like: like the node of this name.
         capacity: where neither is given.
         labels: likewise.
@@ -202,9 +203,9 @@ def _like(scheduler: Scheduler, change: AddNodes) -> Node:
         return named[change.like].node
     if change.pool:
         wanted = change.pool.lower()
-        for state in named.values():
-            if wanted in (state.node.pool.lower(), state.name.lower()):
-                return state.node
-        pools = {state.node.pool for state in named.values() if state.node.pool}
+        for node in (*(state.node for state in named.values()), *(pool.node("") for pool in scheduler.pools)):
+            if wanted in (node.pool.lower(), node.name.lower()):
+                return node
+        pools = {*(pool.name for pool in scheduler.pools), *(state.node.pool for state in named.values())} - {""}
         raise UsageError(f"no node is of pool {change.pool!r}{nearest(change.pool, pools)}: say what one has")
     return Node("", change.capacity, change.labels)

@@ -13,6 +13,7 @@ a hang, never measurements.
 from __future__ import annotations
 
 import hashlib
+import os
 import select
 import signal
 import time
@@ -24,6 +25,7 @@ import msgspec
 
 from clearance.engine.base import Defined, Engine, EngineLost, Event, Finished, Launch, Ready, Snapshot, Started
 from clearance.engine.local import frames
+from clearance.errors import EngineError
 from clearance.types.artifact import Artifact, Literal
 from clearance.types.deferral import Resumed
 
@@ -40,7 +42,7 @@ import sys
 import time
 from pathlib import Path
 
-from clearance import Defer, context, dag, task
+from clearance import Defer, Evicted, context, dag, task
 
 
 def add(a: int, b: int) -> int:
@@ -153,6 +155,38 @@ def save_on_notice(mark: str) -> None:
     signal.signal(signal.SIGTERM, notice)
     tell(mark, "ready")
     time.sleep(600)
+
+
+def go_on(mark: str, enough: str) -> list:
+    """Counts until it has counted enough; leaves on notice, and goes on from where it was."""
+    file = context.checkpoint_dir / f"rank-{context.rank}"
+    begun = seen = int(file.read_text()) if file.exists() else 0
+    if context.evicting:
+        raise AssertionError("told to leave before it began")
+    tell(f"{mark}.{context.rank}", str(os.getpid()))
+    while not os.path.exists(enough):
+        seen += 1
+        time.sleep(0.001)
+        if context.evicting:
+            file.write_text(str(seen))
+            raise Evicted
+    return [begun, context.node, os.environ["CLEARANCE_NODE"]]
+
+
+def finish_on_notice(mark: str) -> int:
+    evicting = context.evicting
+    tell(mark, "ready")
+    while not evicting:
+        time.sleep(0.001)
+        evicting = context.evicting
+    return 7
+
+
+def where(look: bool) -> list:
+    if look and context.evicting:
+        raise Evicted
+    print(context.node, os.environ["CLEARANCE_NODE"], os.environ.get("CUDA_VISIBLE_DEVICES", "untouched"))
+    return [context.node, os.environ["CLEARANCE_NODE"], os.environ.get("CUDA_VISIBLE_DEVICES", "untouched")]
 
 
 def count() -> int:
@@ -455,6 +489,112 @@ class Conformance:
             assert finished.failure is not None
             assert finished.failure.kind == outcome
             assert (bench.home / "checkpoints" / f"c{attempt}" / "state").read_text() == "grace 5"
+
+    def test_evicted_work_goes_on_from_its_checkpoint_on_another_node(self, bench: Bench) -> None:
+        first, other = bench.engine.nodes()[0].name, bench.engine.nodes()[-1].name
+        for isolation in ("process", "worker", "inline"):
+            name, enough = f"{isolation}-m", bench.mark(f"{isolation}-enough")
+            how: dict[str, Any] = {
+                "mark": bench.mark(name),
+                "enough": enough,
+                "checkpoint": f"{isolation}.c",
+                "grace": 60.0,
+            }
+            bench.launch(f"{isolation}.a.1", "go_on", isolation, nodes=(first,), **how)
+            bench.wait_mark(f"{name}.0")
+            bench.engine.cancel([f"{isolation}.a.1"], 60.0, "evicted")
+            finished = bench.finished(f"{isolation}.a.1")
+            assert finished.outcome == "evicted"
+            assert finished.failure is not None
+            assert finished.failure.kind == "evicted"
+            saved = int((bench.home / "checkpoints" / f"{isolation}.c" / "rank-0").read_text())
+            Path(enough).touch()
+            again = bench.run(f"{isolation}.a.2", "go_on", isolation, nodes=(other,), **how)
+            assert value_of(again.result) == [saved, other, other]
+
+    def test_who_finishes_within_the_grace_after_the_notice_has_succeeded(self, bench: Bench) -> None:
+        for isolation in ("process", "worker", "inline"):
+            key = f"{isolation}.1"
+            bench.launch(key, "finish_on_notice", isolation, mark=bench.mark(key), grace=60.0)
+            bench.wait_mark(key)
+            bench.engine.cancel([key], 60.0, "evicted")
+            finished = bench.finished(key)
+            assert (finished.outcome, value_of(finished.result)) == ("success", 7)
+
+    def test_every_rank_of_an_evicted_gang_saves_and_goes_on(self, bench: Bench) -> None:
+        nodes = (bench.engine.nodes()[0].name, bench.engine.nodes()[-1].name)
+        how: dict[str, Any] = {
+            "mark": bench.mark("m"),
+            "enough": bench.mark("enough"),
+            "checkpoint": "c",
+            "grace": 60.0,
+        }
+        bench.launch("a.1", "go_on", gang=2, nodes=nodes, **how)
+        for rank in range(2):
+            bench.wait_mark(f"m.{rank}")
+        bench.engine.cancel(["a.1"], 60.0, "evicted")
+        assert bench.finished("a.1").outcome == "evicted"
+        saved = [int((bench.home / "checkpoints" / "c" / f"rank-{rank}").read_text()) for rank in range(2)]
+        assert min(saved) > 0
+        bench.launch("a.2", "go_on", gang=2, nodes=nodes[::-1], **how)
+        (bench.marks / "enough").touch()
+        assert value_of(bench.finished("a.2").result) == [saved[0], nodes[1], nodes[1]]
+
+    def test_a_worker_that_was_told_to_leave_is_replaced(self, bench: Bench) -> None:
+        bench.launch("a.1", "finish_on_notice", "worker", mark=bench.mark("m"), grace=60.0)
+        bench.wait_mark("m")
+        bench.engine.cancel(["a.1"], 60.0, "evicted")
+        assert bench.finished("a.1").outcome == "success"
+        told = bench.until(Started, "a.1")[0].pids[0]
+        assert value_of(bench.run("b.1", "pid", "worker").result) != told
+        wait_until(lambda: not is_alive(told), "the end of the worker that was told")
+
+    def test_the_next_attempt_of_a_worker_is_ended_by_a_notice_it_does_not_ask_for(self, bench: Bench) -> None:
+        bench.run("a.1", "where", "worker", look=True)
+        bench.launch("b.1", "sleep", "worker", seconds=600, mark=bench.mark("m"))
+        bench.wait_mark("m")
+        bench.engine.cancel(["b.1"], 2 * LIMIT, "evicted")
+        assert bench.finished("b.1").outcome == "evicted"
+        assert bench.until(Started, "b.1")[0].pids == bench.until(Started, "a.1")[0].pids
+
+    def test_an_evicted_service_ends_as_evicted(self, bench: Bench) -> None:
+        bench.launch("s.1", "serve", kind="service", arguments={"config": Literal({"url": "http://127.0.0.1:1"})})
+        bench.until(Ready, "s.1")
+        bench.engine.cancel(["s.1"], 5.0, "evicted")
+        assert bench.finished("s.1").outcome == "evicted"
+
+    def test_every_process_knows_its_node_and_so_does_the_start(self, bench: Bench) -> None:
+        first, other = bench.engine.nodes()[0].name, bench.engine.nodes()[-1].name
+        for isolation in ("process", "worker", "inline"):
+            for number, nodes in enumerate(((), (other,))):
+                key = f"{isolation}.{number}.1"
+                finished = bench.run(key, "where", isolation, look=False, nodes=nodes)
+                expected = nodes[0] if nodes else first
+                assert value_of(finished.result)[:2] == [expected, expected]
+                assert bench.until(Started, key)[0].node == expected
+        bench.run("gang.1", "where", look=False, gang=2, nodes=(other, first))
+        assert bench.until(Started, "gang.1")[0].nodes == (other, first)
+        for rank, node in enumerate((other, first)):
+            assert bench.output("gang.1", rank=rank).split()[:2] == [node, node]
+
+    def test_each_process_sees_its_devices_and_where_none_are_said_what_was_set(self, bench: Bench) -> None:
+        before = value_of(bench.run("a.1", "where", "worker", look=False).result)[2]
+        assert before == os.environ.get("CUDA_VISIBLE_DEVICES", "untouched")
+        for isolation in ("process", "worker"):
+            key = f"{isolation}.1"
+            assert value_of(bench.run(key, "where", isolation, look=False, devices=((0, 1),)).result)[2] == "0,1"
+        bench.run("gang.1", "where", look=False, gang=2, devices=((1,), ()))
+        assert [bench.output("gang.1", rank=rank).split()[2:] for rank in range(2)] == [["1"], []]
+
+    def test_traffic_is_told_or_why_it_is_not_counted(self, bench: Bench) -> None:
+        bench.run("a.1", "nothing", tenant="root.suite")
+        reason = ""
+        found = []
+        try:
+            found = [each.tenant for each in bench.engine.traffic()]
+        except EngineError as error:
+            reason = str(error)
+        assert found == ["root.suite"] or reason
 
     def test_a_stopped_process_is_ended_too(self, bench: Bench) -> None:
         bench.launch("a.1", "stopped", mark=bench.mark("m"))

@@ -7,6 +7,7 @@ Importing it costs nothing: it is plain attributes, filled in by the engine befo
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class Facts:
         instance: index among the mapped instances; -1 when the task is not mapped.
         attempt: unique key of this attempt.
         number: which attempt this is, from 1.
-        node: name of the node that it is on.
+        node: name of the node that it is on; empty for this machine's.
         rank: which process of the gang this is, from 0.
         size: number of processes of the gang.
         rendezvous: `file://` URL, the same for every rank; an `init_method` of `torch.distributed`.
@@ -44,6 +45,8 @@ class Facts:
         cause: what started the run; None where somebody did.
         resumed: what this attempt is told that goes on after a wait.
         cards: what it has shown so far.
+        evicting: notice was given.
+        earlier: what SIGTERM did before the task asked for it; None where it has not.
     """
 
     __slots__ = (
@@ -52,6 +55,8 @@ class Facts:
         "cause",
         "checkpoint",
         "directory",
+        "earlier",
+        "evicting",
         "grace",
         "instance",
         "node",
@@ -100,6 +105,8 @@ class Facts:
         self.cause = cause
         self.resumed = resumed
         self.cards: list[Any] = []
+        self.evicting = False
+        self.earlier: Any = None
 
 
 class Context:
@@ -109,6 +116,8 @@ class Context:
         self._facts: Facts | None = None
 
     def _enter(self, facts: Facts | None) -> None:
+        if self._facts is not None and self._facts.earlier is not None:
+            signal.signal(signal.SIGTERM, self._facts.earlier)
         self._facts = facts
 
     def _shown(self) -> list[Any]:
@@ -149,7 +158,7 @@ class Context:
     @property
     def node(self) -> str:
         """Name of the node that this process is on."""
-        return self._now().node
+        return self._now().node or os.uname().nodename
 
     @property
     def rank(self) -> int:
@@ -188,6 +197,31 @@ class Context:
     def grace(self) -> float:
         """Seconds between the notice (SIGTERM) and the kill."""
         return self._now().grace
+
+    @property
+    def evicting(self) -> bool:
+        """Whether this process was told to leave: `grace` seconds later it is killed.
+
+        The first look takes SIGTERM over, which ends the process until then. A task looks once before its work, and
+        then wherever it can save and leave: `if context.evicting: save(); raise Evicted`. One that returns within the
+        grace has succeeded.
+
+        Raises:
+            ClearanceError: the first look is not in the main thread, which alone can take a signal over.
+        """
+        facts = self._now()
+        if facts.earlier is None:
+
+            def notice(_number: int, _frame: object) -> None:
+                facts.evicting = True
+
+            try:
+                facts.earlier = signal.signal(signal.SIGTERM, notice) or signal.SIG_DFL
+            except ValueError:
+                raise ClearanceError(
+                    "context.evicting was first looked at in a thread: look once in the main thread before it starts"
+                ) from None
+        return facts.evicting
 
     @property
     def data_interval(self) -> Interval | None:

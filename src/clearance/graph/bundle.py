@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from clearance.errors import Corrupt, UsageError, nearest
+from clearance.graph.file import check_file
 from clearance.graph.imports import own_modules
-from clearance.graph.loading import check_file
 from clearance.graph.origin import locate
 from clearance.types.digest import Digest, digest_of
 

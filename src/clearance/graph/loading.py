@@ -15,27 +15,11 @@ from typing import Any
 
 from clearance.errors import ClearanceError, GraphError, UsageError, nearest
 from clearance.graph.dag import Dag
+from clearance.graph.file import check_file
 from clearance.graph.model import encode, join
 from clearance.graph.origin import locate
 
 _loaded: set[str] = set()
-
-
-def check_file(file: Path) -> Path:
-    """Returns the absolute path of a pipeline file.
-
-    Raises:
-        UsageError: it is missing, no file, no `.py`, or has a name that cannot be imported.
-    """
-    file = Path(file).absolute()
-    if not file.exists():
-        near = nearest(file.name, (other.name for other in file.parent.glob("*.py"))) if file.parent.is_dir() else ""
-        raise UsageError(f"{file} does not exist{near}")
-    if not file.is_file() or file.suffix != ".py":
-        raise UsageError(f"{file} is no Python file: name a .py file")
-    if "." in file.stem:
-        raise UsageError(f"{file.name} cannot be imported: a dot before .py would mean a package; rename the file")
-    return file
 
 
 def load(file: Path, name: str | None = None) -> Dag:

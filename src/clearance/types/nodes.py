@@ -4,8 +4,8 @@ Rules:
 
 1. The setting is groups with commas between: `[NAME=]COUNTxAMOUNT[+AMOUNT]…`. The nodes of a group are `NAME-0`,
    `NAME-1`, …; without a name `local`. Groups of one name are counted on.
-2. An amount is CPUs (`1cpu`, `0.5cpu`), memory in bytes with a suffix (`2Gi`, `512M`), or whole GPUs (`2gpu`), each once.
-   CPUs must be there: a node without any takes no task.
+2. An amount is CPUs (`1cpu`, `0.5cpu`), memory in bytes with a suffix (`2Gi`, `512M`), or whole GPUs (`2gpu`), each
+   once. CPUs must be there: a node without any takes no task.
 3. What is offered may be more than the machine has: a virtual node is a number to decide with.
 """
 
@@ -19,7 +19,7 @@ from clearance.types.resources import parse_memory, parse_millis
 
 MOST = 1000
 FORM = "write [NAME=]COUNTxAMOUNT+AMOUNT…, such as 2x1cpu or big=2x4cpu+16Gi+2gpu"
-_GROUP = re.compile(r"(?:(?P<name>[^=]*)=)?(?P<count>[0-9]{1,9})x(?P<amounts>.*)\Z", re.DOTALL)
+_GROUP = re.compile(r"(?:(?P<name>[^=]*)=\s*)?(?P<count>[0-9]{1,9})x(?P<amounts>.*)\Z", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 
 

@@ -104,6 +104,9 @@ def _of_controller(counted: dict[str, Any]) -> Iterator[Metric]:
             [([node, key], amount[at] / (1000 if key in ("cpu", "gpu") else 1))
              for node, resources in nodes.items() for key, amount in resources.items()],
         )  # fmt: skip
+    yield from _of_queues(counted["queues"])
+    yield _counter("clearance_scheduler_decisions", "Answers of the capacity desk, by verdict.", ["verdict"],
+                   [([verdict], count) for verdict, count in counted["decisions"].items()])  # fmt: skip
     yield _counter("clearance_task_transitions", "Committed changes of a task instance to a state.", ["state"],
                    [([state], count) for state, count in counted["tasks"].items()])  # fmt: skip
     yield _counter("clearance_runs_finished", "Runs that ended in a state.", ["state"],
@@ -122,6 +125,20 @@ def _of_controller(counted: dict[str, Any]) -> Iterator[Metric]:
     for outcome, histogram in counted["durations"].items():
         _add(durations, [outcome], histogram)
     yield durations
+
+
+def _of_queues(queues: dict[str, Any]) -> Iterator[Metric]:
+    yield _gauge(
+        "clearance_cluster_queue_jobs", "Jobs in a queue and below it that run, or wait.", ["queue", "state"],
+        [([path, state], queue[key]) for path, queue in queues.items()
+         for state, key in (("running", "run"), ("waiting", "wait"))],
+    )  # fmt: skip
+    for at, name, text in ((0, "used", "used"), (1, "guaranteed", "guaranteed"), (2, "max", "that may be used")):
+        yield _gauge(
+            f"clearance_cluster_queue_{name}", f"Of a queue: CPUs, GPUs, bytes, {text}.", ["queue", "resource"],
+            [([path, key], amount[at] / (1000 if key in ("cpu", "gpu") else 1))
+             for path, queue in queues.items() for key, amount in queue["amounts"].items() if amount[at] is not None],
+        )  # fmt: skip
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], histogram: dict[str, Any]) -> None:

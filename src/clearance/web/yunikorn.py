@@ -35,10 +35,8 @@ class Route(APIRoute):
                 return await handler(request)
             except HTTPException as error:
                 return _error(error.status_code, str(error.detail), dict(error.headers or {}))
-            except UsageError as error:
-                return _error(404, str(error))
             except ClearanceError as error:
-                return _error(500, str(error))
+                return _error(404 if error.exit_code == UsageError.exit_code else 500, str(error))
 
         return answer
 

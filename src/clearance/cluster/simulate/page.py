@@ -40,6 +40,8 @@ def figures(report: Report, more: Mapping[str, str] | None = None) -> dict[str, 
         "fairness of the queues": f"{report.fairness:.3f} (Jain's index of their slowdown)",
         "members moved": f"{report.moves:,}",
         "node-hours": f"{report.node_hours:,.0f}, of them {report.busy_node_hours:,.0f} busy",
+        **{f"node-hours, {pool}": f"{hours:,.0f}" for pool, hours in report.pool_hours.items() if pool},
+        **({"cost of the nodes": f"{report.cost:,.2f}"} if any(report.pool_hours) else {}),
         "promises": f"{promises.made:,} made, {promises.broken:,} broken{late}",
     }  # fmt: skip
     events = f"{report.events:,} in {report.cpu_seconds:.1f} CPU s: {report.events_per_s:,.0f} a second"

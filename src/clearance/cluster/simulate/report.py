@@ -71,7 +71,9 @@ class Report:
         fragmentation: mean over time; see `samples`.
         fairness: Jain's index of the queues' mean bounded slowdown (Jain, Chiu and Hawe, 1984); 1: all alike.
         moves: members that were preempted or moved.
-        node_hours: of all nodes that were there.
+        node_hours: of all nodes that were there, or on their way, from the first submission on.
+        pool_hours: the same by pool; those of no pool under the empty name.
+        cost: of all of them, in the currency of the pools; an hour of a node of no pool is 1.
         busy_node_hours: of nodes that held something, by the samples.
         makespan: from the first submission to the last end.
         promises: see there.
@@ -96,6 +98,8 @@ class Report:
     fairness: float
     moves: int
     node_hours: float
+    pool_hours: Mapping[str, float]
+    cost: float
     busy_node_hours: float
     makespan: float
     promises: Promises

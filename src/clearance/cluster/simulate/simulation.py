@@ -7,9 +7,11 @@ Rules:
 2. A job ends its runtime after its gang has started; of a job without a minimum, after its first member has.
 3. A member that is preempted leaves at once. Its job goes on when its gang is whole again, from its last checkpoint, or
    from its beginning where it has none.
-4. Nodes do not fail, and whatever is decided is carried out. `Migrate`, `Scale` and `Drain` are for those who ask for
-   plans; `step` makes none.
-5. Memory grows by a few numbers for each job, and otherwise with what runs and waits, not with what has been.
+4. Nodes do not fail, and whatever is decided is carried out. `Migrate` is for those who ask for plans; `step` makes
+   none.
+5. With autoscaling a node comes its pool's start-up time after it was asked for, goes as soon as it is to, and is paid
+   for from when it is asked for.
+6. Memory grows by a few numbers for each job, and otherwise with what runs and waits, not with what has been.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from clearance.cluster.decision import Bind, Migrate, Preempt, Reject
+from clearance.cluster.decision import Bind, Migrate, Preempt, Reject, Scale
 from clearance.cluster.estimates import GIVEN, estimator
-from clearance.cluster.event import Event, JobFinished, JobSubmitted, MemberEvicted, NodeAdded
+from clearance.cluster.event import Event, JobFinished, JobSubmitted, MemberEvicted, NodeAdded, NodeRemoved
 from clearance.cluster.job import Job
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
+from clearance.cluster.pools import Autoscale
 from clearance.cluster.scheduler import Scheduler
+from clearance.cluster.simulate.rent import Rent
 from clearance.cluster.simulate.report import NEVER_STARTED, Promises, Report, Summary, bounded_slowdown, by_size, jain
 from clearance.cluster.simulate.samples import Sampler
 from clearance.cluster.simulate.trace import Arrival, Trace
@@ -52,6 +56,7 @@ def simulate(
     estimates: str = GIVEN,
     seed: int = 0,
     backing: str | None = None,
+    autoscale: Autoscale | None = None,
     record: Record | None = None,
 ) -> Report:
     """Runs a trace to its end.
@@ -59,12 +64,13 @@ def simulate(
     Args:
         trace: whose jobs come.
         config: of the queues.
-        nodes: of the cluster; none: those that the trace tells of.
+        nodes: of the cluster; none: those that the trace tells of. With autoscaling there may be none at all.
         policy: see `Scheduler`.
         backfill: see `Scheduler`.
         estimates: what is known of runtimes; see `cluster.estimates`.
         seed: of whatever is random: the factors of wrong estimates.
         backing: see `Scheduler`.
+        autoscale: see `Scheduler`.
         record: is called with each moment and what is told the scheduler then.
 
     Returns:
@@ -74,13 +80,13 @@ def simulate(
         UsageError: there are no nodes, the jobs do not come in the order of time, or an option is unknown.
     """
     cluster = tuple(nodes) or trace.nodes
-    if not cluster:
+    if not cluster and autoscale is None:
         raise UsageError("the trace tells of no nodes: name them, by a file or such as 40x8gpu")
-    scheduler = Scheduler(config, policy, backfill, seed, backing)
+    scheduler = Scheduler(config, policy, backfill, seed, backing, autoscale=autoscale)
     simulation = Simulation(scheduler, trace, estimates, seed, record)
     with _without_cycles():
         began = time.process_time()
-        simulation.tell(0.0, [NodeAdded(node) for node in cluster])
+        simulation.begin(cluster)
         simulation.run()
         return simulation.report(time.process_time() - began)
 
@@ -130,7 +136,7 @@ class Simulation:
         self._reserves = scheduler.backfill.reserves
         self._lives: dict[str, _Life] = {}
         self._gone: list[_Life] = []
-        self._timeline: list[tuple[float, int, _Life | None]] = []
+        self._timeline: list[tuple[float, int, _Life | Node | None]] = []
         self._order = itertools.count()
         self._sampler = Sampler()
         self._running = 0
@@ -143,8 +149,20 @@ class Simulation:
         self._since = 0.0
         self._there: list[int] = []
         self._used: list[float] = []
+        self._pools = {pool.name: pool for pool in scheduler.pools}
+        self._rent = Rent({pool.name: pool.price for pool in scheduler.pools})
+        self._asked = itertools.count(1)
+        self._due = math.inf
 
     # -- time ----------------------------------------------------------------------------------------------------------
+
+    def begin(self, nodes: Iterable[Node]) -> None:
+        """Tells of the nodes that are there."""
+        happened: list[Event] = []
+        for node in nodes:
+            happened.append(NodeAdded(node))
+            self._rent.change(node.pool, 1)
+        self.tell(0.0, happened)
 
     def run(self) -> None:
         """Goes from moment to moment until nothing happens any more."""
@@ -156,12 +174,15 @@ class Simulation:
                 now = arrival.submit
             happened: list[Event] = []
             while timeline and timeline[0][0] == now:
-                life = heapq.heappop(timeline)[2]
-                if life is not None and life.ends == now:
-                    observe(life.job, life.runtime)
-                    del lives[life.job.id]
-                    self._ended(life, now)
-                    happened.append(JobFinished(life.job.id))
+                due = heapq.heappop(timeline)[2]
+                if isinstance(due, Node):
+                    happened.append(NodeAdded(due))
+                    self._resized(now)
+                elif due is not None and due.ends == now:
+                    observe(due.job, due.runtime)
+                    del lives[due.job.id]
+                    self._ended(due, now)
+                    happened.append(JobFinished(due.job.id))
             while arrival is not None and arrival.submit == now:
                 happened.append(JobSubmitted(self._submitted(arrival)))
                 arrival = next(self._arrivals, None)
@@ -180,22 +201,26 @@ class Simulation:
             if self._record is not None:
                 self._record(now, happened)
             scheduler.apply(happened, now)
-            evicted: list[Event] = []
+            caused: list[Event] = []
             for decision in scheduler.step(now):
                 if type(decision) is Bind:
                     self._bind(decision, now)
                 elif type(decision) is Reject:
                     self._reject(decision)
                 elif type(decision) is Preempt:
-                    evicted += self._preempt(decision, now)
+                    caused += self._preempt(decision, now)
                 elif type(decision) is Migrate:
                     self._moves += 1
-            if not evicted:
+                elif type(decision) is Scale:
+                    caused += self._scale(decision, now)
+            if not caused:
                 break
-            happened = evicted
+            happened = caused
         for life in self._gone:
             scheduler.forget(life.job.id)
         self._gone.clear()
+        if scheduler.autoscaler is not None:
+            self._look_again(scheduler.autoscaler.due, now)
         if now >= self._sampler.due and self._first < math.inf:
             self._sampler.take(scheduler, now, self._running)
 
@@ -206,11 +231,34 @@ class Simulation:
             if not self._there:
                 total = self._scheduler.nodes.total
                 self._there = [position for position, amount in enumerate(total) if amount]
-                self._used = [0.0] * len(total)
+                self._used += [0.0] * (len(total) - len(self._used))
             used = self._scheduler.nodes.used
             for position in self._there:
                 self._used[position] += used[position] * span
             self._since = now
+
+    # -- nodes ---------------------------------------------------------------------------------------------------------
+
+    def _scale(self, decision: Scale, now: float) -> list[Event]:
+        """Lets nodes come in time; returns what has happened by others going."""
+        self._resized(now)
+        self._rent.change(decision.pool, decision.add - len(decision.remove))
+        pool = self._pools[decision.pool]
+        for _ in range(decision.add):
+            node = pool.node(f"{pool.name}-{next(self._asked)}")
+            heapq.heappush(self._timeline, (now + pool.start_seconds, next(self._order), node))
+        return [NodeRemoved(name) for name in decision.remove]
+
+    def _resized(self, now: float) -> None:
+        """Adds up what there was, since that is about to change."""
+        self._rent.advance(now, self._first, self._scheduler.nodes.total)
+        self._there = []
+
+    def _look_again(self, due: float, now: float) -> None:
+        """Lets the scheduler decide when it has to, even if nothing happens then."""
+        if now < due < math.inf and due != self._due:
+            self._due = due
+            heapq.heappush(self._timeline, (due, next(self._order), None))
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
 
@@ -281,10 +329,11 @@ class Simulation:
 
     def report(self, cpu: float) -> Report:
         """Returns what came of it; `cpu` are the seconds that it took."""
-        nodes, names = self._scheduler.nodes, self._scheduler.space.names
+        names = self._scheduler.space.names
+        self._resized(self._since)
+        hours, had = self._rent.hours, self._rent.had
         self._sampler.take(self._scheduler, self._scheduler.now, self._running)
         samples = self._sampler.samples
-        span = max(self._since - self._first, 0.0)
         count = sum(each for each, _ in self._slow.values())
         return Report(
             submitted=len(self._starts),
@@ -296,12 +345,14 @@ class Simulation:
             slowdown=sum(total for _, total in self._slow.values()) / count if count else 0.0,
             wait_by_size=by_size(self._sizes, self._waits),
             utilisation={
-                names[at]: self._used[at] / (nodes.total[at] * span) for at in self._there
+                names[at]: used / had[at] for at, used in enumerate(self._used) if had[at]
             },
             fragmentation=samples.mean(samples.fragmentation),
             fairness=jain([total / each for each, total in self._slow.values()]),
             moves=self._moves,
-            node_hours=len(nodes.named) * span / _HOUR,
+            node_hours=math.fsum(hours.values()),
+            pool_hours=hours,
+            cost=self._rent.cost,
             busy_node_hours=samples.mean(samples.busy) * (samples.at[-1] - samples.at[0]) / _HOUR,
             makespan=max(self._last - self._first, 0.0) if self._jcts else 0.0,
             promises=self._promises,

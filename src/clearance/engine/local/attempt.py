@@ -417,11 +417,17 @@ def describe(error: BaseException) -> str:
     return str(error) if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
 
 
+def _leave(_number: int, _frame: object) -> None:
+    """Ends an inline attempt on notice, and not the zygote, unless the attempt looks at `context.evicting`."""
+    raise SystemExit("told to leave")
+
+
 def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> None:
     """Runs an attempt in the zygote itself; what it prints goes where standard output goes now."""
     launch = fork.launch
     before = dict(os.environ)
     directory = f"{place.home}/attempts/{launch.attempt}/{fork.rank}"
+    signal.signal(signal.SIGTERM, _leave)
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
         os.chdir(directory)
@@ -435,6 +441,7 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
         record = ipc.Spooled(launch.attempt, failure=failures.describe(error, 0))
         failures.show(record.failure)
     context._enter(None)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(place.home)
     os.environ.clear()
     os.environ.update(before)

@@ -371,6 +371,8 @@ class Attempts:
 
     def _stop(self, running: Running, outcome: str, reason: str, grace: float) -> None:
         """Gives notice now and kills after `grace` seconds. The first reason stands; a shorter grace wins."""
+        if not running.over and running.worker is not None and running.worker.lent:
+            self._workers.take_back(running.worker)
         if running.over:
             return
         if not running.outcome:
@@ -391,8 +393,11 @@ class Attempts:
             names = [running.worker.name_of_process]
         else:
             names = [rank.name for rank in running.ranks if rank.end is None]
+        inline = running.launch.isolation == "inline" and running.launch.kind == "attempt"
         for pid, birth in names:
-            if pid:
+            if pid and inline:  # its process is the zygote, which leads no group
+                processes.signal_process(pid, birth, number)
+            elif pid:
                 processes.signal_group(pid, birth, number)
             elif number == signal.SIGKILL and running.zygote is not None:
                 self._zygotes.kill(running.zygote)

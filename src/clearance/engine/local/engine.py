@@ -314,6 +314,8 @@ class LocalEngine:
 
     def cancel(self, attempts: Sequence[str], grace: float, outcome: str = "cancelled") -> None:
         """Ends attempts: notice, `grace` seconds, kill; the event says `outcome`."""
+        self._connected()
+        self._loans.end(attempts)
         self._say(ipc.Cancel(tuple(attempts), grace, outcome))
 
     def reply(self, attempt: str, answer: History | Answer) -> None:

@@ -13,7 +13,7 @@ from clearance.errors import Defer
 from clearance.types.masking import masker
 from clearance.types.serialisable import qualified
 
-_QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "exit")
+_QUIET = ("clearance.errors.Skip", "clearance.errors.Defer", "clearance.errors.Evicted", "exit")
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _USERS = tuple(_OURS + room + os.sep for room in ("workloads",))
 

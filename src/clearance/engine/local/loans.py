@@ -49,11 +49,15 @@ class Loans:
         self._busy: dict[str, Loan] = {}
         self._running: dict[str, str] = {epoch_of(key)[0]: key for key in running}
         self._over: dict[str, None] = dict.fromkeys(over)
+        self._ending: dict[str, None] = {}
 
     def add(self, lent: ipc.Lent, descriptor: int) -> None:
         """Takes a worker that the supervisor lends."""
         loan = Loan(lent, descriptor)
         self._replace(loan.name)
+        if lent.attempt in self._ending:
+            loan.connection.close()
+            return
         if lent.attempt and lent.attempt not in self._over:
             self._busy[lent.attempt] = loan
             return
@@ -98,6 +102,13 @@ class Loans:
                 names.append(loan.name)
         return tuple(names)
 
+    def end(self, attempts: Iterable[str]) -> None:
+        """These are being ended: the notice must find nothing else in their workers, which get nothing more."""
+        for attempt in attempts:
+            self._ending[attempt] = None
+            if (loan := self._busy.pop(attempt, None)) is not None:
+                loan.connection.close()
+
     def ended(self, event: Finished) -> None:
         """An attempt is over: its worker is free, unless it was being ended."""
         key = event.attempt
@@ -105,8 +116,9 @@ class Loans:
         if self._running.get(prefix) == key:
             del self._running[prefix]
         self._over[key] = None
-        if len(self._over) > _REMEMBERED:
-            del self._over[next(iter(self._over))]
+        for remembered in (self._over, self._ending):
+            if len(remembered) > _REMEMBERED:
+                del remembered[next(iter(remembered))]
         loan = self._busy.pop(key, None)
         if loan is None:
             return

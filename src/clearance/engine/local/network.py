@@ -25,6 +25,7 @@ import msgspec
 from clearance.engine.base import Traffic
 from clearance.errors import EngineError
 
+PREFIX = "clearance_"
 KINDS = ("inside_in", "inside_out", "outside_in", "outside_out")
 
 Bytes = Mapping[str, Mapping[str, int]]
@@ -50,7 +51,7 @@ _listing = msgspec.json.Decoder(_Listing)
 
 def table_of(home: str) -> str:
     """Returns the name of a home's table, and of its cgroup."""
-    return f"clearance_{hashlib.sha256(home.encode()).hexdigest()[:12]}"
+    return f"{PREFIX}{hashlib.sha256(home.encode()).hexdigest()[:12]}"
 
 
 def id_of(tenant: str) -> str:

@@ -6,6 +6,7 @@ whose birth was not compared, unless it is our own child, which keeps its pid un
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -99,6 +100,13 @@ def signal_group(pid: int, birth: int, number: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def signal_process(pid: int, birth: int, number: int) -> None:
+    """Sends a signal to one process, if it is still the one that was born then."""
+    if birth_of(pid) == birth:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def children() -> list[int]:

@@ -103,7 +103,7 @@ class Supervisor:
         elif not self._accounting.base:
             try:
                 self._accounting.open()
-            except EngineError as error:
+            except (OSError, EngineError) as error:
                 reason = str(error)
         self._controllers.uncounted = reason
         self._attempts.must_count = wanted == "required"

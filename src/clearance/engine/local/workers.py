@@ -11,7 +11,8 @@ A worker may tell the controller of a success itself (see `worker`), a moment be
    and says so here after (`Sent`). What a worker has taken stands on its slate before it runs. So an attempt is known
    here when the controller has said so, or as soon as it matters: when the worker writes, dies, or the loan ends.
 5. A loan ends with the controller's lead, or when the worker was idle for long. What was sent and not taken by then is
-   refused, and is lost to the controller that says so.
+   refused, and is lost to the controller that says so. It ends with a notice too: the worker is killed after what it
+   runs, and must not have taken anything else by then.
 """
 
 from __future__ import annotations
@@ -182,18 +183,19 @@ class Workers:
         for name in names:
             worker = self._alive.get(name)
             if worker is not None and worker.lent:
-                self._recall(worker)
+                self.take_back(worker)
 
     def recall(self) -> None:
         """Ends every loan: nobody leads any more, or somebody else."""
         for worker in list(self._alive.values()):
             if worker.lent:
-                self._recall(worker)
+                self.take_back(worker)
         for key, (worker, record) in list(self.ahead.items()):
             self.begin(worker, Running(Launch(attempt=key, entry="")), record)
         self.ahead.clear()
 
-    def _recall(self, worker: WorkerHandle) -> None:
+    def take_back(self, worker: WorkerHandle) -> None:
+        """Ends the loan of one, and takes note of what it has taken."""
         worker.lent = False
         worker.begin_loan()
         self.look(worker)
@@ -317,7 +319,7 @@ class Workers:
         for worker in self._alive.values():
             if worker.zygote is zygote and worker.lent and worker.current is None:
                 if worker.rested:
-                    self._recall(worker)
+                    self.take_back(worker)
                 worker.rested = True
         while zygote.idle and zygote.idle[0].rested:
             worker = zygote.idle.pop(0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from clearance.engine.local import ipc, processes
+from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.loop import Loop
 from clearance.engine.local.running import ZygoteHandle
 from clearance.errors import EngineError

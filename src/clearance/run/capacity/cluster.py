@@ -9,6 +9,7 @@ Rules:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from clearance.cluster.model import SchedulerConfig
     from clearance.engine.base import Engine
     from clearance.run.controller import Controller
+    from clearance.settings import Settings
 
 
 def desk_for(database: Database, engine: Engine) -> Desk:
@@ -33,6 +35,13 @@ def desk_for(database: Database, engine: Engine) -> Desk:
         if name in desk.scheduler.nodes.named:
             desk.cordon(name, True, reason)
     return desk
+
+
+def counting(settings: Settings, database: Database) -> Settings:
+    """Returns the settings for an engine: without queues in force there is nobody to tell apart by their traffic."""
+    if settings.network_accounting == "auto" and not database.rows("queues_newest"):
+        return replace(settings, network_accounting="off")
+    return settings
 
 
 def in_force(database: Database) -> SchedulerConfig | None:
@@ -92,10 +101,24 @@ class Cluster:
         if what == "events":
             start, count = map(int, name.split())
             return self._events(start, count)
+        if what == "net":
+            return self._traffic(name)
         if what == "config":
             found = self._controller.database.rows("queues_newest")
             return found[0][1] if found else DEFAULT
         return view(self._controller.scheduler.scheduler, what, name)
+
+    def _traffic(self, tenant: str) -> list[dict[str, Any]]:
+        """Returns the bytes of each tenant, or of one.
+
+        Raises:
+            EngineError: they are not counted.
+            UsageError: there is no such tenant.
+        """
+        found = self._controller.engine.traffic()
+        if tenant and tenant not in [each.tenant for each in found]:
+            raise UsageError(f"nothing was counted for {tenant!r}{nearest(tenant, [each.tenant for each in found])}")
+        return [msgspec.to_builtins(each) for each in found if tenant in ("", each.tenant)]
 
     def _events(self, start: int, count: int) -> dict[str, Any]:
         """Returns what happened from a number on, as YuniKorn's events."""

@@ -19,6 +19,7 @@ import clearance
 from clearance.engine.local.engine import LocalEngine, last_epoch
 from clearance.errors import ClearanceError, EngineError, LeaseLost
 from clearance.run import rows
+from clearance.run.capacity.cluster import counting
 from clearance.run.controller import Controller
 from clearance.run.host import lease
 from clearance.run.host.client import Client, Gone, Refusing, address
@@ -57,7 +58,7 @@ class Leading:
 
     def __enter__(self) -> Loop:
         gc.set_threshold(50_000, 20, 100)  # many small objects that live for one turn, and few cycles
-        self._engine = LocalEngine(self._settings)
+        self._engine = LocalEngine(counting(self._settings, self._database))
         self._loop: Loop | None = None
         try:
             self.controller = Controller(self._settings, self._database, self._engine, self._epoch)

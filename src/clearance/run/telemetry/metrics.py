@@ -82,6 +82,8 @@ class Metrics:
             "deliveries": [[sink, state, count] for (sink, state), count in self._deliveries.items()],
             "queue": len(self._asked),
             "slots": self._controller.scheduler.usage(),
+            "queues": self._controller.scheduler.queues(),
+            "decisions": self._controller.scheduler.counts,
         }
 
     def _take(self, events: list[Event]) -> None:

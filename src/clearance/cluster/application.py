@@ -153,6 +153,18 @@ class Application:
     def id(self) -> str:
         return self.job.id
 
+    def copy(self, queue: QueueState, limits: tuple[Counter, ...], shares: Shares, owner: State) -> Application:
+        """Returns a copy that changes on its own, in another tree; it waits for nothing."""
+        other = Application.__new__(Application)
+        other.job, other.number, other.order, other.elastic = self.job, self.number, self.order, self.elastic
+        other.queue, other.limits, other.shares, other.owner = queue, limits, shares, owner
+        other.state, other.submitted, other.started, other.ends = self.state, self.submitted, self.started, self.ends
+        other.counted, other.promised, other.asked = self.counted, self.promised, self.asked
+        groups = {group: group.copy() for group in self.groups}
+        other.groups, other.gang = list(groups.values()), [groups[group] for group in self.gang]
+        other.held, other.usage, other.requests = dict(self.held), dict(self.usage), []
+        return other
+
     def share(self) -> float:
         """Returns the fair share of the application within its queue."""
         return max((self.usage.get(position, 0) * rate for position, rate in self.queue.rates), default=0.0)

@@ -6,7 +6,7 @@ Shapes: `free` is (columns, nodes) int64, `base` (nodes,) float64, `rows` and `b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,11 @@ class ArrayColumns:
         self._shapes: list[Shape | None] = []
         self._closed: list[int] = []
         self._compiled = compiled
+        self._look: Callable[[Ints, Floats, Ints], int] | None = None
+        if compiled:
+            from clearance.cluster.compiled import best
+
+            self._look = best
         self._late: dict[int, Sequence[int]] = {}
         self._light: list[tuple[Floats, tuple[tuple[int, int], ...]]] = []
         self._view()
@@ -170,10 +175,8 @@ class ArrayColumns:
         if not self._count:
             return -1
         self._settle()
-        if self._compiled and biases is None:
-            from clearance.cluster.compiled import best
-
-            return int(best(self._now_free, self._now_base, np.array(shape.needs)))
+        if self._look is not None and biases is None:
+            return int(self._look(self._now_free, self._now_base, np.array(shape.needs)))
         row = self._row(shape, None if biases is None else np.asarray(biases))
         index = int(row.argmax())
         return index if row[index] > NEVER else -1
@@ -190,7 +193,6 @@ class ArrayColumns:
 
     def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
         self._settle()
-        self._settle()
         where = np.array(indices, np.intp)
         most = np.full(len(where), ENDLESS)
         for column, need in enumerate(shape.needs):
@@ -200,7 +202,6 @@ class ArrayColumns:
         return found
 
     def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
-        self._settle()
         self._settle()
         open = self._now_base > NEVER
         usable = open if biases is None else open & (np.asarray(biases) > NEVER)

@@ -31,6 +31,7 @@ class Copies:
         self.units: dict[Unit, Unit] = {}
         self.lanes: dict[Lane, Lane] = {}
         self.requests: dict[Request, Request] = {}
+        self._maxima: dict[tuple[Counter, ...], tuple[Counter, ...]] = {}
         self.limits: dict[LimitState, LimitState] = {}
 
     def unit(self, unit: Unit) -> Unit:
@@ -45,6 +46,13 @@ class Copies:
     def shares(self, shares: Shares) -> Shares:
         """Returns the same of copies of the limits."""
         return tuple(Share(self.limits[each.limit], each.amount, each.own) for each in shares)
+
+    def maxima(self, limits: tuple[Counter, ...]) -> tuple[Counter, ...]:
+        """Returns the copies of what an application counts against; those of one queue and user share them."""
+        found = self._maxima.get(limits)
+        if found is None:
+            found = self._maxima[limits] = tuple(self.counters[each] for each in limits)
+        return found
 
     def queue(self, queue: QueueState) -> QueueState:
         """Returns the copy of a queue."""
@@ -103,18 +111,9 @@ def fork(scheduler: Scheduler, other: Scheduler) -> None:
 
 def adopt(scheduler: State, app: Application, copies: Copies) -> Application:
     """Returns the copy of an application for a fork."""
-    other = Application(
-        app.job, app.number, copies.queue(app.queue), tuple(copies.counters[each] for each in app.limits),
-        copies.shares(app.shares), [group.copy() for group in app.groups], app.submitted,
-    )  # fmt: skip
-    other.state, other.started, other.ends = app.state, app.started, app.ends
-    other.counted, other.promised = app.counted, app.promised
-    other.held, other.usage = dict(app.held), dict(app.usage)
-    other.owner = scheduler
-    groups = dict(zip(app.groups, other.groups, strict=True))
-    other.gang = [groups[group] for group in app.gang]
+    other = app.copy(copies.queue(app.queue), copies.maxima(app.limits), copies.shares(app.shares), scheduler)
     for request in app.requests:
-        group = groups[request.group] if request.group is not None else None
+        group = None if request.group is None else other.groups[app.groups.index(request.group)]
         twin = Request(other, copies.unit(request.unit), group, request.left, request.since)
         twin.key, twin.number = request.key, request.number
         copies.requests[request] = twin

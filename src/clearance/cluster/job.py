@@ -21,6 +21,10 @@ from clearance.errors import UsageError, nearest
 
 SOFT, HARD = "soft", "hard"
 STYLES = (SOFT, HARD)
+_NUMBERS = (
+    "runtime_estimate", "timeout", "restart_cost", "checkpoint_interval", "state_bytes", "disruption_budget",
+)  # fmt: skip
+_UNSAID = (None, None, 0.0, None, 0, None)
 
 
 class Toleration(msgspec.Struct, frozen=True):
@@ -157,13 +161,13 @@ def check_job(job: Job) -> None:
         UsageError: seconds or bytes that are no number, negative or without end, or an unknown style.
     """
     said = (
-        ("runtime_estimate", job.runtime_estimate), ("timeout", job.timeout), ("restart_cost", job.restart_cost),
-        ("checkpoint_interval", job.checkpoint_interval), ("state_bytes", job.state_bytes),
-        ("disruption_budget", job.disruption_budget),
+        job.runtime_estimate, job.timeout, job.restart_cost, job.checkpoint_interval, job.state_bytes,
+        job.disruption_budget,
     )  # fmt: skip
-    for name, value in said:
-        if value is not None and not 0 <= value < math.inf:
-            raise UsageError(f"job {job.id!r}: {name} is {value}: write a number, 0 or more")
+    if said != _UNSAID:
+        for name, value in zip(_NUMBERS, said, strict=True):
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"job {job.id!r}: {name} is {value}: write a number, 0 or more")
     if job.style not in STYLES:
         raise UsageError(
             f"job {job.id!r}: there is no style {job.style!r}{nearest(job.style, STYLES)}: use {' or '.join(STYLES)}"

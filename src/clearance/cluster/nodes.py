@@ -367,7 +367,7 @@ class Nodes:
         other = Nodes(self._space, self.policy, self._weights, self.backing)
         other.columns = self.columns.copy()
         other.at = [state.copy() for state in self.at]
-        other.named = {state.name: state for state in other.at if state.name in self.named}
+        other.named = {name: other.at[state.index] for name, state in self.named.items()}
         other.total, other.used, other.plain = list(self.total), list(self.used), self.plain
         other._gone = list(self._gone)
         return other

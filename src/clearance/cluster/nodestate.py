@@ -66,7 +66,8 @@ class NodeState:
 
     def copy(self) -> NodeState:
         """Returns a copy that changes on its own."""
-        other = NodeState(self.node, self.index)
+        other = NodeState.__new__(NodeState)
+        other.node, other.index = self.node, self.index
         other.capacity, other.used, other.devices = self.capacity, list(self.used), list(self.devices)
         other.held, other.closed, other.whole, other.weights = dict(self.held), self.closed, self.whole, self.weights
         other.shut, other.condition = self.shut, self.condition

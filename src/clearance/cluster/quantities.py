@@ -76,11 +76,12 @@ def parse_quantity(name: str, value: int | str, where: str = "resources") -> int
         UsageError: an unknown name, or a value that is negative, has a fraction, an unknown suffix, or is too large.
     """
     check_name(name, where, value)
-    at = f"{where}.{name} is {value!r}"
-    text = "" if isinstance(value, bool) else re.sub(r"[ \t]+", "", str(value))
+    text = "" if isinstance(value, bool) else str(value)
+    if " " in text or "\t" in text:
+        text = re.sub(r"[ \t]+", "", text)
     match = _QUANTITY.match(text)
     if match is None:
-        raise UsageError(f"{at}: {_mend(name, text)}")
+        raise UsageError(f"{_at(name, value, where)}: {_mend(name, text)}")
     sign, digits, suffix = match.groups()
     millis = name in _THOUSANDTHS
     if suffix == "m" and millis:
@@ -88,16 +89,23 @@ def parse_quantity(name: str, value: int | str, where: str = "resources") -> int
     elif suffix in _SUFFIXES:
         amount = int(digits) * _SUFFIXES[suffix] * (1000 if millis else 1)
     elif suffix == "m":
-        raise UsageError(f"{at}: only {' and '.join(sorted(_THOUSANDTHS, reverse=True))} have thousandths ('m')")
+        theirs = " and ".join(sorted(_THOUSANDTHS, reverse=True))
+        raise UsageError(f"{_at(name, value, where)}: only {theirs} have thousandths ('m')")
     else:
         known = [each for each in _SUFFIXES if each]
         meant = "".join(f"; did you mean {each!r}?" for each in known if each.lower() == suffix.lower())
-        raise UsageError(f"{at}: there is no suffix {suffix!r}{meant or '; use ' + ', '.join(known)}")
+        mend = meant or "; use " + ", ".join(known)
+        raise UsageError(f"{_at(name, value, where)}: there is no suffix {suffix!r}{mend}")
     if sign == "-" and amount:
-        raise UsageError(f"{at}: it is negative; write 0 or more")
+        raise UsageError(f"{_at(name, value, where)}: it is negative; write 0 or more")
     if amount > LARGEST:
-        raise UsageError(f"{at}: it is more than 2**63 - 1{' thousandths' if millis else ''}; write less")
+        unit = " thousandths" if millis else ""
+        raise UsageError(f"{_at(name, value, where)}: it is more than 2**63 - 1{unit}; write less")
     return amount
+
+
+def _at(name: str, value: object, where: str) -> str:
+    return f"{where}.{name} is {value!r}"
 
 
 def format_quantity(name: str, amount: int) -> str:

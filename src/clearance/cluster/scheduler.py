@@ -13,7 +13,6 @@ Rules:
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Request
 from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
+from clearance.cluster.collector import paused
 from clearance.cluster.condition import HealthPolicy
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
@@ -106,6 +106,7 @@ class Scheduler(Machines):
             events.ConfigChanged: self._config_changed,
         }
 
+    @paused
     def apply(self, happened: Iterable[events.Event], now: float) -> None:
         """Takes what has happened.
 
@@ -125,6 +126,7 @@ class Scheduler(Machines):
             except ClearanceError as error:
                 self.notices.append(str(error))
 
+    @paused
     def step(self, now: float, most: int | None = None) -> list[Decision]:
         """Decides what can be decided now.
 
@@ -367,6 +369,7 @@ class Scheduler(Machines):
             self._digest.update(_encoder.encode(made))
         return made
 
+    @paused
     def what_if(self, changes: Sequence[Change]) -> WhatIf:
         """Returns what would be after some changes; see `cluster.whatif`.
 
@@ -375,17 +378,9 @@ class Scheduler(Machines):
         """
         return WhatIf(self, changes)
 
+    @paused
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""
-        paused = gc.isenabled()
-        gc.disable()  # nothing that is copied is garbage, and looking at all of it would take longer than copying
-        try:
-            return self._fork()
-        finally:
-            if paused:
-                gc.enable()
-
-    def _fork(self) -> Scheduler:
         other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         other.pools = self.pools
         fork(self, other)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from clearance.cluster.job import Affinity, TaskGroup, Toleration
 from clearance.cluster.node import NO_EXECUTE, NO_SCHEDULE, Node, Taint
@@ -42,7 +42,7 @@ class Shape:
         self.id = id
         self.key = key
         self.usage = tuple(usage)
-        gpu = next((amount for position, amount in usage if position == GPU_AT), 0)
+        gpu = _gpus(usage)
         self.gpus, self.share = (gpu // DEVICE, 0) if gpu >= DEVICE else (0, gpu)
         self.whole = group.whole_node
         self.selector: Mapping[str, str] = group.node_selector
@@ -50,7 +50,7 @@ class Shape:
         self.affinity: tuple[Affinity, ...] = group.affinity
         self.pinned = group.node
         self.picky = bool(self.selector or self.pinned)
-        self.takes = tuple((space.column(position), amount) for position, amount in usage if position != GPU_AT)
+        self.takes = tuple([(space.column(position), amount) for position, amount in usage if position != GPU_AT])
         self.needs: list[int] = []
         self.widen(space.columns)
 
@@ -106,7 +106,7 @@ class Shapes:
         found = self._known.get(key)
         if found is None:
             usage = self._space.parse(group.resources, where)
-            gpu = next((amount for position, amount in usage if position == GPU_AT), 0)
+            gpu = _gpus(usage)
             if gpu > DEVICE and gpu % DEVICE:
                 raise UsageError(
                     f"{where}.{GPU} is {group.resources[GPU]!r}: no member may straddle devices; ask for a share below "
@@ -130,6 +130,14 @@ class Shapes:
         """Forgets a shape that nobody asks for and that no node holds."""
         if self._exact.get(shape.key) is shape:
             del self._exact[shape.key]
+
+
+def _gpus(usage: Iterable[tuple[int, int]]) -> int:
+    """Returns the thousandths of GPUs in some usage."""
+    for position, amount in usage:
+        if position == GPU_AT:
+            return amount
+    return 0
 
 
 def _tolerates(toleration: Toleration, taint: Taint) -> bool:

@@ -42,7 +42,8 @@ def measure(home: Path, url: str) -> list[float]:
                 assert isinstance(accepted, Accepted), accepted
                 id = f"consumer/asset-{number}"
                 run = until(lambda id=id: _ended(database, id))
-                result = rows.artifacts(database, run.number)[0]
+                result = rows.artifact_of(database, run.number, 0)
+                assert result is not None
                 began = json.loads(result.inline or b"0")
                 event = database.rows("asset_event_at", number)[0]
                 taken.append(began - event[2])

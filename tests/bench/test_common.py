@@ -11,6 +11,7 @@ import pytest
 from bench.run import kills
 
 from bench import common
+from clearance.graph.loading import dags_of, load_module
 
 ROOT = Path(__file__).parents[2]
 BENCHES = sorted(path for path in (ROOT / "bench/run").glob("*.py"))
@@ -77,6 +78,11 @@ def test_every_bench_says_what_it_measures_and_compiles(bench):
     tree = compile(bench.read_text(), str(bench), "exec", dont_inherit=True)
     assert tree.co_consts[0]
     assert "__main__" in bench.read_text()
+
+
+@pytest.mark.parametrize("pipeline", sorted(common.PIPELINES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_pipeline_of_a_bench_is_one(pipeline):
+    assert dags_of(load_module(pipeline))
 
 
 @pytest.mark.parametrize("pins", sorted((ROOT / "bench/run/peers").glob("*.txt")), ids=lambda path: path.stem)

@@ -25,6 +25,7 @@ from clearance.graph.mapping import map_over, split_limit
 from clearance.graph.options import Options, check_id, options
 from clearance.graph.origin import Origin, Site, call_site, origin_of
 from clearance.graph.retry import Retry
+from clearance.graph.schedule import Asset
 from clearance.graph.signature import Signature, signature_of
 from clearance.graph.step import Step, bind
 from clearance.graph.wiring import Joinable
@@ -305,6 +306,7 @@ def task(
     priority: int = 0,
     expect: float | str | None = None,
     trigger_rule: str | None = None,
+    outlets: Asset | Iterable[Asset] = (),
     concurrency: int | None = None,
     pool: str = "",
     pool_slots: int = 1,

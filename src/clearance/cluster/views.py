@@ -214,6 +214,7 @@ def _nodes(scheduler: Scheduler, name: str) -> list[dict[str, Any]]:
                 "utilized": _percent(scheduler, state.used, state.capacity),
                 "allocations": [_allocation(scheduler, app, id) for app, id in members if id in app.held],
                 "schedulable": state.node.schedulable and not state.closed, "closed": state.closed,
+                "condition": str(state.condition),
                 "isReserved": any(state.index in kept.spare for kept in scheduler.backfill.holding.values()),
             }
         )  # fmt: skip

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from clearance.errors import UsageError
 
@@ -22,8 +23,7 @@ USER = re.compile(r"[_a-zA-Z][a-zA-Z0-9:#/_.@-]*\$?\Z")
 GROUP = re.compile(r"[_a-zA-Z][a-zA-Z0-9:_.-]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Acl:
+class Acl(msgspec.Struct, frozen=True):
     """One access control list.
 
     Attributes:

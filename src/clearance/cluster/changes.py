@@ -6,8 +6,10 @@ A queue that is removed while jobs are in it is drained, not dropped; that is de
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
+
+import msgspec
 
 from clearance.cluster.model import PartitionConfig, QueueConfig, SchedulerConfig
 
@@ -15,8 +17,7 @@ _OF_QUEUE = tuple(each.name for each in fields(QueueConfig) if each.compare and 
 _OF_PARTITION = tuple(each.name for each in fields(PartitionConfig) if each.name not in ("name", "root"))
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One difference.
 
     Attributes:
@@ -29,7 +30,7 @@ class Change:
     kind: str
     partition: str
     path: str = ""
-    fields: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    fields: Mapping[str, tuple[Any, Any]] = {}
 
     def __str__(self) -> str:
         """`queue root.ml changed: max, limits`."""

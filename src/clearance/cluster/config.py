@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clearance.cluster.acl import Acl
 from clearance.cluster.changes import Change, changes
+from clearance.cluster.defaults import default
 from clearance.cluster.model import (
     DEFAULT_PARTITION,
     DEFAULT_QUEUE,
@@ -24,7 +24,6 @@ from clearance.cluster.model import (
 )
 from clearance.cluster.problems import InvalidQueues, Problem
 from clearance.cluster.properties import QueueProperties
-from clearance.cluster.quantities import Amounts
 
 __all__ = [
     "DEFAULT_PARTITION",
@@ -64,14 +63,3 @@ def load(source: str | Path) -> SchedulerConfig:
     if isinstance(source, str) and ("\n" in source or ":" in source):
         return parse(source)
     return parse(read_file(str(source)), str(source))
-
-
-def default(maximum: Amounts | None = None) -> SchedulerConfig:
-    """Returns what holds where there is no file: everybody may submit to the one queue `root.default`.
-
-    Args:
-        maximum: of `root.default`, by name; None: whatever the nodes have.
-    """
-    queue = QueueConfig(DEFAULT_QUEUE, max=dict(maximum or {}))
-    root = QueueConfig(ROOT, (queue,), parent=True, submit_acl=Acl(everybody=True))
-    return SchedulerConfig((PartitionConfig(DEFAULT_PARTITION, root),))

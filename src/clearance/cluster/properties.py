@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from clearance.errors import UsageError, nearest
 
@@ -25,8 +26,7 @@ _PART = re.compile(r"([0-9]{1,30})?(?:\.([0-9]{0,30}))?(ns|us|µs|μs|ms|s|m|h)"
 _LONGEST = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class QueueProperties:
+class QueueProperties(msgspec.Struct, frozen=True):
     """The properties in force at one queue.
 
     Attributes:
@@ -110,7 +110,7 @@ def inherit(parent: QueueProperties | None, own: Mapping[str, str], where: str =
     Raises:
         UsageError: an unknown property, or a value that it cannot have.
     """
-    handed = DEFAULTS if parent is None else replace(
+    handed = DEFAULTS if parent is None else msgspec.structs.replace(
         parent,
         priority_policy="default",
         priority_offset=0,
@@ -119,7 +119,7 @@ def inherit(parent: QueueProperties | None, own: Mapping[str, str], where: str =
     found = {PROPERTIES[name][0]: parse_property(name, text, where) for name, text in own.items()}
     if handed.queue_sort_policy == "drf":
         found["queue_sort_policy"] = "drf"
-    return replace(handed, **found)
+    return msgspec.structs.replace(handed, **found)
 
 
 def _one_of(*known: str) -> Callable[[str, str], str]:

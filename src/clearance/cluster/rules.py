@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from clearance.cluster.acl import Ancestry, may_submit
 from clearance.cluster.model import (
@@ -49,8 +50,7 @@ class Tree(Ancestry, Protocol):
         """Whether the queue there is active: not draining, not stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(msgspec.Struct, frozen=True):
     """What the rules may look at.
 
     Attributes:
@@ -64,12 +64,11 @@ class Submitted:
     user: str
     groups: tuple[str, ...] = ()
     queue: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
     forced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """The queue that was found.
 
     Attributes:
@@ -83,8 +82,7 @@ class Placed:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """No queue takes the job.
 
     Attributes:

@@ -12,7 +12,8 @@ Rules:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from clearance.errors import GraphError, UsageError
 from clearance.types.resources import parse_memory, parse_millis
@@ -23,8 +24,7 @@ _GROUP = re.compile(r"(?:(?P<name>[^=]*)=\s*)?(?P<count>[0-9]{1,9})x(?P<amounts>
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?\Z")
 
 
-@dataclass(frozen=True)
-class VirtualNode:
+class VirtualNode(msgspec.Struct, frozen=True):
     """What one offers.
 
     Attributes:

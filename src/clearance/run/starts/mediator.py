@@ -26,6 +26,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from clearance.errors import GraphError, UsageError, nearest
 from clearance.graph.asset import normal
 from clearance.graph.firing import check_mode
@@ -33,15 +35,13 @@ from clearance.graph.firing import check_mode
 _DEEPEST = 32
 
 
-@dataclass(frozen=True)
-class AllOf:
+class AllOf(msgspec.Struct, frozen=True):
     """Holds when every part holds."""
 
     parts: tuple[Condition, ...]
 
 
-@dataclass(frozen=True)
-class AnyOf:
+class AnyOf(msgspec.Struct, frozen=True):
     """Holds when one part holds."""
 
     parts: tuple[Condition, ...]
@@ -101,8 +101,7 @@ def holds(condition: Condition, present: Collection[str]) -> bool:
     return quantifier(holds(part, present) for part in condition.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class AssetEvent:
+class AssetEvent(msgspec.Struct, frozen=True):
     """An asset was written: `number` by commit order from 1, `at` in seconds, `key` of the partition or None."""
 
     number: int
@@ -111,8 +110,7 @@ class AssetEvent:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(msgspec.Struct, frozen=True):
     """A subscription starts a run: numbers of the events it consumes, ascending, and the key or window, else None."""
 
     subscription: str

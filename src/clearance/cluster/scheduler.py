@@ -14,14 +14,13 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from clearance.cluster import event as events
 from clearance.cluster import gang
 from clearance.cluster.application import Application, AppState, Request
-from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.collector import paused
 from clearance.cluster.condition import HealthPolicy
@@ -29,7 +28,6 @@ from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
 from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
 from clearance.cluster.fork import fork
-from clearance.cluster.health import Health
 from clearance.cluster.limits import LimitState, full
 from clearance.cluster.machines import Machines
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
@@ -40,8 +38,10 @@ from clearance.cluster.possible import impossible
 from clearance.cluster.preempt import Preemption
 from clearance.cluster.queues import Counter, Lane, QueueState
 from clearance.cluster.unit import Part
-from clearance.cluster.whatif import Change, WhatIf
 from clearance.errors import ClearanceError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from clearance.cluster.whatif import Change, WhatIf
 
 _encoder = msgspec.json.Encoder()
 
@@ -85,8 +85,12 @@ class Scheduler(Machines):
         self.consolidation = Consolidation(self)
         self.preemption = Preemption(self, preemption)
         if autoscale is not None:
+            from clearance.cluster.autoscale import Autoscaler
+
             self.autoscaler, self.pools = Autoscaler(self, autoscale), autoscale.pools
         if health is not None:
+            from clearance.cluster.health import Health
+
             self.health = Health(self, health)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.NodeAdded: self._node_added,
@@ -376,6 +380,8 @@ class Scheduler(Machines):
         Raises:
             UsageError: a change of something that is not there.
         """
+        from clearance.cluster.whatif import WhatIf
+
         return WhatIf(self, changes)
 
     @paused

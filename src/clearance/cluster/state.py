@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from clearance.cluster.application import Application, AppState
-from clearance.cluster.autoscale import Autoscaler
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
 from clearance.cluster.fork import Copies, adopt
-from clearance.cluster.health import Health
 from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
@@ -27,6 +25,10 @@ from clearance.cluster.space import Space
 from clearance.cluster.tree import Tree
 from clearance.cluster.unit import Unit, Units
 from clearance.errors import ClearanceError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from clearance.cluster.autoscale import Autoscaler
+    from clearance.cluster.health import Health
 
 _encoder = msgspec.json.Encoder()
 

@@ -23,5 +23,7 @@ def paused(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         finally:
             gc.enable()
+            if gc.get_count()[0] > gc.get_threshold()[0] > 0:
+                gc.collect(0)  # what was made here is looked at here, not in the next who makes anything
 
     return calm

@@ -125,3 +125,11 @@ def test_time_that_is_no_number_stands_still():
     made.apply([JobSubmitted(job("j"))], math.nan)
     assert len(made.step(math.nan)) == 1
     assert made.now == 0
+
+
+def test_a_job_that_is_refused_leaves_no_queue_behind_that_a_rule_would_have_made():
+    rules = "  placementrules: [{name: user, create: true}]\n"
+    scheduler = Scheduler(load(f"partitions:\n- name: default\n{rules}  queues:\n  - name: root\n    submitacl: '*'\n"))
+    scheduler.apply([JobSubmitted(Job("j", user="ana", task_groups=(TaskGroup("g", 1, {"vcore": -1}),)))], 0)
+    assert [type(each).__name__ for each in scheduler.step(0)] == ["Reject"]
+    assert list(scheduler.tree.queues) == ["root"]

@@ -91,11 +91,6 @@ class Lives(Waiting):
             ClearanceError: no queue takes it, or it is not well formed.
         """
         check_job(job)
-        if where and self.tree.is_leaf(where):
-            queue = self.tree.queues[where]
-            limits: tuple[Counter, ...] = (*self.tree.counters(queue, job.user, job.groups), *queue.above)
-        else:
-            queue, limits = self._seat(job, forced)
         groups = []
         for group in job.task_groups:
             most = group.min_member if group.max_member is None else group.max_member
@@ -109,6 +104,11 @@ class Lives(Waiting):
             raise UsageError(f"job {job.id!r}: give each of its groups a name of its own")
         if not groups and not job.limits:
             raise UsageError(f"job {job.id!r}: give it at least one group, or a limit to wait for")
+        if where and self.tree.is_leaf(where):
+            queue = self.tree.queues[where]
+            limits: tuple[Counter, ...] = (*self.tree.counters(queue, job.user, job.groups), *queue.above)
+        else:
+            queue, limits = self._seat(job, forced)
         if len(self.space.names) > len(self.nodes.total):
             self._widen()
         if not groups:

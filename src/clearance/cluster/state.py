@@ -6,8 +6,6 @@ import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from clearance.cluster.application import Application, AppState
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
@@ -29,8 +27,6 @@ from clearance.errors import ClearanceError, UsageError, nearest
 if TYPE_CHECKING:
     from clearance.cluster.autoscale import Autoscaler
     from clearance.cluster.health import Health
-
-_encoder = msgspec.json.Encoder()
 
 
 class State:

@@ -201,6 +201,11 @@ class ArrayColumns:
         found: list[int] = most.tolist()
         return found
 
+    def empty(self) -> list[int]:
+        self._settle()
+        found: list[int] = np.nonzero(self._now_free[EMPTY])[0].tolist()
+        return found
+
     def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
         self._settle()
         open = self._now_base > NEVER

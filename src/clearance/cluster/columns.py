@@ -63,6 +63,9 @@ class Columns(Protocol):
     def multiples(self, shape: Shape, indices: Sequence[int]) -> list[int]:
         """Returns how many members each node has room for, by its columns alone: shares of devices do not count."""
 
+    def empty(self) -> list[int]:
+        """Returns the nodes that hold nothing."""
+
     def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
         """Returns how many nodes are closed, how many others the shape may not use, and how many lack each column."""
 
@@ -139,6 +142,9 @@ class ListColumns:
         return [
             min((self._free[index][column] // need for column, need in needs), default=ENDLESS) for index in indices
         ]  # fmt: skip
+
+    def empty(self) -> list[int]:
+        return [index for index, free in enumerate(self._free) if free[EMPTY]]
 
     def lacking(self, shape: Shape, biases: Sequence[float] | None) -> tuple[int, int, dict[int, int]]:
         closed = unusable = 0

@@ -28,7 +28,7 @@ from clearance.cluster.decision import Migrate
 from clearance.cluster.nodes import BINPACKING, Nodes
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.shape import NEVER
-from clearance.cluster.victims import lost
+from clearance.cluster.victim import lost
 from clearance.errors import UsageError
 
 if TYPE_CHECKING:

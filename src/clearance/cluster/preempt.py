@@ -27,7 +27,8 @@ from clearance.cluster.quota import Quota
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part, Unit
-from clearance.cluster.victims import Search, Victim, remove
+from clearance.cluster.victim import Victim
+from clearance.cluster.victims import Search, remove
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler

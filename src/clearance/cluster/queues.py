@@ -22,7 +22,7 @@ from clearance.cluster.shares import Average, Conditions, largest, rescaled
 from clearance.cluster.space import Space
 
 if TYPE_CHECKING:
-    from clearance.cluster.application import Request
+    from clearance.cluster.application import Application, Request
     from clearance.cluster.limits import LimitState, Shares
     from clearance.cluster.unit import Unit
 
@@ -137,6 +137,8 @@ class QueueState(Counter):
         allocated: how many members run in it and below it.
         jobs: how many jobs wait or run in it and below it.
         lanes: of a leaf.
+        running: the jobs of a leaf that have members, by priority and whether they save their work: in the order in
+            which they started, with when.
         stuck: the first of a leaf where nobody may overtake it, while there is no room for it.
         shortest: whether of equal priority the shortest is next, whoever came first: behind one for whom room is kept.
         dynamic: whether a placement rule made it.
@@ -153,7 +155,7 @@ class QueueState(Counter):
     __slots__ = (
         "above", "allocated", "asks", "average", "children", "conditions", "config", "dynamic", "fair", "guaranteed",
         "heads", "jobs", "key", "lanes", "name", "order", "parent", "path", "pending", "priority", "rates", "rescales",
-        "scaled", "shortest", "sorts_priority", "state", "stuck", "version",
+        "running", "scaled", "shortest", "sorts_priority", "state", "stuck", "version",
     )  # fmt: skip
 
     def __init__(self, config: QueueConfig, parent: QueueState | None, conditions: Conditions) -> None:
@@ -167,6 +169,7 @@ class QueueState(Counter):
         self.jobs = 0
         self.allocated = 0
         self.lanes: dict[tuple[Unit, str, Shares], Lane] = {}
+        self.running: dict[tuple[int, bool], dict[Application, float]] = {}
         self.heads: list[tuple[Key, int, Lane]] = []
         self.order: list[tuple[int, float, int, str, int, QueueState]] = []
         self.key: tuple[int, float, int, str] | None = None
@@ -244,6 +247,19 @@ class QueueState(Counter):
     def share(self) -> float:
         """Returns the fair share; under `drf` that of where it stands now."""
         return rescaled(self) if self.rescales else largest(self.rates, self.usage())
+
+    def runs(self, app: Application, now: float) -> None:
+        """A job of a leaf has got its first member."""
+        job = app.job
+        self.running.setdefault((job.priority, bool(job.checkpoint_interval)), {})[app] = now
+
+    def stops(self, app: Application) -> None:
+        """A job of a leaf has lost its last member."""
+        kind = app.job.priority, bool(app.job.checkpoint_interval)
+        of_kind = self.running.get(kind, {})
+        of_kind.pop(app, None)
+        if not of_kind:
+            self.running.pop(kind, None)
 
     def unstick(self) -> None:
         """Lets those of a leaf go on that were not to overtake."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from clearance.cluster.decision import Preempt
 from clearance.cluster.ledger import Ledger
 from clearance.cluster.queues import QueueState
-from clearance.cluster.victims import Victim, by_surplus, usage_of
+from clearance.cluster.victim import Victim, by_surplus, usage_of
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler

@@ -15,12 +15,12 @@ Rules (YuniKorn, "Preemption Design", the laws of preemption; their numbers ther
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from clearance.cluster.application import Application, Request
+from clearance.cluster.candidates import MOST, Bound, Candidates
 from clearance.cluster.gang import place
 from clearance.cluster.ledger import Ledger
 from clearance.cluster.nodestate import Held, NodeState
@@ -28,72 +28,10 @@ from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import NEVER, Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part
+from clearance.cluster.victim import Harm, Victim, by_surplus, usage_of, victim
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
-
-Harm = tuple[int, float, float, int]
-
-
-class Victim(msgspec.Struct, frozen=True, eq=False):
-    """Members that leave together.
-
-    Attributes:
-        app: whose they are.
-        members: one, or all of the application.
-        whole: whether the application ends with them.
-        harm: priority, seconds of work lost, minus the second of the start, minus the number of the application.
-    """
-
-    app: Application
-    members: tuple[Held, ...]
-    whole: bool
-    harm: Harm
-
-
-def lost(app: Application, now: float) -> float:
-    """Returns the seconds that one member of an application loses when it is ended now, its restart included."""
-    ran = max(now - app.started, 0.0) if app.started is not None else 0.0
-    interval = app.job.checkpoint_interval
-    return (ran % interval if interval else ran) + app.job.restart_cost
-
-
-def victim(app: Application, members: Iterable[Held], whole: bool, now: float) -> Victim:
-    """Returns members of an application as a victim."""
-    members = tuple(members)
-    harm = (app.job.priority, len(members) * lost(app, now), -(app.started or 0.0), -app.number)
-    return Victim(app, members, whole, harm)
-
-
-def by_surplus(app: Application, here: Iterable[Held], without: Iterable[str], now: float) -> list[Victim]:
-    """Returns those of some members of an application that may leave by themselves, and last all of it.
-
-    Args:
-        app: whose they are.
-        here: of its members.
-        without: ids of members that leave already.
-        now: seconds of the driver's clock.
-    """
-    without = set(without)
-    staying = [held for held in app.held.values() if held.id not in without]
-    spare: dict[str, int] = {}
-    for group in app.groups:
-        name = group.group.name
-        spare[name] = sum(held.id.rsplit("/", 2)[1] == name for held in staying) - group.group.min_member
-    found = []
-    rest = False
-    for held in sorted(here, key=lambda held: -int(held.id.rsplit("/", 1)[1])):
-        name = held.id.rsplit("/", 2)[1]
-        if held.id in without:
-            continue
-        if spare[name] > 0:
-            spare[name] -= 1
-            found.append(victim(app, (held,), False, now))
-        else:
-            rest = True
-    if rest:
-        found.append(victim(app, staying, True, now))
-    return found
 
 
 class Search:
@@ -184,12 +122,15 @@ class Search:
         usage = usage_of(one)
         for queue in one.app.queue.above:
             for position, amount in usage.items():
-                if least := queue.guaranteed[position]:
-                    if queue in self._path:
-                        least = min(least, self._before.used(queue, position))
-                    if self._ledger.used(queue, position) - amount < least:
-                        return False
+                least = self._least(queue, position)
+                if least and self._ledger.used(queue, position) - amount < least:
+                    return False
         return True
+
+    def _least(self, queue: QueueState, position: int) -> int:
+        """Returns what a queue must be left of a resource; see rule 1."""
+        least = queue.guaranteed[position]
+        return min(least, self._before.used(queue, position)) if least and queue in self._path else least
 
     # -- choosing ------------------------------------------------------------------------------------------------------
 
@@ -235,27 +176,83 @@ class Search:
     def _fill(self, within: set[int] | None) -> bool:
         """Chooses victims on nodes until the whole unit fits; where it cannot, all that it chose is let off."""
         begun = len(self._chosen)
+        candidates: Candidates | None = None
         while self._place() is None:
-            part, lack, without = self._lacking(within)
-            options = []
-            for state in self._nodes.named.values():
-                if (within is not None and state.index not in within) or state.index in without or state.closed:
-                    continue
-                if part.shape.bias(state.node) > NEVER and (found := self._clear(state, part)) is not None:
-                    options.append((_harm(found), state.index, found))
-            progress = False
-            for _, _, found in sorted(options, key=lambda option: option[:2]):
-                fresh = all(held.id not in self._gone for one in found for held in one.members)
-                if fresh and self._choose_where_allowed(found):
-                    progress = True
-                    lack -= 1
-                    if lack <= 0:
-                        break
-            if not progress:
+            if candidates is None:
+                candidates = self._candidates(within)
+            if not self._make_room(candidates, *self._lacking(within)):
                 while len(self._chosen) > begun:
                     self._spare(self._chosen[-1])
                 return False
         return True
+
+    def _candidates(self, within: set[int] | None) -> Candidates:
+        """Returns the nodes on which somebody could be asked to leave."""
+        leaves = [queue for queue in self._scheduler.tree.queues.values() if queue.allocated and not queue.children]
+        spent = {leaf: self._spent(leaf) for leaf in leaves if self._join(leaf) is not None}
+        gone, now = self._gone | self._leaving, self._scheduler.now
+
+        useless: dict[tuple[QueueState, Shape], bool] = {}
+
+        def may_give(app: Application) -> bool:
+            without = spent[app.queue]
+            for group in app.groups if without else ():
+                key = app.queue, group.shape
+                if key not in useless:
+                    useless[key] = any(position in without for position, _ in group.shape.usage)
+            return not without or not all(useless[app.queue, group.shape] for group in app.groups)
+
+        def least(app: Application) -> Harm | None:
+            if not may_give(app) or not self._may_be(app):
+                return None
+            options = by_surplus(app, app.held.values(), gone, now)
+            return min((one.harm for one in options if self._allowed(one)), default=None)
+
+        return Candidates(spent, least, within, now)
+
+    def _spent(self, leaf: QueueState) -> set[int]:
+        """Returns the positions of which nobody in a leaf may give anything back."""
+        return {
+            position
+            for queue in leaf.above for position, least in enumerate(queue.guaranteed)
+            if least and self._ledger.used(queue, position) <= self._least(queue, position)
+        }  # fmt: skip
+
+    def _make_room(self, candidates: Candidates, part: Part, lack: int, without: set[int]) -> bool:
+        """Chooses victims, the least harm first, until so many members more of a part fit; returns whether any are."""
+        begun, bounds = len(self._chosen), candidates.bounds
+        known: dict[int, tuple[int, list[Victim]]] = {}  # by node, of how many victims chosen before, and whom else
+        heap: list[tuple[Bound, int, int]] = [(bound, -1, index) for index, bound in bounds.items()]
+        heapq.heapify(heap)
+        while lack > 0:
+            for index in candidates.before(heap[0][0] if heap else MOST):
+                heapq.heappush(heap, (bounds[index], -1, index))
+            if not heap:
+                break
+            _, when, index = heapq.heappop(heap)
+            at, victims = known.get(index, (-1, []))
+            if at < len(self._chosen):  # the harm is not known, or may have changed
+                state = self._nodes.at[index]
+                if index in without or state.closed or part.shape.bias(state.node) == NEVER:
+                    continue
+                found = self._clear(state, part)
+                known[index] = len(self._chosen), found or []
+                if found is not None:
+                    heapq.heappush(heap, (_harm(found), len(self._chosen), index))
+                continue
+            if when < at:  # it is there once more, with its harm
+                continue
+            touched = {held.node for one in victims for held in (one.app.held.values() if one.whole else one.members)}
+            touched -= without
+            before = self._rooms(part, touched)
+            self._choose(victims)
+            lack -= self._rooms(part, touched) - before
+            heapq.heappush(heap, (bounds[index], -1, index))
+        return len(self._chosen) > begun
+
+    def _rooms(self, part: Part, indices: Iterable[int]) -> int:
+        rooms = (self._nodes.room(part.shape, self._nodes.at[index]) for index in indices)
+        return sum(min(room, 1) for room in rooms) if part.apart else sum(rooms)
 
     def _lacking(self, within: set[int] | None) -> tuple[Part, int, set[int]]:
         """Returns the part that lacks room, for how many members, and the nodes that it must not use."""
@@ -323,16 +320,6 @@ class Search:
             remove(copy, held)
         return self._nodes.room(shape, copy)
 
-    def _choose_where_allowed(self, victims: Iterable[Victim]) -> bool:
-        begun = len(self._chosen)
-        for one in victims:
-            if not self._allowed(one):
-                while len(self._chosen) > begun:
-                    self._spare(self._chosen[-1])
-                return False
-            self._choose([one])
-        return True
-
     def _choose(self, victims: Iterable[Victim]) -> None:
         for one in victims:
             if one.whole:  # it takes the place of members of the same application that were to leave by themselves
@@ -393,7 +380,7 @@ def remove(state: NodeState, held: Held) -> None:
     del state.held[held.id]
 
 
-def _harm(victims: list[Victim]) -> tuple[int, float, int, float]:
+def _harm(victims: list[Victim]) -> Bound:
     """Returns how much harm several victims are together; see rule 5."""
     harms = [one.harm for one in victims]
     return max(harms)[0], sum(each[1] for each in harms), len(harms), min(each[2] for each in harms)
@@ -401,15 +388,6 @@ def _harm(victims: list[Victim]) -> tuple[int, float, int, float]:
 
 def _policy(queue: QueueState) -> str:
     return queue.config.properties.preemption_policy
-
-
-def usage_of(one: Victim) -> dict[int, int]:
-    """Returns what the members of a victim use together, by position."""
-    usage: dict[int, int] = {}
-    for held in one.members:
-        for position, amount in held.shape.usage:
-            usage[position] = usage.get(position, 0) + amount
-    return usage
 
 
 def _priority(app: Application, join: QueueState) -> int:

@@ -171,8 +171,7 @@ class Waiting(State):
         for unit in list(self._drawn):
             self.unpark(unit)
 
-    @staticmethod
-    def _add(app: Application, usage: Iterable[tuple[int, int]], members: int, waited: int) -> None:
+    def _add(self, app: Application, usage: Iterable[tuple[int, int]], members: int, waited: int) -> None:
         """Counts what an application has got against its queue and limits; so many of the members had waited."""
         own = app.usage
         for position, amount in usage:
@@ -186,6 +185,7 @@ class Waiting(State):
             if step:
                 counter.applications += 1
         if step:
+            app.queue.runs(app, self.now)
             for share in app.shares:
                 share.limit.taken += share.amount
                 share.limit.users[app.id] = share.amount
@@ -209,6 +209,7 @@ class Waiting(State):
             if counter.waiting:
                 self.wake(counter)
         if last:
+            app.queue.stops(app)
             self._give_limits(app)
         for queue in app.queue.above:
             queue.allocated -= members

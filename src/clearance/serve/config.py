@@ -83,4 +83,3 @@ def parse_config(config: dict[str, Any]) -> ReplicaConfig:
             f"endpoint {parsed.name!r} would listen on {parsed.host}: only loopback is served, use 127.0.0.1"
         )
     return parsed
-

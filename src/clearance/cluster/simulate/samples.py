@@ -80,11 +80,9 @@ class Sampler:
         nodes, samples = scheduler.nodes, self.samples
         at = main_resource(scheduler)
         total, used = nodes.total[at], nodes.used[at]
-        busy = broken = 0
-        for state in nodes.named.values():
-            if state.held:
-                busy += 1
-                broken += state.capacity[at] - state.used[at]
+        empty = nodes.columns.empty()
+        busy = len(nodes.named) - len(empty)
+        broken = total - used - sum(nodes.at[index].capacity[at] for index in empty)
         samples.at.append(now)
         samples.utilisation.append(used / total if total else 0.0)
         samples.fragmentation.append(broken / total if total else 0.0)

@@ -3,9 +3,9 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clearance.cluster.blocker import APPLICATIONS, BEHIND, KEPT, LIMIT, QUOTA
 from clearance.cluster.config import load
 from clearance.cluster.event import JobSubmitted, NodeAdded
-from clearance.cluster.explain import APPLICATIONS, BEHIND, KEPT, LIMIT, QUOTA
 from clearance.cluster.job import Job, TaskGroup, Topology
 from clearance.cluster.node import Node
 from clearance.cluster.quantities import format_quantity

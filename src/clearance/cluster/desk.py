@@ -20,10 +20,10 @@ import msgspec
 from clearance.cluster import event as events
 from clearance.cluster.answer import DENIED, EVICTED, GRANTED, HELD, Answer, Placement
 from clearance.cluster.application import Application
+from clearance.cluster.blocker import BEHIND, KEPT, LIMIT, ROOM, Blocker
 from clearance.cluster.consolidate import Plan
 from clearance.cluster.decision import Bind, Decision, Migrate, Preempt, Reject
 from clearance.cluster.defaults import default
-from clearance.cluster.explain import BEHIND, KEPT, LIMIT, ROOM, Blocker
 from clearance.cluster.job import Job
 from clearance.cluster.model import DEFAULT_QUEUE, PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node

@@ -27,8 +27,7 @@ from clearance.cluster.quota import Quota
 from clearance.cluster.shape import Shape
 from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part, Unit
-from clearance.cluster.victim import Victim
-from clearance.cluster.victims import Search, remove
+from clearance.cluster.victim import Victim, remove
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
@@ -204,6 +203,8 @@ class Preemption:
                 kind = (request.unit, request.app.job.priority)
                 if kind in fruitless or not searches or request.lane is None:
                     continue
+                from clearance.cluster.victims import Search
+
                 search = Search(self._scheduler, request, self.ledger(), self.leaving)
                 if not search.possible():
                     fruitless.add(kind)

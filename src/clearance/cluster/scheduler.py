@@ -26,8 +26,6 @@ from clearance.cluster.collector import paused
 from clearance.cluster.condition import HealthPolicy
 from clearance.cluster.consolidate import Consolidation, Plan
 from clearance.cluster.decision import Bind, Decision, Member, Migrate
-from clearance.cluster.explain import Blocker, Explanation, explain, first_blocker
-from clearance.cluster.fork import fork
 from clearance.cluster.limits import LimitState, full
 from clearance.cluster.machines import Machines
 from clearance.cluster.model import PartitionConfig, SchedulerConfig
@@ -41,6 +39,7 @@ from clearance.cluster.unit import Part
 from clearance.errors import ClearanceError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from clearance.cluster.blocker import Blocker, Explanation
     from clearance.cluster.whatif import Change, WhatIf
 
 _encoder = msgspec.json.Encoder()
@@ -347,10 +346,14 @@ class Scheduler(Machines):
         Raises:
             UsageError: there is no such job.
         """
+        from clearance.cluster.explain import explain
+
         return explain(self, job)
 
     def first_blocker(self, app: Application) -> Blocker:
         """Returns what a job that waits lacks first."""
+        from clearance.cluster.explain import first_blocker
+
         return first_blocker(self, app)
 
     def plan_consolidation(
@@ -387,6 +390,8 @@ class Scheduler(Machines):
     @paused
     def fork(self) -> Scheduler:
         """Returns a copy that goes its own way from here."""
+        from clearance.cluster.fork import fork
+
         other = Scheduler(self.partition, self.policy, self.backfill.kind, self.seed, self.nodes.backing, False)
         other.pools = self.pools
         fork(self, other)

@@ -10,7 +10,6 @@ from clearance.cluster.application import Application, AppState
 from clearance.cluster.backfill import Backfill
 from clearance.cluster.consolidate import Consolidation
 from clearance.cluster.decision import Decision
-from clearance.cluster.fork import Copies, adopt
 from clearance.cluster.limits import Limits
 from clearance.cluster.model import PartitionConfig
 from clearance.cluster.nodes import Nodes
@@ -26,6 +25,7 @@ from clearance.errors import ClearanceError, UsageError, nearest
 
 if TYPE_CHECKING:
     from clearance.cluster.autoscale import Autoscaler
+    from clearance.cluster.fork import Copies
     from clearance.cluster.health import Health
 
 
@@ -131,6 +131,8 @@ class State:
             origin, turn, copies = self.origin
             if origin.turn != turn:
                 raise ClearanceError("the scheduler of which this is a fork has gone on: ask a new one")
+            from clearance.cluster.fork import adopt
+
             return adopt(self, app, copies)
         return app
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from clearance.cluster.application import Application
-from clearance.cluster.nodestate import Held
+from clearance.cluster.nodestate import Held, NodeState
+from clearance.cluster.space import DEVICE
 
 Harm = tuple[int, float, float, int]
 
@@ -81,3 +82,14 @@ def usage_of(one: Victim) -> dict[int, int]:
         for position, amount in held.shape.usage:
             usage[position] = usage.get(position, 0) + amount
     return usage
+
+
+def remove(state: NodeState, held: Held) -> None:
+    """Gives back to a copy of a node what a member has of it."""
+    for position, amount in held.shape.usage:
+        state.used[position] -= amount
+    for number in held.devices:
+        if number < len(state.devices):
+            state.devices[number] += held.shape.share or DEVICE
+    state.whole -= held.shape.whole
+    del state.held[held.id]

@@ -26,9 +26,8 @@ from clearance.cluster.ledger import Ledger
 from clearance.cluster.nodestate import Held, NodeState
 from clearance.cluster.queues import QueueState
 from clearance.cluster.shape import NEVER, Shape
-from clearance.cluster.space import DEVICE
 from clearance.cluster.unit import Part
-from clearance.cluster.victim import Harm, Victim, by_surplus, usage_of, victim
+from clearance.cluster.victim import Harm, Victim, by_surplus, remove, usage_of, victim
 
 if TYPE_CHECKING:
     from clearance.cluster.scheduler import Scheduler
@@ -367,17 +366,6 @@ class Search:
         for held in members:
             self._nodes.give(held)
         return [(held.node, held.shape) for held in members]
-
-
-def remove(state: NodeState, held: Held) -> None:
-    """Gives back to a copy of a node what a member has of it."""
-    for position, amount in held.shape.usage:
-        state.used[position] -= amount
-    for number in held.devices:
-        if number < len(state.devices):
-            state.devices[number] += held.shape.share or DEVICE
-    state.whole -= held.shape.whole
-    del state.held[held.id]
 
 
 def _harm(victims: list[Victim]) -> Bound:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from clearance.cluster.blocker import Explanation
 from clearance.cluster.decision import Bind
 from clearance.cluster.event import JobFinished, JobSubmitted, NodeAdded, NodeRemoved
-from clearance.cluster.explain import Explanation, explain
+from clearance.cluster.explain import explain
 from clearance.cluster.job import Job
 from clearance.cluster.node import Node
 from clearance.cluster.quantities import GPU, VCORE

@@ -99,7 +99,7 @@ def taskflow():
 taskflow()
 '''
 
-LOOSE = '''
+LOOSE = """
 from datetime import timedelta
 from airflow import DAG
 from airflow.operators.bash import BashOperator
@@ -108,7 +108,7 @@ dag = DAG(dag_id="old.style", schedule_interval=timedelta(minutes=30), max_activ
 first = BashOperator(task_id="first", bash_command="true", dag=dag)
 for name in ("a", "b"):
     first >> BashOperator(task_id=name, bash_command="true", dag=dag, pool="small", priority_weight=5)
-'''
+"""
 
 
 def converted(text: str, folder: Path) -> tuple[Path, list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clearance.engine.base import Defined, Failure, Finished, Launch, Node, Snapshot, Started
+from clearance.engine.base import Defined, EngineLost, Failure, Finished, Launch, Node, Snapshot, Started
 from clearance.errors import Defer, LeaseLost, Refused, UsageError
 from clearance.graph import model
 from clearance.run import approvals
@@ -235,6 +235,8 @@ def test_a_wait_of_the_users_own_making_fails_that_task_alone(home: Home, pipeli
 class Engine:
     """Stands for processes, of which there are none here: launches are kept, events are what the test appends."""
 
+    cpu = 1000
+
     def __init__(self) -> None:
         self.launched: list[Launch] = []
         self.events: list = []
@@ -242,7 +244,7 @@ class Engine:
         self.snapshot = Snapshot()
 
     def nodes(self):
-        return [Node("here", {"cpu": 1000})]
+        return [Node("here", {"cpu": self.cpu})]
 
     def adopt(self, epoch):
         return self.snapshot
@@ -273,8 +275,8 @@ class House:
         self.now = 1000.0
         self.lead()
 
-    def lead(self) -> None:
-        """Another controller takes over, as after kill -9: only the rows are left."""
+    def lead(self, left: Snapshot | None = None) -> None:
+        """Another controller takes over, as after kill -9: only the rows are left, and what the engine spooled."""
         self.database = Database(self.url)
         self.database.migrate()
         epoch = lease.take(self.database, "test", self.now, 0)
@@ -282,6 +284,7 @@ class House:
             self.now += 60
             epoch = lease.take(self.database, "test", self.now, 0)
         self.engine = Engine()
+        self.engine.snapshot = left or Snapshot()
         self.controller = Controller(self.settings, self.database, self.engine, epoch, clock=lambda: self.now)
         self.controller.recover()
 
@@ -297,11 +300,13 @@ class House:
             pass
         self.controller.turn()
 
-    def defer(self, launch: Launch, *arguments, **options) -> None:
+    def defer(self, launch: Launch, *arguments, **options) -> Finished:
         error = Defer(*arguments, **options)
         failure = Failure("clearance.errors.Defer", "", ("clearance.errors.Defer",), data=error.data)
-        self.engine.events.append(Finished(launch.attempt, "failure", failure=failure))
+        ended = Finished(launch.attempt, "failure", failure=failure)
+        self.engine.events.append(ended)
         self.turns()
+        return ended
 
     def end(self, launch: Launch) -> None:
         self.engine.events.append(Finished(launch.attempt, "success"))
@@ -474,18 +479,22 @@ def test_a_run_that_has_ended_already_is_not_waited_for(house: House):
     assert house.last.resumed.payload == {"state": "success"}
 
 
+WANTED = {"dag": "d", "parameters": {"x": 1}}
+GRAPH = model.encode(model.Graph(dag="d", nodes=(model.Node(id="z", function="m:z"),)))
+
+
 def test_a_run_that_a_task_asks_for_is_defined_again_after_a_crash_and_started_once(house: House):
     first = house.submit("a")
     house.end(house.last)
     second = house.submit("b")
-    house.defer(house.last, "run", "wanted", details={"dag": "d", "parameters": {"x": 1}})
+    asks = house.defer(house.last, "run", "wanted", details=WANTED)
     assert len(house.engine.defines) == 1
-    house.lead()
+    assert house.state(second, "b") is TaskState.RUNNING
+    house.lead(Snapshot(finished=(asks,)))
     house.turns()
     ((token, bundle, target, parameters),) = house.engine.defines
     assert (bundle, target, parameters) == ("b", "m:d", {"x": 1})
-    graph = model.encode(model.Graph(dag="d", nodes=(model.Node(id="z", function="m:z"),)))
-    house.engine.events += [Defined(token, graph), Defined(token, graph)]
+    house.engine.events += [Defined(token, GRAPH), Defined(token, GRAPH)]
     house.turns()
     assert "wanted" in house.controller.runs
     house.lead()
@@ -496,6 +505,43 @@ def test_a_run_that_a_task_asks_for_is_defined_again_after_a_crash_and_started_o
     house.turns()
     assert house.last.resumed.payload == {"state": "success"}
     assert {first, second, "wanted"} == {row[0] for row in house.database.rows("run_ids")}
+
+
+def test_a_task_that_is_cancelled_while_its_run_is_defined_starts_none(house: House):
+    run = house.submit("a")
+    house.defer(house.last, "run", "wanted", details=WANTED)
+    house.controller.cancel(run)
+    house.engine.events.append(Defined(house.engine.defines[0][0], GRAPH))
+    house.turns()
+    assert house.database.rows("instances", 1)[0][5] == "cancelled"
+    assert [row[0] for row in house.database.rows("run_ids")] == [run]
+
+
+def test_an_engine_that_dies_while_a_run_is_defined_is_asked_again(house: House):
+    run = house.submit("a")
+    house.engine.snapshot = Snapshot(finished=(house.defer(house.last, "run", "wanted", details=WANTED),))
+    house.engine.events.append(EngineLost("killed"))
+    house.turns()
+    first, second = house.engine.defines
+    assert first == second
+    assert house.state(run, "a") is TaskState.RUNNING
+    house.engine.events.append(Defined(second[0], GRAPH))
+    house.turns()
+    assert house.state(run, "a") is TaskState.DEFERRED
+    assert "wanted" in house.controller.runs
+
+
+def test_two_tasks_that_ask_for_the_same_run_at_once_start_one(house: House, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Engine, "cpu", 2000)
+    house.lead()
+    run = house.submit("a", "b")
+    for launch in list(house.engine.launched):
+        house.defer(launch, "run", "wanted", details=WANTED)
+    house.engine.events += [Defined(token, GRAPH) for token, *_ in house.engine.defines]
+    house.turns()
+    assert len(house.engine.defines) == 2
+    assert {house.state(run, "a"), house.state(run, "b")} == {TaskState.DEFERRED}
+    assert [row[0] for row in house.database.rows("run_ids")].count("wanted") == 1
 
 
 def test_a_decision_is_a_row_an_event_and_a_result(house: House):

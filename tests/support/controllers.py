@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clearance.engine.base import Event, Finished, Launch, Node, Snapshot, Started, Usage
+from clearance.engine.base import Defined, Event, Failure, Finished, Launch, Node, Snapshot, Started, Usage
+from clearance.errors import Defer
 from clearance.graph import model
 from clearance.graph.dag import Dag
 from clearance.run.controller import Controller
@@ -40,8 +41,10 @@ class ScriptedEngine:
         self.launched: dict[str, Launch] = {}
         self.finished: dict[str, Finished] = {}
         self.events: list[Event] = []
+        self.defines: list[str] = []
 
     def adopt(self, epoch: int) -> Snapshot:
+        self.defines.clear()
         running = [Started(key, (1,), (1,), ("here",)) for key in self.launched if key not in self.finished]
         self.events.clear()
         return Snapshot(tuple(running), (), tuple(self.finished.values()))
@@ -57,7 +60,7 @@ class ScriptedEngine:
         return
 
     def define(self, request: str, bundle: str, target: str, parameters: dict[str, Any]) -> None:
-        raise AssertionError("no code is loaded here")
+        self.defines.append(request)
 
     def launch(self, launches: Sequence[Launch]) -> None:
         for launch in launches:
@@ -79,6 +82,18 @@ class ScriptedEngine:
         event = Finished(key, outcome, artifact, usage=Usage())
         self.finished[key] = event
         self.events.append(event)
+
+    def defer(self, key: str, error: Defer) -> None:
+        """Ends an attempt that waits."""
+        failure = Failure("clearance.errors.Defer", "", ("clearance.errors.Defer",), data=error.data)
+        event = self.finished[key] = Finished(key, "failure", failure=failure)
+        self.events.append(event)
+
+    def define_all(self, graph: bytes) -> int:
+        """Answers every question for a graph with this one; returns how many there were."""
+        asked, self.defines = self.defines, []
+        self.events += [Defined(request, graph) for request in asked]
+        return len(asked)
 
     def end_all(self, outcome: str = "success") -> int:
         """Ends everything that runs; returns how many that were."""

@@ -10,6 +10,7 @@ Rules:
 4. Of the attempts of an instance that ended in a wait the last `LOOKS` keep their rows: one that looks every second
    for a day does not leave 86,400.
 5. A run that a task asks for is started under an id that follows from the task, so that asking twice starts one run.
+   Its graph is made while the end of the attempt is not taken yet: the wait and the run are one transaction.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from clearance.engine.base import Defined, Failure
+from clearance.engine.base import Defined, Failure, Finished
 from clearance.errors import GraphError, Refused, UsageError, nearest
 from clearance.run import rows
 from clearance.run.instance import Instance
 from clearance.run.machine import stopping
-from clearance.types.deferral import Resumed, asked, checked
+from clearance.types.deferral import Asked, Resumed, asked, checked
 from clearance.types.states import RunState, TaskState
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Deferrals:
         self._controller = controller
         self._due: list[tuple[float, int, Instance, int]] = []
         self._keys: dict[tuple[str, str], dict[Instance, None]] = {}
-        self._starts: dict[str, Instance] = {}
+        self._starts: dict[str, tuple[Asked, Finished]] = {}
         self._unsaid: list[str] = []
         self._serial = 0
         self._stale = 0
@@ -63,7 +64,9 @@ class Deferrals:
         """When the next wait ends by itself, seconds since 1970."""
         return self._due[0][0] if self._due else float("inf")
 
-    def take(self, instance: Instance, failure: Failure, started: float, now: float) -> None:
+    def take(
+        self, instance: Instance, failure: Failure, started: float, now: float, made: Defined | None = None
+    ) -> None:
         """An attempt raised `Defer`.
 
         Args:
@@ -71,6 +74,7 @@ class Deferrals:
             failure: with what is waited for.
             started: when that attempt began, seconds since 1970.
             now: seconds since 1970.
+            made: the graph of the run that it asks for; None where there is such a run, or none is asked for.
         """
         machine = self._controller.machine
         try:
@@ -89,6 +93,9 @@ class Deferrals:
         row.deadline = None if wait.timeout is None else row.since + wait.timeout
         if stopping(instance):
             machine.finish(instance, TaskState.CANCELLED, reason="cancelled")
+            return
+        if made is not None and (refused := self._start(instance, row, made)):
+            machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {refused}")
             return
         machine.move(instance, TaskState.DEFERRED)
         machine.changes.reasons[instance] = describe(row)
@@ -169,63 +176,80 @@ class Deferrals:
 
     # -- runs that tasks start -----------------------------------------------------------------------------------------
 
+    def parks(self, instance: Instance, event: Finished) -> bool:
+        """True for the end of an attempt that asks for a run whose graph is made first, as rule 5 says."""
+        if self.parked(event.attempt):
+            return True
+        failure = event.failure
+        if failure is None or DEFER not in failure.bases or stopping(instance):
+            return False
+        try:
+            wait = checked(failure.data)
+        except UsageError:
+            return False
+        wanted = msgspec.convert(wait.details, Asked)
+        if wait.kind != "run" or not wanted.dag or self._found(wait.key) is not None:
+            return False
+        if not self._controller.database.rows("version_newest", wanted.dag):
+            return False
+        token = _token(event.attempt)
+        self._starts[token] = wanted, event
+        self._unsaid.append(token)
+        return True
+
+    def parked(self, attempt: str) -> bool:
+        """True while the end of an attempt is kept until a graph is made."""
+        return _token(attempt) in self._starts
+
     def act(self) -> None:
-        """Asks the engine for the graphs of the runs that committed waits ask for."""
+        """Asks the engine for the graphs of the runs that tasks ask for."""
         tokens, self._unsaid = self._unsaid, []
         for token in tokens:
-            instance = self._starts[token]
-            row = instance.deferral
-            if row is None or not _waits(instance, row):
-                del self._starts[token]
-                continue
-            wanted = asked(row.details)
-            bundle, module = self._controller.database.rows("version_newest", wanted.dag)[0]
-            self._controller.engine.define(token, bundle, f"{module}:{wanted.dag}", wanted.parameters)
+            if token in self._starts:
+                wanted = self._starts[token][0]
+                bundle, module = self._controller.database.rows("version_newest", wanted.dag)[0]
+                self._controller.engine.define(token, bundle, f"{module}:{wanted.dag}", wanted.parameters)
 
-    def defined(self, event: Defined) -> bool:
-        """Takes the graph of a run that a task asked for, and starts it; False when no task did."""
-        instance = self._starts.pop(event.request, None)
-        if instance is None:
-            return False
-        row = instance.deferral
-        if row is None or not _waits(instance, row):
-            return True
-        try:
-            if event.error:
-                raise GraphError(event.error)
-            self._controller.submissions.submit_defined(event.graph, row.key, asked(row.details).dag, instance)
-        except (UsageError, Refused) as error:
-            self.forget(instance)
-            self._controller.machine.finish(instance, TaskState.FAILED, reason=f"run {row.key!r}: {error}")
-            return True
-        if not asked(row.details).wait:
-            self.wake("run", row.key, {"state": RunState.RUNNING})
-        return True
+    def defined(self, event: Defined) -> Finished | None:
+        """Returns the end of the attempt that was kept until this graph was made; None when no task asked for it."""
+        found = self._starts.pop(event.request, None)
+        return None if found is None else found[1]
 
     def lost(self) -> None:
         """The engine died: what it was asked to define is asked again."""
         self._unsaid = list(self._starts)
 
+    def _start(self, instance: Instance, row: rows.DeferralRow, made: Defined) -> str:
+        """Starts the run that an instance asks for, in the transaction of its wait; returns what forbids it."""
+        if self._found(row.key) is not None:
+            return ""
+        try:
+            if made.error:
+                raise GraphError(made.error)
+            self._controller.submissions.submit_defined(made.graph, row.key, asked(row.details).dag, instance)
+        except (UsageError, Refused) as error:
+            return str(error)
+        return ""
+
+    def _found(self, run: str) -> RunState | None:
+        """Returns the state of a run; None where there is none."""
+        if run in self._controller.runs:
+            return RunState.RUNNING
+        found = rows.run_row(self._controller.database, run)
+        return None if found is None else RunState(found.state)
+
     def _run_ended(self, instance: Instance, row: rows.DeferralRow) -> Any:
-        """Looks up a run; where there is none that the task asks for, it is started after the commit."""
-        controller = self._controller
-        wanted = asked(row.details)
+        """Returns how a run that is waited for stands, or None while its end is still to come."""
+        database, wanted = self._controller.database, asked(row.details)
         if row.key == instance.run.id:
             raise UsageError(f"run {row.key!r} cannot wait for itself")
-        if row.key in controller.runs:
-            return None if wanted.wait else {"state": RunState.RUNNING}
-        if found := rows.run_row(controller.database, row.key):
-            ended = RunState(found.state).finished or not wanted.wait
-            return {"state": found.state} if ended else None
-        if not (dag := wanted.dag):
-            raise UsageError(f"no run {row.key!r}: it must have been started before a task waits for it")
-        if not controller.database.rows("version_newest", dag):
-            known = [name for (name,) in controller.database.rows("version_dags")]
-            raise UsageError(f"no dag {dag!r} is known here{nearest(dag, known)}: run it once with `clearance run`")
-        token = f"start-{controller.epoch}-{instance.run.key}.{instance.number}.{row.times}"
-        self._starts[token] = instance
-        self._unsaid.append(token)
-        return None
+        if (state := self._found(row.key)) is not None:
+            return {"state": state} if state.finished or not wanted.wait else None
+        if wanted.dag and not database.rows("version_newest", wanted.dag):
+            known = [name for (name,) in database.rows("version_dags")]
+            near = nearest(wanted.dag, known)
+            raise UsageError(f"no dag {wanted.dag!r} is known here{near}: run it once with `clearance run`")
+        raise UsageError(f"no run {row.key!r}: it must have been started before a task waits for it")
 
     def _age(self) -> None:
         """Counts an entry of the heap that may be stale; lets the stale ones go when they are the most."""
@@ -267,6 +291,10 @@ def describe(row: rows.DeferralRow) -> str:
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _token(attempt: str) -> str:
+    return f"start-{attempt}"
 
 
 def _waits(instance: Instance, row: rows.DeferralRow) -> bool:

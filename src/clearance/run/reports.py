@@ -3,7 +3,8 @@
 Rules:
 
 1. A report of an attempt that is not the newest of its instance is refused (fenced) and leaves no trace but an event.
-2. At a takeover attempts that run are adopted, spooled results are taken, and what the engine does not know was lost.
+2. The end of an attempt that asks for a run is taken when the graph of that run is made: see `run.deferral`.
+3. At a takeover attempts that run are adopted, spooled results are taken, and what the engine does not know was lost.
 """
 
 from __future__ import annotations
@@ -109,29 +110,32 @@ class Reports:
         elif isinstance(event, EngineLost):
             self._lost(event, now)
         elif isinstance(event, Defined):
-            if not controller.deferrals.defined(event):
+            if (finished := controller.deferrals.defined(event)) is not None:
+                self._reported(finished, now, event)
+            else:
                 controller.defined(event)
         else:
             instance = self.attempts.get(event.attempt)
             if instance is not None and instance.attempt == event.attempt:
                 controller.flows.observe(instance, event, now)  # type: ignore[arg-type]
 
-    def _reported(self, event: Started | Ready | Finished, now: float) -> None:
-        """Takes a report on an attempt of a task or a service."""
+    def _reported(self, event: Started | Ready | Finished, now: float, made: Defined | None = None) -> None:
+        """Takes a report on an attempt of a task or a service; `made` is the graph that its end was kept for."""
         controller = self._controller
         key = event.attempt
-        over = type(event) is Finished
-        if over:
+        instance = self.attempts.get(key)
+        known = instance is not None and instance.attempt == key
+        if isinstance(event, Finished):
+            if instance is not None and known and made is None and controller.deferrals.parks(instance, event):
+                return
             self.over.append(key)
         if key in controller.services.attempts:
             controller.services.observe(event, now)
-            return
-        instance = self.attempts.get(key)
-        if instance is None or instance.attempt != key:
-            if over:
+        elif instance is None or not known:
+            if isinstance(event, Finished):
                 self._fence(event, now)
         elif isinstance(event, Finished):
-            self._on_finished(instance, event, now)
+            self._on_finished(instance, event, now, made)
         elif isinstance(event, Started):
             self._on_started(instance, event, now)
 
@@ -144,7 +148,7 @@ class Reports:
         row.processes = rows.json_text([event.pids, event.births])
         controller.machine.move(instance, TaskState.RUNNING)
 
-    def _on_finished(self, instance: Instance, event: Finished, now: float) -> None:
+    def _on_finished(self, instance: Instance, event: Finished, now: float, made: Defined | None = None) -> None:
         controller = self._controller
         key = event.attempt
         if instance.spec.flow:
@@ -175,7 +179,7 @@ class Reports:
         elif failure is not None and DEFER in failure.bases:
             row.outcome, row.failure = "deferred", ""
             controller.ledger.add("attempt_forget", instance.run.number, instance.number, instance.epoch + 1 - LOOKS)
-            controller.deferrals.take(instance, failure, started, now)
+            controller.deferrals.take(instance, failure, started, now, made)
         elif failure is not None and SKIP in failure.bases:
             controller.machine.finish(instance, TaskState.SKIPPED, reason=failure.message)
         else:
@@ -237,6 +241,8 @@ class Reports:
         for finished in snapshot.finished:
             self.observe(finished, now)
         for key, instance in list(self.attempts.items()):
+            if controller.deferrals.parked(key):
+                continue
             failure = Failure("lost", event.reason)
             self._on_finished(instance, Finished(key, "lost", failure=failure), now)
         controller.services.lost(now)

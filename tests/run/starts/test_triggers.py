@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from clearance.errors import GraphError, LeaseLost, UsageError
+from clearance.errors import Defer, GraphError, LeaseLost, UsageError
+from clearance.graph import model
 from clearance.graph.schedule import every
 from clearance.run.host import lease
 from clearance.run.host.orders import Emit, PauseDag, Unregister
@@ -269,6 +270,41 @@ def test_a_crash_between_any_two_statements_consumes_each_event_once_and_loses_n
         if not crashed():
             break
     assert crashes > 15, "each statement of the turn"
+
+
+def test_a_crash_between_any_two_statements_leaves_a_wait_and_the_run_that_it_asked_for_or_neither(
+    tower: Towers, clock: Clock
+):
+    one = tower()
+    one.register(waiting("child", A))
+    child = model.encode(waiting("child", A).graph())
+    crashes = rounds = 0
+    while True:
+        rounds += 1
+        asking = submit(one, producer_b)
+        (key,) = one.engine.launched
+        one.engine.defer(key, Defer("run", f"child/by/{asking}", details={"dag": "child"}))
+        one.turn()
+        assert one.engine.define_all(child) == 1
+        with crashing(one.database, crashes) as crashed:
+            try:
+                one.turn()  # the wait and the run, its rows and its first launch: one commit
+            except Crash:
+                crashes += 1
+        if crashed():
+            clock.now += lease.SECONDS + 1
+            one = tower(one.engine)
+        waits = one.database.dialect.execute("SELECT count(*) FROM deferral WHERE waiting = 1")[0][0]
+        assert waits == len(one.runs("child")) - (rounds - 1), f"after {crashes} statements"
+        one.turn()
+        one.engine.define_all(child)
+        for _ in range(2):
+            one.settle()
+        assert len(one.runs("child")) == len(one.runs("producer_b")) == rounds
+        assert set(one.database.dialect.execute("SELECT state FROM run")) == {("success",)}
+        if not crashed():
+            break
+    assert crashes > 8, "each statement of the turn"
 
 
 def test_a_crash_between_the_end_of_a_run_and_what_follows_is_made_up_for(tower: Towers, clock: Clock):

@@ -84,9 +84,18 @@ def test_a_cell_that_fails_is_named_and_the_notebook_so_far_is_kept(bench):
     log = bench.log("report")
     assert "before" in log
     assert "after" not in log
-    (kept,) = (bench.home.path / "checkpoints").rglob("failed-1.ipynb")
-    assert str(kept) in log
+    kept = bench.fetch("report")
     assert "ZeroDivisionError" in outputs(kept)
+    assert "before" in outputs(kept)
+    (told,) = json.loads(bench.home.command("runs", "show", "main/1", "--json"))["tasks"]
+    shown = json.loads(bench.home.command("artifact", "show", "main/1", "report", "--json"))
+    assert (shown["state"], shown["serializer"]) == ("failed", "file")
+    assert shown["digest"] == told["failure"]["left"]["digest"]
+    assert shown["digest"][:19] in bench.home.command("runs", "show", "main/1")
+    bench.home.command("cache", "gc", "--older", "0.001", "--grace", "0.001")
+    assert "bytes" in bench.home.command("artifact", "verify", "main/1", "report", expect=3)
+    bench.home.command("artifact", "get", "main/1", "report", "-o", str(bench.folder / "again.ipynb"))
+    assert (bench.folder / "again.ipynb").read_bytes() == kept.read_bytes()
 
 
 def test_the_kernel_ends_with_its_run(bench):

@@ -26,7 +26,7 @@ def artifact() -> None:
 @click.option("--open", "open_it", is_flag=True, help="Show its cards in the browser.")
 @json_option
 def show(run: str, task: str, output: Path | None, open_it: bool, as_json: bool) -> None:
-    """Show what TASK of RUN returned, who signed it, and its cards."""
+    """Show what TASK of RUN returned, or left if it failed, who signed it, and its cards."""
     from clearance.run.look import inspection
     from clearance.settings import load
 
@@ -41,6 +41,8 @@ def show(run: str, task: str, output: Path | None, open_it: bool, as_json: bool)
         print_json(found)
         return
     click.echo(f"{found['run']} {found['task']}: {found['type']} ({found['serializer']}), {size(found['size'])}")
+    if found["state"] != "success":
+        click.echo(f"  state    {found['state']}")
     click.echo(f"  digest   {found['digest']}")
     for key, value in found["metadata"].items():
         click.echo(f"  {key:<8} {value}")
@@ -146,7 +148,7 @@ def lineage(run: str, task: str, down: bool, limit: int, as_json: bool) -> None:
 @click.argument("task")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; default: standard output.")
 def get(run: str, task: str, output: Path | None) -> None:
-    """Fetch what TASK of RUN returned.
+    """Fetch what TASK of RUN returned, or left if it failed.
 
     Plain data is printed as JSON, or written to --output; a file, tree, dataset or model needs --output. Beside a model
     its signature is written as NAME.sig.

@@ -112,9 +112,7 @@ def show(run: str, svg_file: Path | None, png_file: Path | None, state: str, lim
             failure = f"marked by {task['marked']['by']}: {task['marked']['reason']}"
         if not failure and task.get("instances"):
             failure = _counts(task["instances"])
-        rows.append(
-            [task["task"], task["state"], str(task["attempts"]), _span(task), (task["result"] or "")[:19], failure[:80]]
-        )
+        rows.append([task["task"], task["state"], str(task["attempts"]), _span(task), _result(task), failure[:80]])
     print_table(["task", "state", "attempts", "took", "result", "why"], rows)
     if found["hidden"]:
         click.echo(f"and {count(found['hidden'], 'instance')} more: --state and --limit choose which are shown")
@@ -195,6 +193,12 @@ def _because(failure: dict[str, Any]) -> str:
     kind = failure["kind"].rpartition(".")[2]
     first = (failure["message"].splitlines() or [""])[0]
     return f"{kind}: {first}" if first else kind
+
+
+def _result(task: dict[str, Any]) -> str:
+    """Returns the digest of what a task returned, or of what it left when it failed."""
+    left = (task["failure"] or {}).get("left")
+    return str(task["result"] or (left["digest"] if left else ""))[:19]
 
 
 def _span(task: dict[str, Any]) -> str:

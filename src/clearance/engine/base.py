@@ -95,6 +95,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
         traceback: as text; frames of Clearance itself left out.
         rank: which process of a gang failed first.
         data: what an exception of Clearance carries beside its message: of `Defer`, what is waited for.
+        left: what the attempt leaves although it failed: the exception's `left`, a plain value, a file or a tree, with
+            the cards that it has shown; None where there is neither.
     """
 
     kind: str
@@ -103,6 +105,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
     rank: int = 0
     data: dict[str, Any] = {}
+    left: Artifact | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):

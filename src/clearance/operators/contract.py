@@ -32,9 +32,17 @@ from clearance.types.secret import Secret
 
 
 class OperatorFailed(ClearanceError):
-    """What an operator did for a task did not succeed: a command, a request, a container."""
+    """What an operator did for a task did not succeed: a command, a request, a container.
+
+    Attributes:
+        left: what is kept of it all the same, and shown by `artifact show`; None for nothing.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, left: File | None = None) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 def operator(

@@ -1,4 +1,4 @@
-"""`notebook`: executes a Jupyter notebook with parameters and keeps the executed copy as an artifact.
+"""`notebook`: executes a Jupyter notebook with parameters; the executed copy is kept as an artifact, even of a failure.
 
     report = notebook("report", "report.ipynb", parameters={"rows": rows})
 
@@ -95,11 +95,13 @@ def run_notebook(path: Any, names: list[str], values: list[Any], kernel: str, ce
         with _own_folders():
             client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        kept = _keep(book, nbformat)
+        nbformat.write(book, made)
         kind = getattr(error, "ename", type(error).__name__)
         value = getattr(error, "evalue", str(error).strip().partition("\n")[0])
         raise OperatorFailed(
-            f"cell {started.get('index', 0) + 1} of {source.name}: {kind}: {value}\nthe notebook so far: {kept}"
+            f"cell {started.get('index', 0) + 1} of {source.name}: {kind}: {value}\n"
+            f"the notebook so far is kept: `clearance artifact show {attempt().run} TASK`",
+            File(made),
         ) from None
     except Exception as error:
         if type(error).__name__ != "NoSuchKernel":
@@ -172,11 +174,3 @@ def _print(cell: Any) -> None:
         elif output.get("output_type") == "error":
             print(f"{output.get('ename')}: {output.get('evalue')}", file=sys.stderr)
     sys.stdout.flush()
-
-
-def _keep(book: Any, nbformat: Any) -> Path:
-    """Writes the notebook where it outlives a failed attempt."""
-    context = attempt()
-    kept = Path(context.checkpoint_dir) / f"failed-{context.number}.ipynb"
-    nbformat.write(book, kept)
-    return kept

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from clearance.engine.base import Failure
 from clearance.run.shape import Path, path_of, text
 from clearance.store.database import Database
 from clearance.types.artifact import Artifact
 
 artifact_encoder = msgspec.msgpack.Encoder()
 artifact_decoder = msgspec.msgpack.Decoder(Artifact)
+_failures = msgspec.json.Decoder(Failure)
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -166,6 +168,25 @@ def artifact_of(database: Database, run: int, number: int) -> Artifact | None:
     """Returns what an instance returned."""
     found = database.rows("artifact_get", run, number)
     return artifact_decoder.decode(bytes(found[0][0])) if found else None
+
+
+def left_of(database: Database, run: int, number: int) -> Artifact | None:
+    """Returns what the newest attempt of an instance has left, where it failed and has left anything."""
+    attempts = attempt_rows(database, run, number)
+    return failure_of(attempts[-1].failure).left if attempts and attempts[-1].failure else None
+
+
+def failure_of(text: str) -> Failure:
+    """Reads why an attempt did not succeed."""
+    return _failures.decode(text)
+
+
+def told_failure(text: str) -> dict[str, Any]:
+    """Returns why an attempt did not succeed as it is shown: of what it has left type, size and digest, no bytes."""
+    told: dict[str, Any] = msgspec.json.decode(text)
+    if "left" in told:
+        told["left"] = {name: told["left"][name] for name in ("type", "serializer", "size", "digest")}
+    return told
 
 
 def services(database: Database) -> list[ServiceRow]:

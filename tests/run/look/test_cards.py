@@ -38,6 +38,13 @@ def wrong() -> int:
     context.card("a text")
     return 1
 
+@task(isolation="ISOLATION")
+def breaks() -> int:
+    context.card(Markdown("before it broke"))
+    raise ValueError("broken")
+
+breaking = dag("breaking", breaks)
+
 @dag
 def cards():
     report()
@@ -48,8 +55,18 @@ failing = dag("failing", wrong)
 """
 
 
+@pytest.mark.parametrize("isolation", ["process", "worker"])
+def test_the_cards_of_a_task_that_fails_are_kept(home, tmp_path, isolation):
+    (tmp_path / "pipeline.py").write_text(PIPELINE.replace("ISOLATION", isolation))
+    home.command("run", "pipeline.py:breaking", expect=1)
+    shown = home.command("artifact", "show", "breaking/1", "breaks")
+    assert "before it broke" in shown
+    assert "failed" in shown
+    assert home.show("breaking/1")["tasks"][0]["result"] is None
+
+
 def test_cards_are_shown_beside_results_and_as_results(home, tmp_path):
-    (tmp_path / "pipeline.py").write_text(PIPELINE)
+    (tmp_path / "pipeline.py").write_text(PIPELINE.replace("ISOLATION", "process"))
     home.command("run", "pipeline.py:cards")
     shown = home.command("artifact", "show", "cards/1", "report")
     assert "| test | 0.98 |" in shown

@@ -24,11 +24,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from clearance.engine.base import Defined, Launch, Ready
+from clearance.engine.base import Defined, Failure, Launch, Ready
 from clearance.engine.context import Facts, context
 from clearance.engine.local import failures, ipc, processes, spool
 from clearance.engine.local.accounting import Accounting
-from clearance.errors import EngineError, GraphError, UsageError
+from clearance.errors import Defer, EngineError, GraphError, UsageError
 from clearance.graph import predicate
 from clearance.graph.constants import NoConstant, value_of
 from clearance.store import serializers
@@ -221,6 +221,22 @@ def kept(result: Any, hints: Mapping[str, Any], blobs: Blobs, directory: Path) -
     return msgspec.structs.replace(found, cards=tuple(card for card in cards if card is not None))
 
 
+def failed(error: BaseException, rank: int, place: Place, directory: str) -> Failure:
+    """Describes an exception of the task, and stores what it leaves: its `left`, and the cards that were shown.
+
+    What cannot be stored is said in the log: the failure of the task is what counts.
+    """
+    failure = failures.describe(error, rank)
+    left = getattr(error, "left", None)
+    if isinstance(error, Defer) or (left is None and not context._shown()):
+        return failure
+    try:
+        return msgspec.structs.replace(failure, left=kept(left, {}, _blobs_of(place.blobs), _path_of(directory)))
+    except Exception as trouble:
+        os.write(2, masking.masker.text(f"clearance: what the failure leaves is not kept: {trouble}\n").encode())
+        return failure
+
+
 def mask_logs(attempt: str, place: Place) -> None:
     """Has whoever writes this attempt's log mask each secret before it is revealed."""
 
@@ -373,7 +389,7 @@ def run_fresh(fork: ipc.Fork, place: Place, report: int, trouble: BaseException 
             result = call(launch, rank, place, directory)
             record = ipc.Spooled(launch.attempt, rank, launch.gang, result)
         except BaseException as error:
-            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failures.describe(error, rank))
+            record = ipc.Spooled(launch.attempt, rank, launch.gang, failure=failed(error, rank, place, directory))
             failures.show(record.failure)
         flush()
         spool.write(f"{place.home}/spool/{launch.attempt}.{rank}", record)
@@ -438,7 +454,7 @@ def run_inline(fork: ipc.Fork, place: Place, trouble: BaseException | None) -> N
             raise trouble
         record = ipc.Spooled(launch.attempt, result=call(launch, 0, place, directory))
     except BaseException as error:
-        record = ipc.Spooled(launch.attempt, failure=failures.describe(error, 0))
+        record = ipc.Spooled(launch.attempt, failure=failed(error, 0, place, directory))
         failures.show(record.failure)
     context._enter(None)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

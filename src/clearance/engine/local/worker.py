@@ -126,7 +126,7 @@ class Worker:
                 raise self._trouble
             result = attempt.call(launch, 0, self._place, self._directory)
         except BaseException as error:
-            failure = failures.describe(error, 0)
+            failure = attempt.failed(error, 0, self._place, self._directory)
             failures.show(failure)
         context._enter(None)
         if processes.has_children():

@@ -17,12 +17,15 @@ from clearance.store.serializers import reachable
 from clearance.types.artifact import Artifact
 from clearance.types.card import Card
 from clearance.types.digest import digest_of
+from clearance.types.states import TaskState
 
 TREES = ("tree", "dataset", "model")
 
 
 def describe(settings: Settings, database: Database, run: str, task: str) -> dict[str, Any]:
-    """Returns what is known of a result: digest, size, files of a tree, attestations and their signers.
+    """Returns what is known of a result, or of what a task that failed has left.
+
+    Digest, size, files of a tree, attestations and their signers, and the state of the task.
 
     Raises:
         UsageError: no such run or task, or it has no result.
@@ -38,7 +41,8 @@ def describe(settings: Settings, database: Database, run: str, task: str) -> dic
         for kind, _, _, envelope, at in database.rows("attestations", artifact.digest)
     ]
     return {
-        "run": run, "task": instance.label, "type": artifact.type, "serializer": artifact.serializer,
+        "run": run, "task": instance.label, "state": instance.state,
+        "type": artifact.type, "serializer": artifact.serializer,
         "size": artifact.size, "digest": artifact.digest, "metadata": artifact.metadata, "files": files,
         "cards": [{"kind": type(card).__name__.lower()} for card in cards_of(artifact, blobs)],
         "attestations": attestations,
@@ -63,7 +67,7 @@ def verify(settings: Settings, database: Database, run: str, task: str) -> list[
     """
     from clearance.trust.attest import Attestor
 
-    _, _, artifact = views.artifact(database, run, task)
+    _, instance, artifact = views.artifact(database, run, task)
     blobs = open_blobs(settings.blobs)
     attestor = Attestor(settings.home)
     checks = [_checked("bytes", lambda: _verify_bytes(artifact, blobs))]
@@ -74,7 +78,9 @@ def verify(settings: Settings, database: Database, run: str, task: str) -> list[
             checks.append(_checked(kind, lambda e=envelope: _builder(attestor.verify(e, artifact.digest))))
         elif kind == MODEL_SIGNATURE:
             checks.append(_checked(kind, lambda e=envelope: _verify_model(attestor, e, artifact, blobs)))
-    if not any(row[0] == PROVENANCE for row in found):
+    if instance.state == TaskState.FAILED and not found:
+        checks.append({"what": PROVENANCE, "holds": False, "detail": "what a failed task has left is not attested"})
+    elif not any(row[0] == PROVENANCE for row in found):
         checks.append({"what": PROVENANCE, "holds": False, "detail": "there is none: clear the task and run it again"})
     if artifact.serializer == "model" and not any(row[0] == MODEL_SIGNATURE for row in found):
         checks.append({"what": MODEL_SIGNATURE, "holds": False, "detail": "there is none"})

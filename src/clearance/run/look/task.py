@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from clearance.run.look.lineage import Step
 
 PAGE = 500
-_failures = msgspec.json.Decoder(Failure)
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -108,7 +107,14 @@ class Task:
         """Why its newest attempt did not succeed: `kind`, `message`, `traceback`; None where it did."""
         with self._reader.database() as database:
             found = rows.attempt_rows(database, self._run.number, self._row.number)
-        return _failures.decode(found[-1].failure) if found and found[-1].failure else None
+        return rows.failure_of(found[-1].failure) if found and found[-1].failure else None
+
+    @property
+    def left(self) -> Any:
+        """What its newest attempt has left although it failed, such as a notebook; None where it has left nothing."""
+        with self._reader.database() as database:
+            found = rows.left_of(database, self._run.number, self._row.number)
+        return self._reader.value(found, Any)
 
     @property
     def stdout(self) -> str:
@@ -254,7 +260,7 @@ class Task:
     def _attempt(self, number: int, row: rows.AttemptRow) -> Attempt:
         return Attempt(
             number, row.outcome, moment(row.started_at), moment(row.finished_at),
-            _failures.decode(row.failure) if row.failure else None, row.cpu_seconds, row.peak_memory,
+            rows.failure_of(row.failure) if row.failure else None, row.cpu_seconds, row.peak_memory,
             self._read(row.epoch, frames.STDOUT), self._read(row.epoch, frames.STDERR),
         )  # fmt: skip
 

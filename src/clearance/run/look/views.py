@@ -172,13 +172,15 @@ def denied(database: Database, id: str) -> bool:
 
 
 def artifact(database: Database, id: str, label: str) -> tuple[rows.RunRow, rows.InstanceRow, Artifact]:
-    """Returns what an instance returned.
+    """Returns what an instance returned, or what its newest attempt has left where that failed.
 
     Raises:
-        UsageError: no such run or task, or it has returned nothing.
+        UsageError: no such run or task, or there is nothing of it.
     """
     row, instance = find(database, id, label)
     found = rows.artifact_of(database, row.number, instance.number)
+    if found is None:
+        found = rows.left_of(database, row.number, instance.number)
     if found is None:
         raise UsageError(f"{id} {label} is {instance.state} and has no result")
     return row, instance, found
@@ -193,7 +195,7 @@ def _run(row: rows.RunRow) -> dict[str, Any]:
 
 def _instance(row: rows.InstanceRow, attempts: list[rows.AttemptRow], result: Artifact | None) -> dict[str, Any]:
     last = attempts[-1] if attempts else None
-    failure = msgspec.json.decode(last.failure) if last and last.failure else None
+    failure = rows.told_failure(last.failure) if last and last.failure else None
     return {
         "task": row.label, "state": row.state, "attempts": row.attempts,
         "started_at": last.started_at if last else None, "finished_at": last.finished_at if last else None,
@@ -259,7 +261,7 @@ def steps(database: Database, id: str, after: int = 0, limit: int = 200) -> list
             "position": position, "step": f"{task}[{index}]", "path": path, "state": state, "attempts": attempts,
             "seconds": round(ended - begun, 6) if begun is not None and ended is not None else None,
             "result": rows.artifact_decoder.decode(bytes(data)).digest if data is not None else None,
-            "failure": msgspec.json.decode(failure) if failure else None,
+            "failure": rows.told_failure(failure) if failure else None,
         }
         for position, _, path, task, index, _, _, state, attempts, data, failure, begun, ended in database.rows(
             "steps", row.number, after, limit

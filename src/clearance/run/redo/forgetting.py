@@ -67,9 +67,9 @@ def forget(database: Database, ledger: Ledger, what: str, before: float, dry: bo
 
 
 def wanted_blobs(database: Database, blobs: Blobs) -> set[Digest]:
-    """Returns the digest of every blob that a stored result, a cache entry or a service names."""
+    """Returns the digest of every blob that a stored result, a failed attempt, a cache entry or a service names."""
     wanted: set[Digest] = set()
-    for artifact in (*_artifacts(database), *_cached(database)):
+    for artifact in (*_artifacts(database), *_left(database), *_cached(database)):
         if artifact.inline is None:
             wanted.add(artifact.digest)
         with contextlib.suppress(ClearanceError):  # a manifest that is missing or broken names nothing
@@ -86,6 +86,16 @@ def _artifacts(database: Database) -> Iterator[Artifact]:
         for _, _, data in page:
             yield rows.artifact_decoder.decode(bytes(data))
         run, number = page[-1][:2]
+
+
+def _left(database: Database) -> Iterator[Artifact]:
+    """Yields what attempts have left that failed."""
+    last = (0, -1, -1)
+    while page := database.rows("attempts_left", *last, '%"left":%', _PAGE):
+        for *_, failure in page:
+            if (left := rows.failure_of(failure).left) is not None:
+                yield left
+        last = page[-1][:3]
 
 
 def _cached(database: Database) -> Iterator[Artifact]:

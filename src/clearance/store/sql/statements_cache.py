@@ -57,6 +57,8 @@ STATEMENTS: dict[str, str] = {
     " AND NOT EXISTS (SELECT 1 FROM backfill WHERE backfill.version = dag_version.digest)"
     " AND created_at < (SELECT max(newer.created_at) FROM dag_version AS newer WHERE newer.dag = dag_version.dag)",
     "artifacts_all": "SELECT run, number, data FROM artifact WHERE (run, number) > (?, ?) ORDER BY run, number LIMIT ?",
+    "attempts_left": "SELECT run, number, epoch, failure FROM attempt WHERE (run, number, epoch) > (?, ?, ?)"
+    " AND failure LIKE ? ORDER BY run, number, epoch LIMIT ?",
     "cache_results": "SELECT digest, result FROM cache_entry WHERE digest > ? ORDER BY digest LIMIT ?",
     "bundles_used": "SELECT bundle FROM dag_version UNION SELECT bundle FROM service",
     # Versions.

@@ -187,6 +187,77 @@ def test_every_fire_around_a_change_of_the_clock_is_the_one_of_brute_force(chang
     assert found == [one for one in expected if one > after]
 
 
+def spans(least: int, most: int, names: tuple[str, ...] = ()) -> st.SearchStrategy[tuple[str, set[int]]]:
+    """Terms of a field with the values that they name, by the plainest reading of crontab(5)."""
+
+    def shown(value: int) -> st.SearchStrategy[str]:
+        written = [str(value), f"{value:02d}"]
+        if least <= value - least < len(names) and names:
+            written += [names[value - least], names[value - least].lower()]
+        return st.sampled_from(written)
+
+    @st.composite
+    def term(draw: Any) -> tuple[str, set[int]]:
+        low = draw(st.integers(least, most))
+        high = draw(st.integers(low, most))
+        step = draw(st.integers(1, 9))
+        match draw(st.sampled_from(["value", "range", "stepped", "every"])):
+            case "value":
+                return draw(shown(low)), {low}
+            case "range":
+                return f"{draw(shown(low))}-{draw(shown(high))}", set(range(low, high + 1))
+            case "stepped":
+                return f"{draw(shown(low))}-{draw(shown(high))}/{step}", set(range(low, high + 1, step))
+        return f"*/{step}", set(range(least, most + 1, step))
+
+    terms = st.lists(term(), min_size=1, max_size=3)
+    return terms.map(lambda found: (",".join(text for text, _ in found), set().union(*(values for _, values in found))))
+
+
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    spans(0, 59), spans(0, 23), spans(1, 31), spans(1, 12, MONTHS), spans(0, 7, WEEKDAYS),
+    st.datetimes(datetime(2023, 1, 1), datetime(2029, 1, 1)),
+)  # fmt: skip
+def test_lists_ranges_steps_and_names_fire_as_they_are_read(minute, hour, day, month, weekday, after):
+    text = " ".join(field for field, _ in (minute, hour, day, month, weekday))
+    try:
+        expression = check_expression(text)
+    except GraphError as error:
+        if "never fires" not in str(error):
+            raise
+        return
+    weekdays = {value % 7 for value in weekday[1]}
+    both = day[0].startswith("*") or weekday[0].startswith("*")
+
+    def fires_on(date: datetime) -> bool:
+        on_day, on_weekday = date.day in day[1], date.isoweekday() % 7 in weekdays
+        return date.month in month[1] and (on_day and on_weekday if both else on_day or on_weekday)
+
+    start = after.replace(second=0, microsecond=0)
+    found = next_fire(expression, UTC, start.replace(tzinfo=UTC))
+    assert found is not None
+    date = start.replace(hour=0, minute=0)
+    while True:
+        times = [(h, m) for h in sorted(hour[1]) for m in sorted(minute[1])] if fires_on(date) else []
+        later = [date.replace(hour=h, minute=m) for h, m in times if date.replace(hour=h, minute=m) > start]
+        if later:
+            break
+        date += timedelta(days=1)
+    assert found == later[0].replace(tzinfo=UTC)
+
+
+def test_a_range_of_one_value_with_a_step_is_that_value():
+    assert check_expression("49-49/2 5-05/3 * jan-1/2 7-7/4") == "49 5 * JAN 7"
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    fires = cron("54-54/3 8-8/2 * * *").fires(noon, 2)
+    assert [fire.isoformat() for fire in fires] == ["2026-03-02T08:54:00+00:00", "2026-03-03T08:54:00+00:00"]
+
+
 def test_a_fixed_time_that_is_jumped_over_fires_at_once_and_one_that_comes_twice_fires_once():
     tz = zone("Europe/Paris")
     spring = next_fire("30 2 * * *", tz, datetime(2026, 3, 28, 12, tzinfo=UTC))

@@ -72,7 +72,8 @@ def check_expression(text: Any) -> str:
         for term in field.split(","):
             if problem := _problem(name, term):
                 raise GraphError(f"{shown}: {problem}")
-    expression = " ".join(fields).upper()
+    pairs = zip(_FIELDS, fields, strict=True)
+    expression = " ".join(",".join(_plain(name, term) for term in field.upper().split(",")) for name, field in pairs)
     if not _ever(expression):
         raise GraphError(f"{shown} never fires: month {fields[3]} has no day {fields[2]}")
     return expression
@@ -104,6 +105,17 @@ def _problem(name: str, term: str) -> str:
     if len(numbers) == 2 and numbers[0] > numbers[1]:
         return f"{name} is {span}, a range that runs backwards: write {low}-{most},{least}-{high}"
     return ""
+
+
+def _plain(name: str, term: str) -> str:
+    """Returns a term without the step of a range of one value, which cronsim would take for one without an end."""
+    low, dash, high = term.partition("/")[0].partition("-")
+    _, _, names, first = _FIELDS[name]
+
+    def number(value: str) -> int:
+        return names.index(value) + first if value in names else int(value)
+
+    return low if dash and "/" in term and number(low) == number(high) else term
 
 
 def _ever(expression: str) -> bool:

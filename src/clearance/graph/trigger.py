@@ -2,7 +2,8 @@
 
 The rules are Apache Airflow 3's (its `TriggerRule`), with one answer of our own: what a rule says never depends on
 who finished first, so a failure wins over a skip. "Failed" counts a task that failed, whose upstream failed, or that
-was cancelled. With `s` successes, `f` failures and `k` skips of `n` upstream tasks:
+was cancelled. With `s` successes, `f` failures and `k` skips of `n` upstream tasks, and `u` of the `f` that never ran
+since something before them failed, which `one_done` does not take for done:
 
 | rule | runs | is skipped | upstream_failed |
 |---|---|---|---|
@@ -11,7 +12,7 @@ was cancelled. With `s` successes, `f` failures and `k` skips of `n` upstream ta
 | all_done, always | when all have finished | | |
 | one_success | s > 0 | k = n | s = 0 and f > 0 |
 | one_failed | f > 0 | f = 0 | |
-| one_done | s + f > 0 | k = n | |
+| one_done | s + f > u | s + f = u | |
 | none_failed | f = 0 | | f > 0 |
 | none_failed_min_one_success | f = 0 and s > 0 | k = n | f > 0 |
 | none_skipped | k = 0 | k > 0 | |
@@ -45,8 +46,11 @@ def check_rule(value: object) -> str:
     return value
 
 
-def early(rule: str, succeeded: int, failed: int) -> bool:
-    """True when the task may run before every upstream has finished, since what is still to come cannot change that."""
+def early(rule: str, succeeded: int, failed: int, barred: int = 0) -> bool:
+    """True when the task may run before every upstream has finished, since what is still to come cannot change that.
+
+    The arguments are those of `decide`, so far.
+    """
     match rule:
         case "always":
             return True
@@ -55,11 +59,11 @@ def early(rule: str, succeeded: int, failed: int) -> bool:
         case "one_failed":
             return failed > 0
         case "one_done":
-            return succeeded + failed > 0
+            return succeeded + failed > barred
     return False
 
 
-def decide(rule: str, succeeded: int, failed: int, skipped: int) -> str:
+def decide(rule: str, succeeded: int, failed: int, skipped: int, barred: int = 0) -> str:
     """Returns what becomes of a task whose upstream tasks have all finished: `RUN`, `SKIPPED` or `UPSTREAM_FAILED`.
 
     Args:
@@ -67,6 +71,7 @@ def decide(rule: str, succeeded: int, failed: int, skipped: int) -> str:
         succeeded: how many succeeded.
         failed: how many failed, had a failed upstream, or were cancelled.
         skipped: how many were skipped.
+        barred: how many of the failed never ran, since something before them failed.
     """
     total = succeeded + failed + skipped
     if not total:
@@ -81,7 +86,7 @@ def decide(rule: str, succeeded: int, failed: int, skipped: int) -> str:
         case "one_failed":
             return RUN if failed else SKIPPED
         case "one_done":
-            return RUN if succeeded + failed else SKIPPED
+            return RUN if succeeded + failed > barred else SKIPPED
         case "none_failed":
             return UPSTREAM_FAILED if failed else RUN
         case "none_failed_min_one_success":

@@ -21,6 +21,7 @@ def recount(instance: Instance) -> None:
     instance.pending = sum(not state.finished for state in states)
     instance.failed = sum(state in BAD for state in states)
     instance.skipped = states.count(TaskState.SKIPPED)
+    instance.barred = states.count(TaskState.UPSTREAM_FAILED)
     held = [run.get(parent, instance.path[:common]) for parent, common in run.shape.holds[instance.node]]
     instance.held = sum(row is not None and not row.state.finished for row in held)
 
@@ -49,6 +50,7 @@ def count(instance: Instance, changes: Changes) -> list[Instance]:
     run.failures += counts_as_failure(instance)
     run.cancelled += instance.state is TaskState.CANCELLED
     skipped = instance.state is TaskState.SKIPPED
+    barred = instance.state is TaskState.UPSTREAM_FAILED
     free: list[Instance] = []
     if path:
         _count_up(instance, run.get(node, path[:-1]), bad, skipped, free)
@@ -65,6 +67,7 @@ def count(instance: Instance, changes: Changes) -> list[Instance]:
         follower.pending -= 1
         follower.failed += bad
         follower.skipped += skipped
+        follower.barred += barred
         if is_free(follower):
             free.append(follower)
     if shape.held[node]:
@@ -95,6 +98,7 @@ def uncount(instance: Instance) -> None:
             row.pending += 1
             row.failed -= bad
             row.skipped -= skipped
+            row.barred -= instance.state is TaskState.UPSTREAM_FAILED
 
 
 def keep_count(instance: Instance, state: TaskState) -> None:
@@ -134,4 +138,4 @@ def _may_run_early(instance: Instance) -> bool:
     if instance.state is not TaskState.SCHEDULED or instance.spec.mapped:
         return False
     succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
-    return trigger.early(instance.spec.trigger_rule, succeeded, instance.failed)
+    return trigger.early(instance.spec.trigger_rule, succeeded, instance.failed, instance.barred)

@@ -35,7 +35,7 @@ class Instance:
         path: its indices in the mapped groups around it and in its own map, outermost first.
         state: where it stands.
         pending: upstream rows that have not finished; of a row that stands for others, those of them.
-        failed: how many of those failed; `skipped`: how many were skipped.
+        failed: how many of those failed; `skipped`: how many were skipped; `barred`: how many of the failed never ran.
         held: how many rows have not finished that must end before it, and that its trigger rule does not count.
         reason: why it ended as it did, where that is known.
         epoch: counts launches; fences late writes.
@@ -50,8 +50,8 @@ class Instance:
     """
 
     __slots__ = (
-        "attempts", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number", "path",
-        "pending", "reason", "result", "run", "skipped", "spec", "state", "stored", "within",
+        "attempts", "barred", "clearance", "deferral", "due_at", "epoch", "failed", "held", "mapped", "node", "number",
+        "path", "pending", "reason", "result", "run", "skipped", "spec", "state", "stored", "within",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class Instance:
         self.pending = pending
         self.failed = 0
         self.skipped = 0
+        self.barred = 0
         self.held = len(run.shape.holds[node])
         self.reason = ""
         self.epoch = 0

@@ -27,7 +27,7 @@ def verdict(instance: Instance, arguments: Arguments, changes: Changes) -> TaskS
     if spec.conditions and (state := _judge(instance, arguments, changes)) is not None:
         return state
     succeeded = instance.upstreams - instance.pending - instance.failed - instance.skipped
-    decided = trigger.decide(spec.trigger_rule, succeeded, instance.failed, instance.skipped)
+    decided = trigger.decide(spec.trigger_rule, succeeded, instance.failed, instance.skipped, instance.barred)
     return None if decided == trigger.RUN else TaskState(decided)
 
 

@@ -6,11 +6,15 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clearance.errors import UsageError
 from clearance.graph.model import Graph, Node, Result, Value
+from clearance.graph.trigger import RULES
 from clearance.run.rehearsal.whatif import replay, what_if
 
 DATA = Path(os.environ.get("CLEARANCE_BENCH_DATA", Path(__file__).parents[4] / "shared/data")) / "flow"
@@ -23,6 +27,77 @@ def test_states_and_runs_are_those_that_airflow_computed():
         shuffled = list(dag["tasks"].items())
         random.Random(0).shuffle(shuffled)
         assert replay({"tasks": dict(shuffled)})["states"] == dag["states"]
+
+
+def expected(tasks: dict[str, Any]) -> dict[str, str]:
+    """The rules of trigger_rules.json once more, in the plainest form (the twelfth as Airflow 3 has it)."""
+    states: dict[str, str] = {}
+    waiting = dict(tasks)
+    while waiting:
+        for id, task in list(waiting.items()):
+            above = [states.get(other) for other in dict.fromkeys(task["up"])]
+            if None in above:
+                continue
+            success, skipped = above.count("success"), above.count("skipped")
+            bad = above.count("failed") + above.count("upstream_failed")
+            verdict = "run"
+            match task["rule"] if above else "":
+                case "all_success":
+                    verdict = "upstream_failed" if bad else "skipped" if skipped else "run"
+                case "all_failed":
+                    verdict = "skipped" if success or skipped else "run"
+                case "one_success":
+                    verdict = "run" if success else "skipped" if skipped == len(above) else "upstream_failed"
+                case "one_failed":
+                    verdict = "run" if bad else "skipped"
+                case "one_done":
+                    verdict = "run" if success or "failed" in above else "skipped"
+                case "none_failed":
+                    verdict = "upstream_failed" if bad else "run"
+                case "none_failed_min_one_success":
+                    verdict = "upstream_failed" if bad else "skipped" if skipped == len(above) else "run"
+                case "none_skipped":
+                    verdict = "skipped" if skipped else "run"
+                case "all_skipped":
+                    verdict = "run" if skipped == len(above) else "skipped"
+                case "all_done_min_one_success":
+                    verdict = "skipped" if skipped else "run" if success else "upstream_failed"
+            outcome = {"success": "success", "fail": "failed", "skip": "skipped"}[task["outcome"]]
+            states[id] = outcome if verdict == "run" else verdict
+            del waiting[id]
+    return states
+
+
+@st.composite
+def dags(draw: Any) -> dict[str, Any]:
+    names = [f"t{index}" for index in range(draw(st.integers(1, 12)))]
+    tasks = {
+        name: {
+            "up": draw(st.lists(st.sampled_from(names[:index]), max_size=4, unique=True)) if index else [],
+            "rule": draw(st.sampled_from(RULES)),
+            "outcome": draw(st.sampled_from(["success", "success", "fail", "skip"])),
+        }
+        for index, name in enumerate(names)
+    }
+    return dict(draw(st.permutations(list(tasks.items()))))
+
+
+@settings(max_examples=300, deadline=None)
+@given(dags())
+def test_random_dags_end_as_the_rules_say_whatever_the_order_in_which_they_are_written(tasks: dict[str, Any]):
+    states = expected(tasks)
+    above = {other for task in tasks.values() for other in task["up"]}
+    failed = any(states[id] in ("failed", "upstream_failed") for id in tasks.keys() - above)
+    assert replay({"tasks": tasks}) == {"states": states, "run": "failed" if failed else "success"}
+
+
+def test_one_done_does_not_take_for_done_what_never_ran():
+    tasks = {
+        "a": {"up": [], "rule": "all_success", "outcome": "fail"},
+        "b": {"up": ["a"], "rule": "all_success", "outcome": "success"},
+        "c": {"up": ["b"], "rule": "one_done", "outcome": "success"},
+    }
+    assert replay({"tasks": tasks})["states"]["c"] == "skipped"
 
 
 def node(id: str, *upstream: str, **options) -> Node:

@@ -50,6 +50,10 @@ def test_the_shared_invalid_expressions_are_refused_with_field_and_value(express
     ("expression", "says"),
     [
         ("61 * * * *", "'61 * * * *': minute is 61: 0 to 59"),
+        ("*/61 * * * *", "minute has the step 61 in */61, more than there are: a step begins anew with each field: write e"),
+        ("0 */36 * * *", "write every('36h')"),
+        ("0 0 1 */13 *", "month has the step 13 in */13, more than there are: at most 12"),
+        ("0 0 * * 1-5/8", "day-of-week has the step 8"),
         ("0 5 * * 8", "day-of-week is 8: 0 to 7"),
         ("1-60 * * * *", "minute is 60: 0 to 59"),
         ("0 0 * * FRI-MON", "day-of-week is FRI-MON, a range that runs backwards: write FRI-7,0-MON"),
@@ -200,7 +204,7 @@ def spans(least: int, most: int, names: tuple[str, ...] = ()) -> st.SearchStrate
     def term(draw: Any) -> tuple[str, set[int]]:
         low = draw(st.integers(least, most))
         high = draw(st.integers(low, most))
-        step = draw(st.integers(1, 9))
+        step = draw(st.integers(1, min(9, most - least)))
         match draw(st.sampled_from(["value", "range", "stepped", "every"])):
             case "value":
                 return draw(shown(low)), {low}

@@ -86,6 +86,10 @@ def _problem(name: str, term: str) -> str:
     low, dash, high = span.partition("-")
     if slash and (not _NUMBER.fullmatch(step) or int(step) == 0):
         return f"{name} has the step {step or 'nothing'} in {term}: a whole number from 1"
+    if slash and int(step) > most - least + 1 - (name == "day-of-week"):
+        unit = {"minute": "m", "hour": "h", "day-of-month": "d"}.get(name)
+        mend = f"a step begins anew with each field: write every('{step}{unit}')" if unit else f"at most {most}"
+        return f"{name} has the step {step} in {term}, more than there are: {mend}"
     if span == "*":
         return ""
     numbers = []

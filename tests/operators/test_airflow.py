@@ -200,6 +200,42 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
+def test_a_taskflow_function_that_is_called_again_is_named_as_airflow_does(home: Home, tmp_path: Path) -> None:  # noqa: F811
+    text = """
+    from airflow.sdk import dag, task
+    from airflow.utils.task_group import TaskGroup
+
+    @dag
+    def again():
+        @task
+        def one() -> int:
+            return 1
+
+        @task(task_id="plus")
+        def two(x: int) -> int:
+            return x + 1
+
+        last = two(two(one()))
+        two.override(task_id="own")(last)
+        two.partial().expand(x=[1, 2])
+        with TaskGroup("inner"):
+            two(last)
+            two(last)
+
+    again()
+    """
+    file, notes = converted(text, tmp_path)
+    assert notes == []
+    shown = json.loads(home.command("dag", "show", str(file), "--json"))
+    nodes = {node["id"]: node.get("upstream", []) for node in shown["nodes"]}
+    assert nodes["plus__1"] == ["plus"]
+    assert nodes["own"] == nodes["inner.plus"] == nodes["inner.plus__1"] == ["plus__1"]
+    assert nodes.keys() - {"inner"} == {"one", "plus", "plus__1", "own", "plus__2", "inner.plus", "inner.plus__1"}
+    looped = text.replace("last = two(two(one()))", "last = [two(n) for n in (1, 2)][0]")
+    _, (note,) = converted(looped, tmp_path)
+    assert note == "line 15: two is called in a loop: name each: two.named(f'plus_{…}')"
+
+
 def test_the_result_is_python_whatever_the_constants_say(tmp_path: Path) -> None:
     file, _ = converted(CLASSIC, tmp_path)
     subprocess.run([sys.executable, "-m", "py_compile", str(file)], check=True)

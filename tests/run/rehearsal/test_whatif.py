@@ -100,6 +100,23 @@ def test_one_done_does_not_take_for_done_what_never_ran():
     assert replay({"tasks": tasks})["states"]["c"] == "skipped"
 
 
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"up": ["bb"]}, "task 'a' waits for 'bb', which is none"),
+        ({"up": ["b"]}, "cycle: "),
+        ({"up": "b"}, "up is 'b': write a list"),
+        ({"up": [1]}, "write a list of ids"),
+        ({"outcome": "failed"}, "none of success, fail, skip"),
+        ({"rule": "all_sucess"}, "did you mean 'all_success'"),
+    ],
+)
+def test_a_dag_in_plain_data_that_is_wrong_is_refused(changed: dict[str, Any], says: str):
+    one = {"up": [], "rule": "all_success", "outcome": "success"}
+    with pytest.raises(UsageError, match=says):
+        replay({"tasks": {"a": one | changed, "b": one | {"up": ["a"]}}})
+
+
 def node(id: str, *upstream: str, **options) -> Node:
     return Node(id=id, function=f"m:{id}", upstream=upstream, **options)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from clearance.errors import GraphError
 from clearance.operators.airflow.options import dag_options
+from clearance.operators.airflow.repeats import Repeats
 from clearance.operators.airflow.source import Note, Source
 from clearance.operators.airflow.tasks import EMPTY, NOT_CARRIED, Tasks
 
@@ -181,7 +182,7 @@ class _File:
         name = f"dag_{name}" if not name.isidentifier() or (name in self.source.functions and not function) else name
         if name != id:
             options.insert(0, ast.keyword("name", ast.Constant(id)))
-        statements = _Body(self).translate(body)
+        statements = Repeats(self.source, self.tasks.made).name(_Body(self).translate(body))
         decorator: ast.expr = ast.Call(ast.Name("dag"), [], options) if options else ast.Name("dag")
         nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
         self._graphs.append(ast.FunctionDef(name, args or nothing, statements or [ast.Pass()], [decorator]))

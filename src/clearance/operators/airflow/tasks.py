@@ -35,12 +35,14 @@ class Tasks:
         used: names of ours that the result needs.
         places: constants that stand for Airflow's connections, by name.
         defaults: `default_args` of the DAG that is being read.
+        made: id of the task of each TaskFlow function, by the function's name.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.used: set[str] = set()
         self.places: dict[str, str] = {}
+        self.made: dict[str, str] = {}
         self.defaults = NO_DEFAULTS
 
     def operator(self, node: ast.Call) -> ast.expr | None:
@@ -114,6 +116,9 @@ class Tasks:
                 function.body = [_refusal(f"@{name} of Airflow was not carried")]
             else:
                 continue
+            given = {each.arg: each.value for each in getattr(decorator, "keywords", []) if each.arg}
+            id = self.source.value(given.get("task_id"))
+            self.made[function.name] = id if isinstance(id, str) else function.name
             self.without_context(function)
             return True
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import msgspec
@@ -123,20 +124,42 @@ def replay(dag: dict[str, Any]) -> dict[str, Any]:
     """Returns states and run of a DAG in plain data: `{"tasks": {id: {"up", "rule", "outcome"}}}`.
 
     Raises:
-        UsageError: a field is missing, or an outcome is none.
+        UsageError: a field is missing, an outcome is none, or a task waits for one that there is not, or for itself.
         GraphError: a rule is none.
     """
     try:
         nodes = [
-            Node(id=id, function=f"whatif:{id}", upstream=tuple(task["up"]), trigger_rule=check_rule(task["rule"]))
+            Node(
+                id=id,
+                function=f"whatif:{id}",
+                upstream=_up(id, task["up"], dag["tasks"]),
+                trigger_rule=check_rule(task["rule"]),
+            )
             for id, task in dag["tasks"].items()
         ]
         outcomes = {id: OUTCOMES[task["outcome"]] for id, task in dag["tasks"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"a DAG for what-if lacks {error}, or it is none of {', '.join(OUTCOMES)}") from None
+    _refuse_cycle({node.id: node.upstream for node in nodes})
     fail = [id for id, state in outcomes.items() if state is TaskState.FAILED]
     skip = [id for id, state in outcomes.items() if state is TaskState.SKIPPED]
     return what_if(Graph(dag="whatif", nodes=tuple(nodes)), fail, skip)
+
+
+def _up(id: str, up: Any, tasks: Mapping[str, Any]) -> tuple[str, ...]:
+    if not isinstance(up, list) or not all(isinstance(other, str) for other in up):
+        raise UsageError(f"task {id!r}: up is {str(up)[:50]!r}: write a list of ids of tasks")
+    for other in up:
+        if other not in tasks:
+            raise UsageError(f"task {id!r} waits for {other!r}, which is none{nearest(other, tasks)}")
+    return tuple(up)
+
+
+def _refuse_cycle(above: Mapping[str, tuple[str, ...]]) -> None:
+    try:
+        TopologicalSorter(above).prepare()
+    except CycleError as error:
+        raise UsageError(f"tasks wait for themselves through a cycle: {' -> '.join(error.args[1])}") from None
 
 
 def outline(node: Node) -> Node:

@@ -333,6 +333,30 @@ def test_handlers_are_told_how_it_ended_and_change_nothing(tmp_path, database):
     )
 
 
+def test_the_handler_of_a_mapped_task_is_told_which_instances_did_not_succeed(tmp_path, database):
+    graph = Graph(
+        dag="d",
+        nodes=(
+            node("train", mapped={"x": Value(list(range(120)))}),
+            node("train.on_failure", inputs={"o": Ended("train")}, on="failure", of="train"),
+        ),
+    )
+    launches: list[Launch] = []
+
+    def end(launch: Launch) -> Finished:
+        launches.append(launch)
+        bad = launch.task == "train" and launch.instance not in (0, 2)
+        return (failed if bad else succeeded)(launch)
+
+    controller = lead(tmp_path, database, InstantEngine(end))
+    submit(controller, graph)
+    until_idle(controller, most=400)
+    (handled,) = [each for each in launches if each.task == "train.on_failure"]
+    told = handled.arguments["o"].value
+    assert told["message"] == "118 of its instances did not succeed"
+    assert told["instances"] == ["train[1]", *(f"train[{n}]" for n in range(3, 102))]
+
+
 def test_a_handler_that_fails_does_not_make_a_run_a_failure(tmp_path, database):
     controller = lead(tmp_path, database, InstantEngine(ends(train_on_success=failed, on_success=failed)))
     run = submit(controller, HANDLED)

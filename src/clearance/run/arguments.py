@@ -19,7 +19,7 @@ from clearance.graph.model import Binding, Element, Ended, Items, Result, Value
 from clearance.graph.predicate import part
 from clearance.run.conditions import plain_value
 from clearance.run.instance import BAD, LATER, ActiveRun, Instance, counts_as_failure
-from clearance.run.shape import Path
+from clearance.run.shape import Path, text
 from clearance.run.stored import Stored
 from clearance.types.artifact import Argument, Artifact, Listed, Literal, Projected
 from clearance.types.artifact import Stored as Kept
@@ -34,6 +34,7 @@ BYTES_AN_ELEMENT = 256
 _CHUNK = 512
 _GATHERED = 4
 _NAMED = 5  # failures in the message of a run's outcome
+_INSTANCES = 100  # that an outcome names
 
 
 class Steps(Sequence[dict[str, Argument]]):
@@ -203,15 +204,16 @@ class Arguments:
         source = run.shape.index[binding.task]
         return self._result(run, source, instance.path[: run.shape.common(source, instance.node)])
 
-    def _outcome(self, instance: Instance, task: str) -> dict[str, str]:
+    def _outcome(self, instance: Instance, task: str) -> dict[str, Any]:
         """Returns how what a handler handles ended, as `types.outcome.Outcome` in plain data."""
         run = instance.run
-        told = {"dag": run.graph.dag, "run": run.id, "task": "", "message": "",
+        told: dict[str, Any] = {"dag": run.graph.dag, "run": run.id, "task": "", "message": "",
                 "link": f"/api/v1/run?id={quote(run.id, safe='')}"}  # fmt: skip
         if task:
             row = run.get(run.shape.index[task], instance.path)
             assert row is not None
-            return told | {"task": row.label, "state": str(row.state), "message": self._reason(row)}
+            told |= {"task": row.label, "state": str(row.state), "message": self._reason(row)}
+            return told | {"instances": self._unsuccessful(row)} if row.spec.mapped else told
         failed = [row for row in run.nodes if counts_as_failure(row)]
         told["state"] = "failed" if failed else "success"
         ended = [row for row in run.nodes if not (row.spec.aside or row.spec.is_group)]
@@ -219,6 +221,16 @@ class Arguments:
         said = (causes or failed)[:_NAMED] if failed else []
         told["message"] = "; ".join(f"{row.label}: {self._reason(row) or row.state}" for row in said)
         return told
+
+    def _unsuccessful(self, row: Instance) -> list[str]:
+        """Returns the first instances of a mapped task that did not succeed, committed or not."""
+        run = row.run
+        stored = self._stored.unsuccessful_of(run.number, row.node, row.path, _INSTANCES) if self._stored else []
+        found = {(*row.path, position) for position in stored}
+        for (node, path), each in run.rows.items():
+            if node == row.node and path[:-1] == row.path and each.state in BAD:
+                found.add(path)
+        return [f"{row.spec.id}[{text(path)}]" for path in sorted(found)[:_INSTANCES]]
 
     def _reason(self, row: Instance) -> str:
         if not row.reason and row.state in BAD and self._stored is not None:

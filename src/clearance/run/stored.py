@@ -51,6 +51,10 @@ class Stored:
         """Returns node, scope, position, number and state of every row with a path that ended without success."""
         return [(*found[:4], found[4]) for found in self._database.rows("instances_bad", run)]
 
+    def unsuccessful_of(self, run: int, node: int, path: Path, limit: int) -> list[int]:
+        """Returns the indices of the first copies of the row of a node that failed, were barred or cancelled."""
+        return [found[0] for found in self._database.rows("instances_bad_of", run, node, text(path), limit)]
+
     def finished(self, run: int) -> list[tuple[int, str, int, int, str]]:
         """Returns node, scope, position, number and state of every row with a path that has ended."""
         return [(*found[:4], found[4]) for found in self._database.rows("instances_finished", run)]

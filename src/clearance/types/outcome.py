@@ -16,6 +16,7 @@ class Outcome:
         state: `success` or `failed`.
         message: why it failed: the failure's message; of a run, which tasks did; empty for a success.
         link: path of the run in the REST API, `/api/v1/runs/…`.
+        instances: of a mapped task, those that did not succeed, `("train[3]", "train[7]")`: the first hundred.
     """
 
     dag: str
@@ -24,3 +25,4 @@ class Outcome:
     state: str
     message: str = ""
     link: str = ""
+    instances: tuple[str, ...] = ()

@@ -74,6 +74,8 @@ STATEMENTS: dict[str, str] = {
     " ORDER BY number",
     "instances_bad": "SELECT node, scope, position, number, state FROM instance WHERE run = ? AND position >= 0"
     " AND state IN ('failed', 'upstream_failed', 'skipped', 'cancelled')",
+    "instances_bad_of": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
+    " AND state IN ('failed', 'upstream_failed', 'cancelled') ORDER BY position LIMIT ?",
     "instances_in": "SELECT node, scope, position, number FROM instance WHERE run = ? AND position >= 0 AND state = ?",
     "instances_again": "SELECT position FROM instance WHERE run = ? AND node = ? AND scope = ? AND position >= 0"
     " AND state = 'scheduled' ORDER BY position",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
@@ -33,6 +35,23 @@ def with_code(graph: Graph, declarations: Sequence[Declaration], default: float 
     }
     if not any(ages.values()):
         return graph
+    with _undisturbed():
+        return _with_code(graph, declarations, ages)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keeps the collector of cycles away from trees of syntax: many objects that stay, and no cycle among them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _with_code(graph: Graph, declarations: Sequence[Declaration], ages: Mapping[str, float]) -> Graph:
     sources = Sources()
     known = {each.id: each for each in declarations}
     parts: dict[str, dict[str, str]] = {}

@@ -15,11 +15,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 Chain = tuple[str, ...]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_COMPREHENSIONS = frozenset({ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp})
+_FUNCTIONS = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda})
+_BINDERS = frozenset({ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping})
 _UNSEEN = frozenset({"ctx", "type_comment", "type_ignores", "kind"})
 
 
@@ -34,26 +37,67 @@ def canonical(node: ast.AST, keep: bool = False) -> bytes:
     stack: list[Any] = [(node, False, keep)]
     while stack:
         top = stack.pop()
-        if isinstance(top, str):
+        if top.__class__ is str:
             out.append(top)
             continue
         value, in_class, kept = top
-        if isinstance(value, ast.Constant):
-            out.append(_constant(value.value))
-        elif isinstance(value, ast.AST):
-            plain = isinstance(value, ast.AnnAssign) and value.value is not None and not in_class
-            parts: list[Any] = ["(Assign" if plain else f"({type(value).__name__}"]
-            for name, part, inside, annotated in _fields(value, in_class, kept):
-                if part is not None and part != []:
-                    parts += [f".{name}=", (part, inside, annotated)]
-            stack += reversed([*parts, ")"])
-        elif isinstance(value, list):
-            stack.append("]")
-            stack += [(part, in_class, kept) for part in reversed(value)]
+        kind = value.__class__
+        if kind is list:
             out.append("[")
+            stack.append("]")
+            for part in reversed(value):
+                stack.append(_leaf(part) or (part, in_class, kept))
+        elif kind in _SCOPED or kept or in_class:
+            plain = kind is ast.AnnAssign and value.value is not None and not in_class
+            out.append("(Assign" if plain else f"({kind.__name__}")
+            stack.append(")")
+            for name, part, inside, annotated in reversed(list(_fields(value, in_class, kept))):
+                if part is not None and part != []:
+                    stack.append(_leaf(part) or (part, inside, annotated))
+                    stack.append(f".{name}=")
         else:
-            out.append(_constant(value))
+            out.append(f"({kind.__name__}")
+            stack.append(")")
+            for name, begin, is_body in _plan(kind):
+                part = getattr(value, name, None)
+                if part is None or part == []:
+                    continue
+                if is_body and part.__class__ is list:
+                    part = [each for each in part if not _does_nothing(each)]
+                    if not part:
+                        continue
+                leaf = _leaf(part)
+                if leaf:
+                    stack.append(begin + leaf)
+                else:
+                    stack.append((part, False, name in ("annotation", "returns")))
+                    stack.append(begin)
     return "".join(out).encode("utf-8", "surrogatepass")
+
+
+_SCOPED = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.AnnAssign})
+_BODIES = frozenset({"body", "orelse", "finalbody"})
+
+
+def _leaf(value: Any) -> str:
+    """Returns the form of what has nothing within: a name, a constant, an operator; empty for anything else."""
+    kind = value.__class__
+    if kind is ast.Name:
+        return f"(Name.id=#s{len(value.id)}:{value.id})"
+    if kind is ast.Constant:
+        return _constant(value.value)
+    if kind is list:
+        return ""
+    if isinstance(value, ast.AST):
+        return "" if value._fields else f"({kind.__name__})"
+    return _constant(value)
+
+
+@cache
+def _plan(kind: type[ast.AST]) -> tuple[tuple[str, str, bool], ...]:
+    """Returns the fields of a kind of node that count, last first: name, how its form begins, whether it is a body."""
+    names = [name for name in kind._fields if name not in _UNSEEN and name not in ("annotation", "returns")]
+    return tuple((name, f".{name}=", name in _BODIES) for name in reversed(names))
 
 
 def _fields(node: ast.AST, in_class: bool, keep: bool) -> Iterator[tuple[str, Any, bool, bool]]:
@@ -166,7 +210,8 @@ def _look(
     stack = list(scope.roots)
     while stack:
         node, in_class, keep = stack.pop()
-        if isinstance(node, ast.Attribute):
+        kind = node.__class__
+        if kind is ast.Attribute:
             chain = _chain(node)
             if chain is None:
                 stack.append((node.value, in_class, False))
@@ -174,36 +219,59 @@ def _look(
             loads.add(chain)
             if outermost and not isinstance(node.ctx, ast.Load):
                 found.changes.add(chain[0])
-        elif isinstance(node, ast.Name):
-            (loads.add((node.id,)) if isinstance(node.ctx, ast.Load) else binds.add(node.id))
-        elif isinstance(node, Function | ast.Lambda):
+        elif kind is ast.Name:
+            (loads.add((node.id,)) if node.ctx.__class__ is ast.Load else binds.add(node.id))
+        elif kind in _FUNCTIONS:
             inner.append(_function(node, binds, stack, keep))
-        elif isinstance(node, ast.ClassDef):
+        elif kind is ast.ClassDef:
             binds.add(node.name)
             stack += [(each, False, False) for each in (*node.decorator_list, *node.bases, *node.keywords)]
             inner.append(_Scope([(each, True, False) for each in node.body]))
-        elif isinstance(node, _COMPREHENSIONS):
+        elif kind in _COMPREHENSIONS:
             stack.append((node.generators[0].iter, in_class, False))
             parts = [part for part in ast.iter_child_nodes(node) if part is not node.generators[0]]
             rest = [node.generators[0].target, *node.generators[0].ifs]
             inner.append(_Scope([(each, False, False) for each in (*parts, *rest)], local=set()))
-        elif isinstance(node, ast.Global):
+        elif kind is ast.Global:
             scope.outside.update(node.names)
             loads.update((name,) for name in node.names)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        elif kind is ast.Import or kind is ast.ImportFrom:
             _import(node, binds, found, outermost)
-        elif isinstance(node, ast.AnnAssign) and not in_class:
+        elif kind is ast.AnnAssign and not in_class:
             stack += [(each, False, False) for each in (node.target, node.value) if each is not None]
         else:
-            _bind_text(node, binds)
-            if isinstance(node, ast.Call):
+            if kind in _BINDERS:
+                _bind_text(node, binds)
+            if kind is ast.Call:
                 found.modules.update(_imported_by_call(node))
             elif outermost and (base := _changed(node)):
                 found.changes.add(base)
             annotation = getattr(node, "annotation", None)
             if annotation is not None and (in_class or keep):
                 stack.append((_unquoted(annotation), in_class, False))
-            stack += [(each, in_class, keep) for each in ast.iter_child_nodes(node) if each is not annotation]
+            for each in _children(node):
+                within = each.__class__
+                if within is ast.Name and each is not annotation:
+                    (loads.add((each.id,)) if each.ctx.__class__ is ast.Load else binds.add(each.id))
+                elif within is not ast.Constant and each is not annotation:
+                    stack.append((each, in_class, keep))
+
+
+def _children(node: ast.AST) -> list[Any]:
+    """Returns the nodes within a node that can hold a name, in order."""
+    found: list[Any] = []
+    for name in _within(type(node)):
+        value = getattr(node, name, None)
+        if value.__class__ is list:
+            found += [each for each in value if isinstance(each, ast.AST) and each._fields]
+        elif isinstance(value, ast.AST) and value._fields:
+            found.append(value)
+    return found
+
+
+@cache
+def _within(kind: type[ast.AST]) -> tuple[str, ...]:
+    return tuple(name for name in kind._fields if name not in _UNSEEN)
 
 
 def _function(node: Function | ast.Lambda, binds: set[str], stack: list[Any], keep: bool) -> _Scope:

@@ -260,7 +260,8 @@ def _look(
 def _children(node: ast.AST) -> list[Any]:
     """Returns the nodes within a node that can hold a name, in order."""
     found: list[Any] = []
-    for name in _within(type(node)):
+    kind: Any = type(node)
+    for name in _within(kind):
         value = getattr(node, name, None)
         if value.__class__ is list:
             found += [each for each in value if isinstance(each, ast.AST) and each._fields]

@@ -29,6 +29,7 @@ from clearance.types.digest import digest_of
 from clearance.types.states import RunState, TaskState
 from support.instant import InstantEngine, failed, lead, skipped, submit, succeeded
 from support.reference import Key, Reference, fate_of, graphs, path_in, stored_states
+from support.runs import Home
 
 S = TaskState
 
@@ -338,3 +339,26 @@ def test_a_condition_names_every_value_that_it_reads_once():
     a, b = Result("a", ("v",)), Result("b")
     condition = Every((Compare(a, ">", Value(1)), Not(Some((Compare(b, "<", a), Compare(a, "==", Value(None)))))))
     assert list(values_in(condition)) == [a, b]
+
+
+def test_a_map_over_what_is_no_list_says_so_in_the_run_and_to_whoever_asks_why(home: Home, tmp_path: Path):
+    (tmp_path / "loose.py").write_text("""
+from typing import Any
+from clearance import dag, task
+
+@task
+def text() -> Any:
+    return "abc"
+
+@task
+def one(x: int) -> int:
+    return x
+
+@dag
+def loose():
+    one.map(x=text())
+""")
+    home.command("run", str(tmp_path / "loose.py"), expect=1)
+    says = "parameter 'x' is mapped over the result of 'text', which is a builtins.str: return a list"
+    assert says in home.show("loose/1")["tasks"][1]["reason"]
+    assert says in home.command("why", "loose/1", "one")

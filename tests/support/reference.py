@@ -152,10 +152,10 @@ class Reference:
             return None  # it had been expanded
         states = [self.state(*parent) for parent in self.parents(node, path)]
         good, bad = states.count(S.SUCCESS), sum(state in BAD for state in states)
-        rest = states.count(S.SKIPPED)
-        if trigger.early(spec.trigger_rule, good, bad):
+        rest, barred = states.count(S.SKIPPED), states.count(S.UPSTREAM_FAILED)
+        if trigger.early(spec.trigger_rule, good, bad, barred):
             return None
-        said = trigger.decide(spec.trigger_rule, good, bad, rest)
+        said = trigger.decide(spec.trigger_rule, good, bad, rest, barred)
         return None if said == trigger.RUN else S(said)
 
     def copies(self, node: int) -> int:

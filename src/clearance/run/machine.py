@@ -282,7 +282,7 @@ class Machine:
             elements = self.arguments.elements(instance)
         except ClearanceError as error:
             self.move(instance, TaskState.AWAITING_CLEARANCE)
-            verdicts.because(instance, self.changes, str(error))
+            verdicts.because(instance, self.changes, str(error), note=True)
             self._close(instance, TaskState.FAILED, waiting)
             return
         expansion = Expansion(node, path, elements, len(elements))

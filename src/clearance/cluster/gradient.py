@@ -7,6 +7,8 @@ Rules (FGD: Weng et al., "Beware of Fragmentation", USENIX ATC 2023):
    what is free on devices with too little for it, a request for whole devices counting as one for 1000.
 3. The fragmentation of a node is the mean of its fragments over the typical requests. A shape's score on a node is how
    much less fragmented the node gets by taking a member; a share tries every device.
+4. Ours: to the fragmentation of a node counts what will be stranded: its free GPUs beyond those that its free vcore and
+   memory carry, at the mean of the typical requests for GPUs. Rule 2 sees that only once a request does not fit.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class Gradient:
         self.version = 0
         self._memory: dict[tuple[Shape, Place], tuple[float, int]] = {}
         self._part: npt.NDArray[np.float64] = np.zeros(0)
+        self._needed = np.zeros(2)  # vcore and memory of a thousandth of a GPU, at the mean
         self._cpu = self._ram = self._whole = self._share = self._least = self._kind = np.zeros(0, np.int64)
 
     def saw(self, shape: Shape, count: int) -> None:
@@ -56,6 +59,9 @@ class Gradient:
         self._part = np.array([self._counts[shape] / self._total for shape in shapes])
         needs = np.array([[shape.needs[0], shape.needs[1], shape.gpus, shape.share] for shape in shapes], np.int64)
         self._cpu, self._ram, self._whole, self._share = needs.T
+        gpus = np.dot(np.maximum(self._whole * DEVICE, self._share), self._part)
+        asks = (self._whole > 0) | (self._share > 0)
+        self._needed = np.array([np.dot(each * asks, self._part) / gpus if gpus else 0.0 for each in needs.T[:2]])
         least, self._kind = np.unique(np.where(self._whole > 0, DEVICE, self._share), return_inverse=True)
         self._least = least
         return True
@@ -131,4 +137,6 @@ class Gradient:
         useless = np.take_along_axis(sums, small, axis=1)
         useless = np.where(self._least == 0, free[:, None], useless)
         fragments = np.where(fits, useless[:, self._kind], free[:, None])
-        return np.asarray(np.dot(fragments, self._part), np.float64)
+        carried = np.divide(places[:, :2], self._needed, where=self._needed > 0, out=np.full((len(places), 2), np.inf))
+        stranded = np.maximum(free - carried.min(axis=1), 0.0)
+        return np.asarray(np.dot(fragments, self._part) + stranded, np.float64)

@@ -31,7 +31,7 @@ def test_what_no_typical_request_can_use_is_a_fragment():
     # On a device of which half is taken the next half takes the fragment away.
     assert gradient.deltas([8000, 0], [500, 1000], [half]) == [(-125.0, 500)]
     # With 1 core left after it, the device that stays free is of no use to anybody but the halves: 250. And the mean
-    # request has 2.8 thousandths of a core for each of a device: 5 cores carry 1786 of 2000, 1 core carries 357 of 1000.
+    # request has 2.8 thousandths of a core for each of a device: 5 cores carry 1786 of 2000, 1 core 357 of 1000.
     stranded = (1000 - 1000 / 2.8) - (2000 - 5000 / 2.8)
     assert gradient.deltas([5000, 0], [1000, 1000], [whole]) == [(pytest.approx(250 + stranded), -1)]
 

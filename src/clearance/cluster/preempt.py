@@ -15,6 +15,7 @@ Rules (YuniKorn, "Preemption Design"; victims: `cluster.victims`; lowered maxima
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,8 @@ class Preemption:
 
     def keep_promises(self) -> None:
         """Starts those whose room is there, and gives up what has lapsed."""
+        if not self.leaving and not self.promises:
+            return
         scheduler, now = self._scheduler, self._scheduler.now
         for id in [id for id, until in self.leaving.items() if until <= now]:
             self._stay(id)
@@ -275,7 +278,7 @@ class Preemption:
 
 def _lacks(queue: QueueState) -> bool:
     """Whether a queue uses less of something than it is guaranteed."""
-    return any(used < least for used, least in zip(queue.used, queue.guaranteed, strict=True))
+    return any(map(operator.lt, queue.used, queue.guaranteed))
 
 
 def _delay(request: Request) -> float:

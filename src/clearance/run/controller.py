@@ -54,6 +54,7 @@ from clearance.run.telemetry.tracing import Tracing
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
+from clearance.trust.audit.log import AuditLog
 from clearance.types.cause import Cause
 from clearance.types.states import TaskState
 
@@ -87,9 +88,9 @@ class Controller:
         self.epoch = epoch
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
-        self.ledger = Ledger(database, epoch, clock)
         self.stored = Stored(database)
         self.evidence = Evidence(settings, self._stored_envelope, self.stored)
+        self.ledger = Ledger(database, epoch, clock, AuditLog(database, self.evidence.attestor))
         self.machine = Machine(self.evidence.arguments, admits=True)
         self.scheduler = desk_for(database, engine)
         self.desks = Desks(self.scheduler)

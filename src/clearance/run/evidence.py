@@ -80,7 +80,7 @@ class Evidence:
         if self._attestor is None:
             from clearance.trust.attest import Attestor
 
-            self._attestor = Attestor(self._settings.home)
+            self._attestor = Attestor(self._settings.home, self._settings.key_passphrase)
         return self._attestor
 
     def environment(self) -> EnvironmentLock:

@@ -10,7 +10,7 @@ verify. A bundle is written from known digests: no file is read to sign.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -124,6 +124,16 @@ def sign(name: str, files: dict[str, Digest], key: SigningKey) -> bytes:
     signatures = tuple(dsse.Signature(signature.sig, "") for signature in envelope.signatures)
     material = VerificationMaterial(KeyIdentifier(hashlib.sha256(key.public.pem).hexdigest()))
     return _encoder.encode(Bundle(MEDIA_TYPE, material, msgspec.structs.replace(envelope, signatures=signatures)))
+
+
+def key_of(data: bytes, keys: Sequence[PublicKey]) -> PublicKey:
+    """Returns the key that a bundle names, or the first where it names none of them: verification refuses that then.
+
+    Raises:
+        Refused: malformed.
+    """
+    hint = strict.decode(data, Bundle, "model signature").verificationMaterial.publicKey.hint
+    return next((key for key in keys if hashlib.sha256(key.pem).hexdigest() == hint), keys[0])
 
 
 def verify(data: bytes, key: PublicKey) -> SignedModel:

@@ -69,7 +69,7 @@ def verify(settings: Settings, database: Database, run: str, task: str) -> list[
 
     _, instance, artifact = views.artifact(database, run, task)
     blobs = open_blobs(settings.blobs)
-    attestor = Attestor(settings.home)
+    attestor = Attestor(settings.home, settings.key_passphrase)
     checks = [_checked("bytes", lambda: _verify_bytes(artifact, blobs))]
     found = database.rows("attestations", artifact.digest)
     for kind, _, _, stored, _ in found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from clearance.store.sql import (
     statements_access,
+    statements_audit,
     statements_cache,
     statements_cluster,
     statements_telemetry,
@@ -209,6 +210,8 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-for _more in (statements_access, statements_cache, statements_cluster, statements_telemetry, statements_triggers):
+for _more in (
+    statements_access, statements_audit, statements_cache, statements_cluster, statements_telemetry, statements_triggers,
+):  # fmt: skip
     assert not STATEMENTS.keys() & _more.STATEMENTS.keys(), "two statements have one name"
     STATEMENTS |= _more.STATEMENTS

@@ -52,6 +52,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "dag": ("dag", "Check, list, draw and register DAGs."),
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
+    "Trust": {
+        "audit": ("audit", "What was decided and signed, and that nobody changed it."),
+    },
     "Manage": {
         "cache": ("cache", "See why a task was or was not taken from the cache, and clean up."),
         "cluster": ("cluster", "Queues, nodes and jobs of the scheduler."),

@@ -71,7 +71,11 @@ class Ledger:
 
     @property
     def due(self) -> float:
-        """When the lease must be renewed, seconds since 1970."""
+        """When the lease must be renewed or the audit log signed, seconds since 1970."""
+        return min(self._renewal, self._audit.due)
+
+    @property
+    def _renewal(self) -> float:
         return self._until - SECONDS * 2 / 3
 
     def add(self, statement: str, *row: Any) -> None:
@@ -175,7 +179,7 @@ class Ledger:
         staged = self._audit.stage(self._noted, now)
         if staged is not None:
             staged.put(self._batch)
-        renew = now > self.due
+        renew = now > self._renewal
         if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)

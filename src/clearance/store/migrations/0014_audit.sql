@@ -1,8 +1,10 @@
--- The audit log: entries in their order, the inner hashes of every fourth level, signed checkpoints.
+-- The audit log: entries in their order, with the signed checkpoint of the tree that ends there, if there is one; and
+-- the inner hashes of every fourth level.
 CREATE TABLE audit (
-    number BIGINT PRIMARY KEY,
+    number $NUMBERED,
     entry $BYTES NOT NULL,
-    leaf $BYTES NOT NULL
+    leaf $BYTES NOT NULL,
+    checkpoint TEXT NOT NULL
 );
 
 CREATE TABLE audit_node (
@@ -11,8 +13,3 @@ CREATE TABLE audit_node (
     hash $BYTES NOT NULL,
     PRIMARY KEY (height, number)
 )$WITHOUT_ROWID;
-
-CREATE TABLE audit_checkpoint (
-    size BIGINT PRIMARY KEY,
-    note TEXT NOT NULL
-);

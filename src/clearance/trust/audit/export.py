@@ -8,7 +8,7 @@ JSON document (`Proof`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
@@ -85,6 +85,13 @@ def read(lines: Iterable[bytes]) -> tuple[Iterator[tuple[bytes, bytes]], list[st
                 raise Refused(f"line {at} of the exported audit log is malformed: {error}; export it again") from None
 
     return entries(), checkpoints
+
+
+def is_proof(file: BinaryIO) -> bool:
+    """True when a file holds a proof; it is read from its beginning again."""
+    found = PROOF.encode() in file.readline(1 << 20)
+    file.seek(0)
+    return found
 
 
 def inclusion(reader: AuditReader, number: int) -> Proof:

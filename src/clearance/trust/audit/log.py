@@ -7,6 +7,7 @@ committed rows end.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,9 +23,11 @@ from clearance.trust.audit.reader import AuditReader
 if TYPE_CHECKING:
     from clearance.trust.keys import PublicKey, SigningKey
 
-ORDER = ("audit_add", "audit_node_add", "audit_checkpoint_add")
+ORDER = ("audit_add", "audit_seal", "audit_node_add")
 OPENED = "log.opened"
-ROUTINE = frozenset({OPENED, "run.submitted"})  # a checkpoint over these alone may wait until the key is loaded
+SIGNED = "artifact.signed"
+ROUTINE = frozenset({OPENED, "run.submitted", SIGNED})  # these alone may wait for a checkpoint
+INTERVAL = 0.1  # seconds between checkpoints over routine entries
 SLACK = 2.0  # seconds that a clock may be set back by its time service: entries then keep the later time
 
 
@@ -71,23 +74,23 @@ class Signer(Protocol):
 
 
 class Staged(msgspec.Struct, frozen=True):
-    """Rows that are to be committed, and how the log stands afterwards."""
+    """Rows that are to be committed, and how the log stands afterwards; `checkpoint` covers all, or is empty."""
 
     edge: Edge
     at: float
-    covered: bool
     entries: list[tuple[int, bytes, bytes]]
     nodes: list[Node]
-    checkpoint: tuple[int, str] | None
+    checkpoint: str
 
     def put(self, batch: Batch) -> None:
         """Adds the rows to a transaction."""
-        for entry in self.entries:
-            batch.add("audit_add", *entry)
+        last = self.edge.size - 1
+        for number, entry, leaf in self.entries:
+            batch.add("audit_add", number, entry, leaf, self.checkpoint if number == last else "")
+        if not self.entries:
+            batch.guard("audit_seal", self.checkpoint, last)
         for each in self.nodes:
             batch.add("audit_node_add", *each)
-        if self.checkpoint is not None:
-            batch.add("audit_checkpoint_add", *self.checkpoint)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -110,7 +113,7 @@ class AuditLog:
         self._signer = signer
         reader = AuditReader(database)
         self._edge = reader.edge()
-        self._at = 0.0
+        self._at = self._signed_at = 0.0
         self._origin = ""
         self._checked = True
         self._covered = True
@@ -133,6 +136,11 @@ class AuditLog:
         self._newest = newest
 
     @property
+    def due(self) -> float:
+        """When a checkpoint must cover what waits for one, seconds since 1970."""
+        return math.inf if self._covered or not self._signer.ready else self._signed_at + INTERVAL
+
+    @property
     def size(self) -> int:
         """Number of entries that are committed."""
         return self._edge.size
@@ -148,7 +156,8 @@ class AuditLog:
         Raises:
             Refused: the clock stands before the newest entry, or the newest checkpoint is not of this installation.
         """
-        if not notes and (self._covered or not (seal or self._signer.ready)):
+        seal = seal or now >= self.due or any(each.action not in ROUTINE for each in notes)
+        if not notes and (self._covered or not seal):
             return None
         if now < self._at - SLACK:
             raise Refused(
@@ -167,16 +176,17 @@ class AuditLog:
             entries.append((number, entry, leaf))
             edge.append(leaf, nodes)
             number += 1
-        checkpoint = None
-        if seal or self._signer.ready or any(each.action not in ROUTINE for each in notes):
+        checkpoint = ""
+        if seal or (self._signer.ready and at >= self._signed_at + INTERVAL):
             self._check()
-            signed = note.sign(note.Checkpoint(self._origin, edge.size, edge.root(), at), self._signer.key)
-            checkpoint = (edge.size, signed)
-        return Staged(edge, at, checkpoint is not None, entries, nodes, checkpoint)
+            checkpoint = note.sign(note.Checkpoint(self._origin, edge.size, edge.root(), at), self._signer.key)
+        return Staged(edge, at, entries, nodes, checkpoint)
 
     def accept(self, staged: Staged) -> None:
         """Goes on from what is committed now."""
-        self._edge, self._at, self._covered = staged.edge, staged.at, staged.covered
+        self._edge, self._at, self._covered = staged.edge, staged.at, bool(staged.checkpoint)
+        if self._covered:
+            self._signed_at = staged.at
 
     def _check(self) -> None:
         """Verifies, before the first signature, that what it goes on from was signed by this installation."""

@@ -70,16 +70,16 @@ class AuditReader:
     def newest(self) -> str | None:
         """Returns the newest checkpoint as a signed note."""
         found = self._database.rows("audit_checkpoint_newest")
-        return str(found[0][1]) if found else None
+        return str(found[0][0]) if found else None
 
     def covering(self, number: int) -> str | None:
         """Returns the first checkpoint that covers an entry, as a signed note."""
         found = self._database.rows("audit_checkpoint_covering", number)
-        return str(found[0][1]) if found else None
+        return str(found[0][0]) if found else None
 
     def checkpoints(self) -> Iterator[str]:
         """Yields every checkpoint, oldest first."""
-        for _, text in self._database.rows("audit_checkpoints"):
+        for (text,) in self._database.rows("audit_checkpoints"):
             yield str(text)
 
     def inclusion(self, number: int, size: int) -> list[bytes]:

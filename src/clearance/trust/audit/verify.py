@@ -17,11 +17,13 @@ import msgspec
 from clearance.errors import Refused
 from clearance.trust.audit import merkle, note
 from clearance.trust.audit.export import Proof
-from clearance.trust.audit.log import ROUTINE, Entry, decode_entry
+from clearance.trust.audit.log import ROUTINE, SIGNED, Entry, decode_entry
 
 if TYPE_CHECKING:
     from clearance.trust.keys import PublicKey
 
+LATE = 1.0  # seconds after a checkpoint in which results may wait for the next
+WITNESSES = 100  # checkpoints that are tried, newest first, until one is signed by a trusted key
 NAMED = 20  # problems of one kind that are told one by one
 
 
@@ -108,7 +110,8 @@ class _Verification:
         self.problems: list[Problem] = []
         self.leaves: list[bytes] = []
         self.numbers: list[int] = []
-        self.last = -1
+        self.last_decided = -1
+        self.last_signed = (-1, 0.0)
         self._counts: dict[str, int] = {}
 
     def tell(self, code: str, entry: int, text: str) -> None:
@@ -116,9 +119,7 @@ class _Verification:
         if count <= NAMED:
             self.problems.append(Problem(code, entry, text))
 
-    def run(
-        self, entries: Iterable[tuple[bytes, bytes]], checkpoints: list[str], witnessed: Sequence[str]
-    ) -> Report:
+    def run(self, entries: Iterable[tuple[bytes, bytes]], checkpoints: list[str], witnessed: Sequence[str]) -> Report:
         size = self._read(entries)
         self._order()
         newest = self._newest(checkpoints)
@@ -132,8 +133,11 @@ class _Verification:
         elif self._root(newest.size) != newest.root and not self.problems:
             self._locate(checkpoints, newest)
         covered = min(newest.size, size) if newest else 0
-        if newest is not None and self.last >= covered:
-            self.tell("not-covered", covered, f"entries from {covered} on are covered by no checkpoint: were they added?")
+        signed, at = self.last_signed
+        if newest is not None and (self.last_decided >= covered or (signed >= covered and at > newest.at + LATE)):
+            self.tell(
+                "not-covered", covered, f"entries from {covered} on are covered by no checkpoint: were they added?"
+            )
         for text in witnessed:
             self._witness(text, size)
         for code, count in self._counts.items():
@@ -147,13 +151,13 @@ class _Verification:
     def _read(self, entries: Iterable[tuple[bytes, bytes]]) -> int:
         """Hashes every entry again, and takes the keys that are handed over."""
         sha256, decode, leaves, numbers = hashlib.sha256, decode_entry, self.leaves, self.numbers
-        at, position, last = 0.0, 0, -1
+        at, position, signed = 0.0, 0, -1
         for stored, text in entries:
             leaf = sha256(b"\0" + text).digest()
             leaves.append(leaf)
             try:
                 entry = decode(text)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 self.tell("entry-malformed", position, f"the entry at place {position} is no entry: it was edited")
                 numbers.append(-1)
                 position += 1
@@ -169,10 +173,12 @@ class _Verification:
             numbers.append(entry.number)
             if entry.action.startswith("key."):
                 self._key(entry)
-            if entry.action not in ROUTINE:
-                last = position
+            if entry.action == SIGNED:
+                signed = position
+            elif entry.action not in ROUTINE:
+                self.last_decided = position
             position += 1
-        self.last = last
+        self.last_signed = (signed, at)
         return position
 
     def _key(self, entry: Entry) -> None:
@@ -203,7 +209,7 @@ class _Verification:
 
     def _newest(self, texts: list[str]) -> note.Checkpoint | None:
         """Returns the newest checkpoint that a trusted key signed."""
-        for text in reversed(texts):
+        for text in reversed(texts[-WITNESSES:]):
             try:
                 return self._verified(text)
             except Refused as error:

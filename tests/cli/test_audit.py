@@ -6,7 +6,6 @@ import json
 import sqlite3
 from pathlib import Path
 
-
 PIPELINE = """
 from clearance import dag, task
 

@@ -236,8 +236,10 @@ class Reports:
             controller.ledger.add("attestation_add", subject, kind, run, number, envelope, now)
         if signed:
             envelopes = {kind: digest_of(envelope) for _, kind, envelope in signed}
-            by = {"run": instance.run.id, "task": instance.label, "launch": instance.epoch}
-            controller.ledger.note("artifact.signed", result.digest, **by, envelopes=envelopes)
+            controller.ledger.note(
+                "artifact.signed", result.digest, run=instance.run.id, task=instance.label, launch=instance.epoch,
+                envelopes=envelopes,
+            )  # fmt: skip
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""

@@ -128,12 +128,11 @@ class Keyring:
         Raises:
             UsageError: no such key, several, or the one that signs.
         """
-        known = [each["key"] for each in self.listed()]
+        known = [str(each["key"]) for each in self.listed()]
         found = [key for key in known if key.startswith(id)]
         if len(found) != 1 or not id:
-            raise UsageError(
-                f"{len(found) if id else 'no'} keys begin with {id!r}{nearest(id, known)}: see `clearance trust keys list`"
-            )
+            near = nearest(id, known)
+            raise UsageError(f"{len(found)} keys begin with {id!r}{near}: see `clearance trust keys list`")
         if found[0] == self.current.public.id:
             raise UsageError(f"{found[0][:16]} is the key that signs: run `clearance trust keys rotate` first")
         self._directory.mkdir(mode=0o700, exist_ok=True)

@@ -211,7 +211,12 @@ STATEMENTS: dict[str, str] = {
 }
 
 for _more in (
-    statements_access, statements_audit, statements_cache, statements_cluster, statements_telemetry, statements_triggers,
-):  # fmt: skip
+    statements_access,
+    statements_audit,
+    statements_cache,
+    statements_cluster,
+    statements_telemetry,
+    statements_triggers,
+):
     assert not STATEMENTS.keys() & _more.STATEMENTS.keys(), "two statements have one name"
     STATEMENTS |= _more.STATEMENTS

@@ -17,8 +17,8 @@ from clearance.trust import strict
 from clearance.trust.audit import note
 from clearance.trust.audit.reader import AuditReader
 
-FORMAT = "clearance-audit-v1"
-PROOF = "clearance-audit-proof-v1"
+FORMAT: Literal["clearance-audit-v1"] = "clearance-audit-v1"
+PROOF: Literal["clearance-audit-proof-v1"] = "clearance-audit-proof-v1"
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

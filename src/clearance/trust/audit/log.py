@@ -165,7 +165,8 @@ class AuditLog:
                 "set the clock of this machine, nothing is entered before what was"
             )
         at = max(round(now, 6), self._at)
-        edge, entries, nodes = self._edge.copy(), [], []
+        edge, entries = self._edge.copy(), []
+        nodes: list[Node] = []
         number = edge.size
         if number == 0:
             self._origin = self._origin or f"clearance.dev/log/{secrets.token_hex(8)}"

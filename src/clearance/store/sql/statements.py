@@ -11,6 +11,7 @@ from clearance.store.sql import (
     statements_audit,
     statements_cache,
     statements_cluster,
+    statements_identities,
     statements_telemetry,
     statements_triggers,
 )
@@ -215,6 +216,7 @@ for _more in (
     statements_audit,
     statements_cache,
     statements_cluster,
+    statements_identities,
     statements_telemetry,
     statements_triggers,
 ):

@@ -53,6 +53,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
     "Trust": {
+        "trust": ("trust", "Keys, certificates, signatures and attestations."),
+        "user": ("user", "Users and their API keys."),
         "audit": ("audit", "What was decided and signed, and that nobody changed it."),
     },
     "Manage": {

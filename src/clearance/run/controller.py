@@ -156,7 +156,7 @@ class Controller:
         Raises:
             UsageError: no such run.
         """
-        self._settle()
+        self.settle()
         return self.runs.get(id) or self._load(id)
 
     def set_back(self, run: ActiveRun, choices: list[Choice] | None, reach: Reach) -> int:
@@ -207,7 +207,7 @@ class Controller:
         Raises:
             UsageError: no such run, or a tag that is none.
         """
-        self._settle()
+        self.settle()
         active = self.runs.get(id)
         number = active.number if active else recovery.known(self.database, id).number
         return set_tags(self.database, self.ledger, number, tags, remove)
@@ -233,11 +233,11 @@ class Controller:
 
     def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
         """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
-        self._settle()
+        self.settle()
         from clearance.run.redo import forgetting
 
         told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
-        self._settle()
+        self.settle()
         return told
 
     def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
@@ -311,7 +311,7 @@ class Controller:
         due += [self.deadlines.due, self.reports.due]
         return max(0.0, min(due) - self.clock())
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Commits what requests have changed since the last turn."""
         now = self.clock()
         self._commit(now, self.asking.turn(now))

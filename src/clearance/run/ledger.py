@@ -40,7 +40,8 @@ ORDER = (
     "run_cancel", "attempt_put", "attempt_forget",
     "deferral_put", "approval_add", "artifact_drop", "artifact_add", "attestation_add", "cache_forget",
     "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add",
-    "mark_apply", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again", "delivery_prune",
+    "mark_apply", "account_put", "account_revoke",
+    "api_key_add", "api_key_revoke", "api_keys_revoke", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again", "delivery_prune",
     *PRUNING, "prune_versions", "pruned_add", *AUDIT,
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ Source: RFC 5280; the path is built and checked by `cryptography.x509.verificati
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def verify_chain(
     _check_purpose(leaf, name, purpose)
     if not authorities.roots:
         raise Rejected("certificate-foreign", f"the certificate of {name}: no root is trusted: give one", name)
-    policy = PolicyBuilder().store(Store(authorities.roots)).time(at).max_chain_depth(DEPTH)
+    policy = PolicyBuilder().store(Store(list(authorities.roots))).time(at).max_chain_depth(DEPTH)
     policy = policy.extension_policies(ca_policy=_authority_policy(purpose), ee_policy=_leaf_policy())
     try:
         chain = policy.build_client_verifier().verify(leaf, list(between)).chain
@@ -195,7 +196,7 @@ def _check_revocation(
     at: datetime.datetime,
 ) -> None:
     for each in revocations:
-        for certificate, issuer in zip(chain, chain[1:], strict=False):
+        for certificate, issuer in itertools.pairwise(chain):
             if each.issuer != issuer.subject:
                 continue
             key = issuer.public_key()
@@ -204,9 +205,7 @@ def _check_revocation(
             except (TypeError, InvalidSignature, UnsupportedAlgorithm):
                 valid = False
             if not valid:
-                raise Rejected(
-                    "revocations-foreign", f"the revocation list of {each.issuer.rfc4514_string()} is forged"
-                )
+                raise Rejected("revocations-foreign", f"the revocations of {each.issuer.rfc4514_string()} are forged")
             if each.next_update_utc is not None and at > each.next_update_utc:
                 raise Rejected(
                     "revocations-stale",

@@ -3,7 +3,7 @@
 | credential | what it is | becomes |
 |---|---|---|
 | API key | `clr_ID_SECRET`, shown once; SHA-256 of the secret is kept | the user that it belongs to |
-| JSON Web Token | of the identity provider that is set up (`jwt`) | the claim that names the user, its groups and roles |
+| JSON Web Token | of the identity provider (`jwt`) | the claim that names the user, its groups and roles |
 | client certificate | of a root that is trusted (`certificates`) | the user of its URI |
 | workload token | of an attempt that runs (`workload`) | the attempt, with the role `workload` |
 

@@ -119,8 +119,8 @@ class Keyring:
         rotation.file.rename(self._home / "trust" / "installation.key")
         self.__dict__.pop("current", None)
 
-    def revoke(self, id: str) -> str:
-        """Trusts nothing that a key has signed; returns its whole id.
+    def revocable(self, id: str) -> str:
+        """Returns the whole id of a key that may be revoked.
 
         Args:
             id: of a key, or the beginning of it.
@@ -135,9 +135,12 @@ class Keyring:
             raise UsageError(f"{len(found)} keys begin with {id!r}{near}: see `clearance trust keys list`")
         if found[0] == self.current.public.id:
             raise UsageError(f"{found[0][:16]} is the key that signs: run `clearance trust keys rotate` first")
-        self._directory.mkdir(mode=0o700, exist_ok=True)
-        write_whole(self._directory / f"{found[0]}.revoked", b"", 0o644)
         return found[0]
+
+    def revoke(self, id: str) -> None:
+        """Trusts nothing that a key has signed, from now on."""
+        self._directory.mkdir(mode=0o700, exist_ok=True)
+        write_whole(self._directory / f"{id}.revoked", b"", 0o644)
 
     def protect(self, passphrase: bytes | None) -> None:
         """Writes the private key anew, encrypted with a passphrase, or bare with None."""

@@ -1,9 +1,9 @@
 """Tokens of workloads: an attempt proves that it is this attempt, and is nobody once its epoch is over.
 
-A token is `clw.PAYLOAD.MAC` in base64url: the payload names the attempt, its epoch and the digest of its inputs; the MAC
-is HMAC-SHA-256 under a secret of the installation (`home/trust/workload.secret`, 0600), which no task can read. It is
-valid for as long as the attempt runs: whoever verifies asks the controller, and a token of an attempt that has ended,
-or of an epoch before the newest, is refused. It needs no clock.
+A token is `clw.PAYLOAD.MAC` in base64url: the payload names the attempt, its epoch and the digest of its inputs; the
+MAC is HMAC-SHA-256 under a secret of the installation (`home/trust/workload.secret`, 0600). It is valid for as long as
+the attempt runs: whoever verifies asks the controller, and a token of an attempt that has ended, or of an epoch before
+the newest, is refused. It needs no clock.
 """
 
 from __future__ import annotations

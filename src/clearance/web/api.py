@@ -28,6 +28,8 @@ from clearance.run.look import views
 from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
+from clearance.trust.identity import PREFIX, Identities
+from clearance.trust.refusal import Rejected
 from clearance.web import automation, metrics, yunikorn
 
 STATUS = {2: 400, 3: 403, 1: 409}
@@ -52,8 +54,17 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
         if scheme.lower() != "bearer" or not any(same):
             raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
 
-    def authenticated(authorization: Annotated[str, Header()] = "") -> None:
-        bears(authorization, [expected])
+    def authenticated(request: Request, authorization: Annotated[str, Header()] = "") -> None:
+        given = authorization.partition(" ")[2].strip()
+        if not given.startswith(f"{PREFIX}_"):
+            bears(authorization, [expected])
+            return
+        try:
+            principal = reading(lambda database: Identities(database).by_api_key(given, time.time()))
+        except Rejected as error:
+            raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
+        if request.method != "GET" and not {"admin", "operator"}.intersection(principal.roles):
+            raise HTTPException(403, f"{principal.name} may look, and change nothing: that needs the role operator")
 
     app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     router = APIRouter(prefix="/api/v1", dependencies=[Depends(authenticated)])

@@ -1,0 +1,193 @@
+"""`clearance trust …`: the keys, the certificates, signatures and attestations of an installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clearance.cli.output import json_option, print_json, print_records
+
+if TYPE_CHECKING:
+    from clearance.trust.authority import Authority
+    from clearance.trust.keyring import Keyring
+
+
+@click.group()
+def trust() -> None:
+    """Keys, certificates, signatures and attestations."""
+
+
+@trust.group()
+def keys() -> None:
+    """The keys that sign: list them, let a new one take over, trust one no more."""
+
+
+@keys.command("list")
+@json_option
+def list_keys(as_json: bool) -> None:
+    """List the keys of this installation, newest first."""
+    print_records(_ring().listed(), as_json, ["key", "state", "file"])
+
+
+@keys.command()
+def rotate() -> None:
+    """Let a new key sign from now on.
+
+    The old one hands over in the audit log, so that whoever trusts it can follow; its private half is destroyed. What
+    it has signed stays valid.
+    """
+    from clearance.cli.user import tell
+    from clearance.run.host.credentials import RotateKey
+
+    told = tell(RotateKey())
+    click.echo(f"{told['new'][:16]} signs now; {told['old'][:16]} has handed over")
+
+
+@keys.command()
+@click.argument("key")
+@click.option("--reason", required=True, help="Why; it is kept in the audit log.")
+def revoke(key: str, reason: str) -> None:
+    """Trust nothing that KEY has signed: the beginning of its id is enough.
+
+    Results that it signed must be made again. The key that signs is rotated first.
+    """
+    from clearance.cli.user import tell
+    from clearance.run.host.credentials import RevokeKey
+
+    click.echo(f"{tell(RevokeKey(key, reason))[:16]} is revoked")
+
+
+@keys.command()
+@click.option("--remove", is_flag=True, help="Write it without a passphrase instead.")
+def protect(remove: bool) -> None:
+    """Encrypt the private key with a passphrase, which is asked for.
+
+    From then on CLEARANCE_KEY_PASSPHRASE must say where the passphrase is, for example `file:/run/secrets/clearance`.
+    """
+    ring = _ring()
+    if remove:
+        ring.protect(None)
+        click.echo("the key has no passphrase any more: unset CLEARANCE_KEY_PASSPHRASE")
+        return
+    text = click.prompt("Passphrase", hide_input=True, confirmation_prompt=True)
+    ring.protect(text.encode())
+    click.echo("the key is encrypted: say where the passphrase is with CLEARANCE_KEY_PASSPHRASE")
+
+
+@trust.command("init-ca")
+@click.option("--name", default="Clearance installation authority", show_default=True, help="Its common name.")
+def init_ca(name: str) -> None:
+    """Make the small authority that certifies who signs here."""
+    import datetime
+
+    authority = _authority()
+    made = authority.make(name, datetime.datetime.now(datetime.UTC))
+    _record("authority.made", f"{made.serial_number:x}", name=name)
+    click.echo(f"wrote {authority.certificate_file}: give it to whoever verifies")
+    click.echo(f"wrote {authority.revocations_file}: what is revoked, for 30 days at a time")
+
+
+@trust.group()
+def certificate() -> None:
+    """Certificates of this installation's authority."""
+
+
+@certificate.command()
+@click.argument("name")
+@click.option("--workload", is_flag=True, help="NAME is a workload, not a user.")
+@click.option("--client", is_flag=True, help="It may authenticate a client too.")
+@click.option("--days", default=90, type=click.IntRange(1, 3650), show_default=True, help="How long it lives.")
+@json_option
+def issue(name: str, workload: bool, client: bool, days: int, as_json: bool) -> None:
+    """Issue a certificate for NAME, with a key of its own."""
+    import datetime
+
+    now = datetime.datetime.now(datetime.UTC)
+    made = _authority().issue(name, "workload" if workload else "user", now, days, client)
+    _record("certificate.issued", f"{made.serial:x}", identity=made.identity, until=f"{made.until:%Y-%m-%d}")
+    if as_json:
+        print_json(made)
+        return
+    click.echo(f"wrote {made.certificate}")
+    click.echo(f"wrote {made.key}: give both to {name}, and keep neither")
+    click.echo(f"{made.identity}, serial {made.serial:x}, until {made.until:%Y-%m-%d}")
+
+
+@certificate.command("list")
+@json_option
+def list_certificates(as_json: bool) -> None:
+    """List what was issued."""
+    from clearance.trust.certificates import identity_of
+
+    authority = _authority()
+    revoked = authority.authorities().revocations[0]
+    found = [
+        {
+            "serial": f"{each.serial_number:x}",
+            "identity": identity_of(each),
+            "until": f"{each.not_valid_after_utc:%Y-%m-%d}",
+            "revoked": revoked.get_revoked_certificate_by_serial_number(each.serial_number) is not None,
+        }
+        for each in authority.issued()
+    ]
+    print_records(found, as_json, ["serial", "identity", "until", "revoked"])
+
+
+@certificate.command("revoke")
+@click.argument("serial")
+def revoke_certificate(serial: str) -> None:
+    """Revoke the certificate SERIAL."""
+    import datetime
+
+    from clearance.errors import UsageError
+
+    try:
+        number = int(serial, 16)
+    except ValueError:
+        raise UsageError(f"{serial!r} is no serial number: see `clearance trust certificate list`") from None
+    authority = _authority()
+    authority.revoke(number, datetime.datetime.now(datetime.UTC))
+    _record("certificate.revoked", f"{number:x}")
+    click.echo(f"{serial} is revoked: give {authority.revocations_file} to whoever verifies")
+
+
+@certificate.command("refresh")
+def refresh() -> None:
+    """Sign the list of what is revoked anew, for another 30 days."""
+    import datetime
+
+    authority = _authority()
+    authority.refresh(datetime.datetime.now(datetime.UTC))
+    click.echo(f"wrote {authority.revocations_file}")
+
+
+def _record(action: str, subject: str, **details: Any) -> None:
+    from clearance.cli.user import tell
+    from clearance.run.host.credentials import Record
+
+    tell(Record(action, subject, details))
+
+
+def _ring() -> Keyring:
+    from clearance.settings import load
+    from clearance.trust.attest import Attestor
+
+    settings = load()
+    settings.make_home()
+    return Attestor(settings.home, settings.key_passphrase).ring
+
+
+def _authority() -> Authority:
+    from clearance.settings import load
+    from clearance.trust.authority import Authority
+    from clearance.types.secret import Secret
+
+    settings = load()
+    settings.make_home()
+    reference: Any = settings.key_passphrase
+    return Authority(settings.home, Secret.parse(reference).reveal().encode() if reference else None)
+
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from clearance.trust.authority import Authority
     from clearance.trust.keyring import Keyring
 
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+MODEL = click.Path(path_type=Path, exists=True)
+
 
 @click.group()
 def trust() -> None:
@@ -163,7 +166,68 @@ def refresh() -> None:
     click.echo(f"wrote {authority.revocations_file}")
 
 
+@trust.command()
+@click.argument("path", type=MODEL, required=False)
+@click.option("--artifact", nargs=2, metavar="RUN TASK", help="Sign a stored model instead: no byte of it is read.")
+@click.option("--key", type=FILE, help="Private key (PEM); default: that of this installation.")
+@click.option("--certificate", "chain", type=FILE, help="The signer's certificate and those above it (PEM).")
+@click.option("--name", default="", help="What the model is called; default: the name of PATH.")
+@click.option("--ignore", multiple=True, help="A relative path that is left out; may be repeated.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Default: PATH/model.sig, or PATH.sig for a file."
+)
+def sign(
+    path: Path | None,
+    artifact: tuple[str, str] | None,
+    key: Path | None,
+    chain: Path | None,
+    name: str,
+    ignore: tuple[str, ...],
+    output: Path | None,
+) -> None:
+    """Sign the model PATH, a directory or a file, in the format of OpenSSF Model Signing v1.0.
+
+    The audit log keeps when that was, so that the signature outlives the certificate.
+    """
+    from clearance.cli.signing import sign_model
+
+    sign_model(path, artifact, key, chain, name, ignore, output)
+
+
+@trust.command()
+@click.argument("path", type=MODEL)
+@click.option("--signature", type=FILE, help="Default: PATH/model.sig, or PATH.sig.")
+@click.option("--key", "keys", multiple=True, type=FILE, help="A public key (PEM) that is trusted; may be repeated.")
+@click.option("--root", "roots", multiple=True, type=FILE, help="A root certificate (PEM) that is trusted.")
+@click.option("--revocations", multiple=True, type=FILE, help="What a root has revoked (PEM).")
+@click.option("--identity", default="", help="Whom the certificate must name.")
+@click.option("--issuer", default="", help="Issuer of a Sigstore identity: verifies a keyless signature, offline.")
+@click.option("--ignore", multiple=True, help="A relative path that is left out; may be repeated.")
+@click.option("--signed-at", type=FILE, help="Proof of the audit log's entry that says when it was signed.")
+@click.option("--log-key", type=FILE, help="Public key (PEM) of that log.")
+@json_option
+def verify(path: Path, as_json: bool, **options: Any) -> None:
+    """Verify that the model PATH is exactly what somebody signed whom you trust.
+
+    Without --key, --root or --issuer this installation is trusted: its keys, and its authority for --identity. A
+    certificate is judged by now, or by when the audit log says that it signed. Exit code 3 when something does not
+    hold, with the reason.
+    """
+    from clearance.cli.signing import Chosen, verify_model
+
+    found = verify_model(path, Chosen(**options))
+    if as_json:
+        print_json(found)
+    elif found["holds"]:
+        click.echo(f"ok   {found['name']}: {found['files']} files, signed by {found['signer']}")
+    else:
+        click.echo(f"FAIL {found['code']}: {found['reason']}")
+    if not found["holds"]:
+        click.get_current_context().exit(3)
+
+
 def _record(action: str, subject: str, **details: Any) -> None:
+    """Enters into the audit log what was certified."""
     from clearance.cli.user import tell
     from clearance.run.host.credentials import Record
 
@@ -188,6 +252,3 @@ def _authority() -> Authority:
     settings.make_home()
     reference: Any = settings.key_passphrase
     return Authority(settings.home, Secret.parse(reference).reveal().encode() if reference else None)
-
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)

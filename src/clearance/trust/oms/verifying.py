@@ -135,14 +135,12 @@ def _compare(signed: SignedModel, files: dict[str, Digest]) -> None:
     count = len(added) + len(missing) + len(changed)
     more = f" ({count} differences)" if count > 1 else ""
     for path, digest in sorted(added.items()):
-        for old, other in sorted(missing.items()):
-            if digest == other:
-                raise Rejected(
-                    "file-renamed", f"the file {old!r} {of} was renamed to {path!r}: name it back{more}", path
-                )
+        for old in sorted(name for name, other in missing.items() if digest == other):
+            text = f"the file {old!r} {of} was renamed to {path!r}: name it back{more}"
+            raise Rejected("file-renamed", text, path)
     for path, digest in sorted(changed.items()):
-        for other, found in changed.items():
-            if other != path and digest == signed.files[other] and found == signed.files[path]:
+        for twin, found in changed.items():
+            if twin != path and digest == signed.files[twin] and found == signed.files[path]:
                 raise Rejected("files-swapped", f"the files {path!r} and {twin!r} {of} were swapped{more}", path)
     if changed:
         path = min(changed)
@@ -161,9 +159,8 @@ def _compare(signed: SignedModel, files: dict[str, Digest]) -> None:
 def _by_key(bundle: Bundle, key: PublicKey) -> bytes:
     identifier = bundle.verificationMaterial.publicKey
     if identifier is None:
-        raise Rejected(
-            "signer-kind", "the model was signed with a certificate, and a key is trusted: give a root instead"
-        )
+        text = "the model was signed with a certificate, and a key is trusted: give a root instead"
+        raise Rejected("signer-kind", text)
     _require_key(identifier, key)
     return _opened(bundle, key)
 

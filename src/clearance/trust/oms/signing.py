@@ -73,7 +73,10 @@ def sign(
     envelope = dsse.seal(statement.encode((subject,), PREDICATE, _as_json(predicate)), [key])
     signatures = tuple(dsse.Signature(signature.sig, "") for signature in envelope.signatures)
     material = _material(key, chain)
-    return _encoder.encode(Bundle(MEDIA_TYPE, material, msgspec.structs.replace(envelope, signatures=signatures)))
+    bundle = Bundle(MEDIA_TYPE, material, msgspec.structs.replace(envelope, signatures=signatures))
+    said = msgspec.to_builtins(bundle)
+    said["verificationMaterial"]["tlogEntries"] = []  # Sigstore's readers ask for it
+    return _encoder.encode(said)
 
 
 def _material(key: SigningKey, chain: Sequence[x509.Certificate]) -> VerificationMaterial:

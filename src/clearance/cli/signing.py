@@ -67,7 +67,7 @@ def sign_model(
         name = name or "/".join(artifact)
     if output.exists():
         raise UsageError(f"{output} is there already: choose another --output, two signatures are two files")
-    key = _signing_key(settings, key_file)
+    key = signing_key(settings, key_file)
     chain = load_certificates(chain_file) if chain_file else []
     bundle = oms.sign(name, files, key, chain, ignore)
     output.write_bytes(bundle)
@@ -176,7 +176,8 @@ def _moment(bundle: bytes, chosen: Chosen) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(at, datetime.UTC)
 
 
-def _signing_key(settings: Settings, file: Path | None) -> SigningKey:
+def signing_key(settings: Settings, file: Path | None) -> SigningKey:
+    """Returns the key in a file, whose passphrase is asked for if it has one; without a file, the installation's."""
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from clearance.trust.attest import Attestor

@@ -226,6 +226,108 @@ def verify(path: Path, as_json: bool, **options: Any) -> None:
         click.get_current_context().exit(3)
 
 
+@trust.command()
+@click.argument("digest")
+@click.option("--kind", required=True, help="test-result, vulnerabilities, licences, review or summary.")
+@click.option("--predicate", type=FILE, required=True, help="What is said: a JSON file.")
+@click.option("--name", default="artifact", show_default=True, help="What the artifact is called, for people.")
+@click.option("--key", type=FILE, help="Private key (PEM) of who says it; default: that of this installation.")
+def attest(digest: str, kind: str, predicate: Path, name: str, key: Path | None) -> None:
+    """Say something of the artifact DIGEST, signed: a test result, a scan, a licence report, a review, a summary.
+
+    It is kept only if whoever signs may say so: see `clearance trust entitle`.
+    """
+    from clearance.cli.signing import signing_key
+    from clearance.cli.user import tell
+    from clearance.run.host.credentials import Attest
+    from clearance.settings import load
+    from clearance.trust import dsse, evidence
+    from clearance.types.digest import parse_digest
+
+    settings = load()
+    settings.make_home()
+    of = evidence.kind_of(kind)
+    payload = evidence.encode(of, name, parse_digest(digest), evidence.read_predicate(of, predicate.read_bytes()))
+    told = tell(Attest(digest, dsse.sign(payload, [signing_key(settings, key)])))
+    click.echo(f"{told['kind']} of {digest[:19]} is kept, signed by {told['signer'][:16]}")
+
+
+@trust.command()
+@click.argument("role", required=False)
+@click.argument("key", required=False)
+@click.option("--withdraw", is_flag=True, help="Take the role from the key of this id.")
+@json_option
+def entitle(role: str | None, key: str | None, withdraw: bool, as_json: bool) -> None:
+    """Let a public KEY (PEM file) say what a ROLE says: scanner, tester, reviewer or verifier.
+
+    Without arguments, list who may say what besides this installation.
+    """
+    from clearance.errors import UsageError
+    from clearance.settings import load
+    from clearance.trust import entitled
+    from clearance.trust.keys import load_public_key
+
+    settings = load()
+    settings.make_home()
+    if role is None:
+        found = [{"role": each, "key": id} for each, id in entitled.granted(settings.home)]
+        print_records(found, as_json, ["role", "key"])
+        return
+    if key is None:
+        raise UsageError("say which key: a file with the public key, or with --withdraw its id")
+    if withdraw:
+        id = entitled.withdraw(settings.home, role, key)
+        _record("role.withdrawn", id, role=role)
+        click.echo(f"{id[:16]} has the role {role} no more")
+        return
+    public = load_public_key(Path(key))
+    entitled.grant(settings.home, role, public)
+    _record("role.granted", public.id, role=role)
+    click.echo(f"{public.id[:16]} has the role {role}")
+
+
+@trust.command()
+@click.argument("digest")
+@click.option("--graph", type=click.Path(path_type=Path, dir_okay=False), help="Draw it as SVG into this file.")
+@click.option("--limit", default=1000, type=click.IntRange(1, 100_000), show_default=True, help="At most this many.")
+@json_option
+def lineage(digest: str, graph: Path | None, limit: int, as_json: bool) -> None:
+    """Walk from the artifact DIGEST back to its sources, by signed provenance alone.
+
+    Exit code 3 where the chain is broken: something on the way has no provenance that holds.
+    """
+    from clearance.cli.runs import reading
+    from clearance.settings import load
+    from clearance.trust import chain
+    from clearance.trust.entitled import entitlements
+    from clearance.types.digest import parse_digest
+
+    settings = load()
+    with reading() as database:
+
+        def envelopes(of: str) -> list[bytes]:
+            rows = database.rows("attestations", of)
+            return [bytes(row[3]) for row in rows if row[0] != "model-signature"]
+
+        links = chain.walk(parse_digest(digest), envelopes, entitlements(settings.home, _ring().trusted()), limit)
+    if as_json:
+        print_json(links)
+    else:
+        for link in links:
+            how = f" by {link.made_by.rpartition('/builder/')[2]}" if link.made_by else ""
+            used = f"  as {', '.join(link.used_as)}" if link.used_as and not link.is_source else ""
+            more = f"  [{', '.join(link.attested)}]" if link.attested else ""
+            name = link.name or "NOT ATTESTED"
+            click.echo(f"{'  ' * link.depth}{name} {link.digest[:19]}{how}{used}{more}")
+            for code, text in link.refused:
+                click.echo(f"{'  ' * link.depth}  FAIL {code}: {text}")
+    if graph is not None:
+        graph.write_text(chain.draw(links), "utf-8")
+        click.echo(f"wrote {graph}", err=True)
+    if any(not link.is_source and not link.made_by for link in links):
+        click.get_current_context().exit(3)
+
+
 def _record(action: str, subject: str, **details: Any) -> None:
     """Enters into the audit log what was certified."""
     from clearance.cli.user import tell

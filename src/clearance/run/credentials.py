@@ -14,6 +14,7 @@ from clearance.errors import UsageError, nearest
 from clearance.run.host.credentials import (
     AddApiKey,
     AddUser,
+    Attest,
     CredentialOrder,
     Record,
     RevokeApiKey,
@@ -21,11 +22,14 @@ from clearance.run.host.credentials import (
     RevokeUser,
     RotateKey,
 )
+from clearance.types.digest import digest_of, parse_digest
 
 if TYPE_CHECKING:
     from clearance.run.controller import Controller
 
-RECORDS = ("bundle.signed", "statement.signed", "authority.made", "certificate.issued", "certificate.revoked")
+RECORDS = (
+    "bundle.signed", "authority.made", "certificate.issued", "certificate.revoked", "role.granted", "role.withdrawn",
+)  # fmt: skip
 
 
 class Credentials:
@@ -45,6 +49,8 @@ class Credentials:
             UsageError: no such user or key.
         """
         match order:
+            case Attest():
+                return self._attest(order, principal)
             case AddUser():
                 return self._add_user(order, principal)
             case RevokeUser():
@@ -59,6 +65,25 @@ class Credentials:
                 return self._revoke_key(order, principal)
             case Record():
                 return self._record(order, principal)
+
+    def _attest(self, order: Attest, principal: str) -> dict[str, str]:
+        from clearance.trust import evidence
+        from clearance.trust.entitled import entitlements
+        from clearance.trust.provenance import PREDICATE
+
+        controller = self._controller
+        digest = parse_digest(order.subject)
+        entitled = entitlements(controller.settings.home, controller.evidence.attestor.verifiers())
+        said = evidence.verify(order.envelope, digest, entitled)
+        if said.kind.predicate == PREDICATE:
+            raise UsageError("provenance is said by the controller alone, of what it has run")
+        controller.ledger.add("attestation_add", digest, said.kind.name, 0, -1, order.envelope, controller.clock())
+        controller.ledger.note(
+            "statement.signed", digest, principal, kind=said.kind.name, signer=said.signer,
+            envelope=digest_of(order.envelope),
+        )  # fmt: skip
+        controller.settle()
+        return {"kind": said.kind.name, "signer": said.signer}
 
     def _add_user(self, order: AddUser, principal: str) -> bool:
         from clearance.trust.identity import check_user

@@ -66,4 +66,16 @@ class Record(msgspec.Struct, frozen=True, tag="record"):
     details: dict[str, Any] = {}
 
 
-CredentialOrder = AddUser | RevokeUser | AddApiKey | RevokeApiKey | RotateKey | RevokeKey | Record
+class Attest(msgspec.Struct, frozen=True, tag="attest"):
+    """Keep an attestation of an artifact, if whoever signed it may say so. Answered with its kind and signer.
+
+    Attributes:
+        subject: digest of the artifact.
+        envelope: the signed DSSE envelope.
+    """
+
+    subject: str
+    envelope: bytes
+
+
+CredentialOrder = Attest | AddUser | RevokeUser | AddApiKey | RevokeApiKey | RotateKey | RevokeKey | Record

@@ -113,3 +113,23 @@ def test_a_second_one_stands_by(home: Home, up):
 def test_a_public_address_is_refused_with_the_mend(home: Home):
     printed = home.command("up", "--host", "0.0.0.0", expect=3)
     assert "127.0.0.1" in printed
+
+
+def test_an_api_key_looks_and_with_the_role_operator_changes(home: Home, up, tmp_path: Path):
+    _, client = up
+    home.command("user", "add", "ann", "--role", "operator")
+    home.command("user", "add", "eve", "--role", "viewer")
+    keys = {name: home.command("user", "add-key", name).splitlines()[0] for name in ("ann", "eve")}
+    bearing = {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+    for name in keys:
+        assert client.get("/runs", headers=bearing[name]).status_code == 200
+    assert client.post("/cancel?run=x/1", headers=bearing["eve"]).status_code == 403
+    assert client.post("/cancel?run=x/1", headers=bearing["ann"]).status_code == 404
+    decide = "/approvals/decide?run=x/1&task=t&decision=approved"
+    assert client.post(decide, headers=bearing["ann"]).status_code == 403
+    home.command("user", "revoke", "ann")
+    refused = client.get("/runs", headers=bearing["ann"])
+    assert refused.status_code == 401
+    assert refused.headers["content-type"] == "application/problem+json"
+    wrong = {"Authorization": f"Bearer {keys['eve'][:-1]}x"}
+    assert client.get("/runs", headers=wrong).status_code == 401

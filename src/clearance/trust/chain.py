@@ -135,11 +135,9 @@ def draw(links: Sequence[Link]) -> str:
         x, y = at[link.digest]
         for other in link.inputs:
             if other in at:
-                from_x, from_y = at[other][0] + width, at[other][1] + height // 2
-                parts.append(
-                    f'<path d="M{from_x},{from_y}C{from_x + 30},{from_y} {x - 30},{y + height // 2} {x},{y + height // 2}"'
-                    ' fill="none" stroke="#667" marker-end="url(#a)"/>'
-                )
+                begin, middle = (at[other][0] + width, at[other][1] + height // 2), y + height // 2
+                curve = f"M{begin[0]},{begin[1]}C{begin[0] + 30},{begin[1]} {x - 30},{middle} {x},{middle}"
+                parts.append(f'<path d="{curve}" fill="none" stroke="#667" marker-end="url(#a)"/>')
     for link in links:
         x, y = at[link.digest]
         fill = "#eef3ff" if link.is_source else "#e7f6ea" if link.made_by else "#fdeaea"

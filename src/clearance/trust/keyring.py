@@ -11,6 +11,7 @@ Rules:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +84,12 @@ class Keyring:
         current = self.current.public
         found = [current, *(key for key in self._retired() if key.id != current.id)]
         return [key for key in found if not self.is_revoked(key.id)]
+
+    def names_revoked(self, envelope: bytes) -> bool:
+        """True when an envelope or bundle says that a key has signed it which is revoked."""
+        gone = [key for key in self._retired() if self.is_revoked(key.id)]
+        names = [name for key in gone for name in (key.id, hashlib.sha256(key.pem).hexdigest())]
+        return any(name.encode() in envelope for name in names)
 
     def is_revoked(self, id: str) -> bool:
         """True when the key of this id was revoked."""

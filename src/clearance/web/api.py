@@ -63,6 +63,8 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
             principal = reading(lambda database: Identities(database).by_api_key(given, time.time()))
         except Rejected as error:
             raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
+        if request.url.path.endswith("/approvals/decide"):
+            raise HTTPException(403, "a decision is a person's: approve with the command, in the person's own name")
         if request.method != "GET" and not {"admin", "operator"}.intersection(principal.roles):
             raise HTTPException(403, f"{principal.name} may look, and change nothing: that needs the role operator")
 

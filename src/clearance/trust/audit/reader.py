@@ -14,6 +14,7 @@ from clearance.trust.audit.merkle import STEP, Edge
 
 _WIDTH = 1 << STEP
 _PAGE = 10_000
+_KEPT = 4096
 
 
 class AuditReader:
@@ -25,6 +26,7 @@ class AuditReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._nodes = _Nodes(database)
 
     def size(self) -> int:
         """Returns the number of entries."""
@@ -37,8 +39,7 @@ class AuditReader:
             Refused: rows of it are missing.
         """
         size = self.size()
-        node = self.nodes()
-        return Edge(size, [node(height, index) for height, index in merkle.perfect(0, size)])
+        return Edge(size, [self._nodes(height, index) for height, index in merkle.perfect(0, size)])
 
     def entry(self, number: int) -> bytes:
         """Returns an entry as it was written.
@@ -91,7 +92,7 @@ class AuditReader:
         """
         if not 0 <= number < size:
             raise UsageError(f"entry {number} is not among the first {size} of the audit log")
-        return merkle.prove(merkle.inclusion_ranges(number, size), self.nodes())
+        return merkle.prove(merkle.inclusion_ranges(number, size), self._nodes)
 
     def consistency(self, old: int, size: int) -> list[bytes]:
         """Returns the proof that the tree of `size` entries goes on from the one of `old` (section 2.1.2).
@@ -102,7 +103,7 @@ class AuditReader:
         """
         if not 0 <= old <= size:
             raise UsageError(f"the audit log has {size} entries, and the old checkpoint {old}: it was cut short")
-        return merkle.prove(merkle.consistency_ranges(old, size), self.nodes())
+        return merkle.prove(merkle.consistency_ranges(old, size), self._nodes)
 
     def checkpoint(self) -> note.Checkpoint:
         """Returns the newest checkpoint, not verified.
@@ -115,40 +116,41 @@ class AuditReader:
             raise UsageError("the audit log has no checkpoint yet: it gets one with the first result of a run")
         return note.parse(text)[0]
 
-    def nodes(self) -> _Nodes:
-        """Returns what looks up the hash of a perfect subtree by height and index."""
-        return _Nodes(self._database)
-
 
 class _Nodes:
-    """Looks hashes up by whole groups of 16, and keeps those for as long as it lives."""
+    """Looks hashes up by whole groups of 16, folded, and keeps some: what is there never changes, it only grows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._groups: dict[tuple[int, int], list[bytes]] = {}
+        self._groups: dict[tuple[int, int], list[list[bytes]]] = {}
 
     def __call__(self, height: int, index: int) -> bytes:
         within = height % STEP
-        base, begin, count = height - within, index << within, 1 << within
-        group = self._group(base, begin // _WIDTH)
-        offset = begin % _WIDTH
-        nodes = group[offset : offset + count]
-        if len(nodes) != count:
+        base, number, offset = height - within, (index << within) // _WIDTH, index % (_WIDTH >> within)
+        group = self._groups.get((base, number))
+        if group is None or offset >= len(group[within]):  # it may have grown since
+            group = self._group(base, number)
+        if offset >= len(group[within]):
             raise Refused(
-                f"the audit log lacks hashes of height {base} from {begin} on: "
+                f"the audit log lacks hashes of height {base} from {index << within} on: "
                 "`clearance audit verify` names what is missing; restore the database"
             )
-        while len(nodes) > 1:
-            nodes = [merkle.node_hash(nodes[at], nodes[at + 1]) for at in range(0, len(nodes), 2)]
-        return nodes[0]
+        return group[within][offset]
 
-    def _group(self, base: int, number: int) -> list[bytes]:
-        found = self._groups.get((base, number))
-        if found is None:
-            begin, end = number * _WIDTH, (number + 1) * _WIDTH
-            if base:
-                rows = self._database.rows("audit_nodes", base, begin, end)
-            else:
-                rows = self._database.rows("audit_leaves", begin, end)
-            found = self._groups[base, number] = [bytes(row[0]) for row in rows]
-        return found
+    def _group(self, base: int, number: int) -> list[list[bytes]]:
+        """Returns the hashes of a group at their own height and the three above."""
+        begin, end = number * _WIDTH, (number + 1) * _WIDTH
+        if base:
+            rows = self._database.rows("audit_nodes", base, begin, end)
+        else:
+            rows = self._database.rows("audit_leaves", begin, end)
+        nodes = [bytes(row[0]) for row in rows]
+        group = [nodes]
+        while len(group) < STEP:
+            pairs = iter(nodes)
+            nodes = [merkle.node_hash(left, right) for left, right in zip(pairs, pairs, strict=False)]
+            group.append(nodes)
+        if len(self._groups) >= _KEPT:
+            del self._groups[next(iter(self._groups))]
+        self._groups[base, number] = group
+        return group

@@ -46,6 +46,8 @@ class Settings:
             (`CLEARANCE_METRICS_TOKEN`).
         key_passphrase: reference to the passphrase of the signing key; empty: its file is protected by its mode
             (`CLEARANCE_KEY_PASSPHRASE`).
+        identity_provider: JSON file that describes the provider whose tokens the API accepts; empty for none
+            (`CLEARANCE_IDENTITY_PROVIDER`).
     """
 
     home: Path = Path("~/.clearance")
@@ -60,6 +62,7 @@ class Settings:
     notify: tuple[sink.Sink, ...] = ()
     metrics_token: str = ""
     key_passphrase: str = ""
+    identity_provider: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clearance.errors import Refused
-from clearance.trust import jwt
+from clearance.trust import jwt, strict
 from clearance.trust.identity import Provider
 from clearance.trust.jwt import Claims, Jwk
 from clearance.trust.refusal import Rejected
@@ -20,6 +20,19 @@ TTL = 3600.0
 AGAIN = 60.0
 TIMEOUT = 10.0
 LIMIT = 1 << 20
+
+
+def load_provider(path: Path) -> Provider:
+    """Reads the description of a provider: a JSON object with the fields of `identity.Provider`.
+
+    Raises:
+        Refused: it cannot be read, or is none.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Refused(f"cannot read the identity provider {path}: {error.strerror}") from None
+    return strict.decode(data, Provider, f"identity provider {path}")
 
 
 class Tokens:

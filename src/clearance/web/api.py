@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
@@ -29,7 +30,9 @@ from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.trust.identity import PREFIX, Identities
+from clearance.trust.providers import Tokens, load_provider
 from clearance.trust.refusal import Rejected
+from clearance.types.principal import Principal
 from clearance.web import automation, metrics, yunikorn
 
 STATUS = {2: 400, 3: 403, 1: 409}
@@ -54,13 +57,23 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
         if scheme.lower() != "bearer" or not any(same):
             raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
 
+    provider = load_provider(Path(settings.identity_provider)) if settings.identity_provider else None
+    tokens = Tokens(provider) if provider else None
+
+    def known(identities: Identities, given: str, is_token: bool) -> Principal:
+        now = time.time()
+        if is_token and tokens is not None and provider is not None:
+            return identities.by_token(tokens.verify(given, now), provider)
+        return identities.by_api_key(given, now)
+
     def authenticated(request: Request, authorization: Annotated[str, Header()] = "") -> None:
         given = authorization.partition(" ")[2].strip()
-        if not given.startswith(f"{PREFIX}_"):
+        is_token = tokens is not None and given.count(".") == 2
+        if not given.startswith(f"{PREFIX}_") and not is_token:
             bears(authorization, [expected])
             return
         try:
-            principal = reading(lambda database: Identities(database).by_api_key(given, time.time()))
+            principal = reading(lambda database: known(Identities(database), given, is_token))
         except Rejected as error:
             raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
         if request.url.path.endswith("/approvals/decide"):

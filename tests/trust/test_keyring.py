@@ -73,7 +73,7 @@ def test_whoever_trusts_the_first_key_can_follow_the_log_to_the_newest(tmp_path:
     house = House(f"sqlite:///{tmp_path / 'x.db'}", tmp_path)
     house.fill(3)
     first = house.attestor.public
-    ring = house.attestor.ring
+    ring, old = house.attestor.ring, house.attestor.key
     prepared = ring.prepare()
     house.enter(Note("key.rotated", prepared.handover.new, "ann", msgspec.to_builtins(prepared.handover)))
     ring.promote(prepared)
@@ -90,7 +90,7 @@ def test_whoever_trusts_the_first_key_can_follow_the_log_to_the_newest(tmp_path:
     house.fill(1)
     assert report([first]).problems == ()
     stolen = Attestor(tmp_path / "thief")
-    stolen.__dict__["ring"] = type("Stolen", (), {"current": old_key(prepared, tmp_path), "trusted": ring.trusted})()
+    stolen.__dict__["ring"] = type("Stolen", (), {"current": old, "trusted": ring.trusted})()
     log = AuditLog(house.database, house.attestor)
     log._signer = stolen  # type: ignore[assignment]
     staged = log.stage([Note("policy.denied", "forged")], house.now + 1)
@@ -100,11 +100,6 @@ def test_whoever_trusts_the_first_key_can_follow_the_log_to_the_newest(tmp_path:
     house.database.apply(batch, epoch=1)
     assert [each.code for each in report([first]).problems] == ["checkpoint-forged", "not-covered"]
     house.database.close()
-
-
-def old_key(prepared, tmp_path: Path):
-    """A key that signs, which the log knows and has revoked; here, one that nobody trusts any more."""
-    return Keyring(tmp_path / "old").current
 
 
 def test_a_passphrase_protects_the_key_and_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

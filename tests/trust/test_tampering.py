@@ -106,6 +106,20 @@ def test_what_the_signer_left_out_is_refused_unless_the_verifier_leaves_it_out_t
     assert reason(lambda: check(model, "notes", "a")) == ("file-missing", "a")
 
 
+def test_nothing_hides_under_the_name_of_a_signature(model: Path, tmp_path: Path):
+    bundle = (model / "model.sig").read_bytes()
+    other = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+    (model / "model.sig").write_bytes(oms.sign("m", oms.hash_model(model, ["model.sig"]), other))
+    assert oms.verify_path(bundle, KEY.public, model)
+    (model / "model.sig").write_bytes(b"weights")
+    assert reason(lambda: oms.verify_path(bundle, KEY.public, model)) == ("file-unsigned", "model.sig")
+    assert oms.verify_path(bundle, KEY.public, model, ["model.sig"])
+    (model / "model.sig").unlink()
+    assert oms.verify_path(bundle, KEY.public, model)
+    (model / "model.sig").symlink_to("a")
+    assert reason(lambda: oms.verify_path(bundle, KEY.public, model)) == ("file-unsigned", "model.sig")
+
+
 def bundle_of(*names: str, root: str = "", **predicate: object) -> bytes:
     """Returns a bundle that a right key signs over a statement that no honest signer makes."""
     resources = [{"name": name, "digest": "0" * 64, "algorithm": "sha256"} for name in names]

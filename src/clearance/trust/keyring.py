@@ -81,6 +81,10 @@ class Keyring:
 
     def trusted(self) -> list[PublicKey]:
         """Returns the key that signs and those before it that are not revoked, newest first."""
+        return self._trusted
+
+    @cached_property
+    def _trusted(self) -> list[PublicKey]:
         current = self.current.public
         found = [current, *(key for key in self._retired() if key.id != current.id)]
         return [key for key in found if not self.is_revoked(key.id)]
@@ -124,7 +128,7 @@ class Keyring:
         write_whole(self._directory / f"{old.id}.pub", old.pem, 0o644)
         write_whole(public_key_file(self._home), rotation.handover.key.encode(), 0o644)
         rotation.file.rename(self._home / "trust" / "installation.key")
-        self.__dict__.pop("current", None)
+        self._forget()
 
     def revocable(self, id: str) -> str:
         """Returns the whole id of a key that may be revoked.
@@ -148,6 +152,7 @@ class Keyring:
         """Trusts nothing that a key has signed, from now on."""
         self._directory.mkdir(mode=0o700, exist_ok=True)
         write_whole(self._directory / f"{id}.revoked", b"", 0o644)
+        self.__dict__.pop("_trusted", None)
 
     def protect(self, passphrase: bytes | None) -> None:
         """Writes the private key anew, encrypted with a passphrase, or bare with None."""
@@ -158,6 +163,10 @@ class Keyring:
     def is_protected(self) -> bool:
         """True when the file of the private key is encrypted."""
         return encrypted(self._home / "trust" / "installation.key")
+
+    def _forget(self) -> None:
+        for name in ("current", "_trusted"):
+            self.__dict__.pop(name, None)
 
     def _retired(self) -> list[PublicKey]:
         files = sorted(self._directory.glob("*.pub"), key=lambda file: (-file.stat().st_mtime, file.name))

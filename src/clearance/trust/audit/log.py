@@ -192,5 +192,11 @@ class AuditLog:
     def _check(self) -> None:
         """Verifies, before the first signature, that what it goes on from was signed by this installation."""
         if not self._checked:
-            note.verify(self._newest, self._signer.verifiers())
+            try:
+                note.verify(self._newest, self._signer.verifiers())
+            except Refused as error:
+                raise Refused(
+                    f"the audit log of this database was not signed by this installation: {error}; restore the folder "
+                    "trust/ of its home, or use the database that belongs to this one"
+                ) from None
             self._checked = True

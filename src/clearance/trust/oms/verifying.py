@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clearance.errors import MissingExtra, Refused
+from clearance.errors import MissingExtra, Refused, StoreError
+from clearance.store.blobs import open_regular
 from clearance.trust import dsse, strict
 from clearance.trust.keys import PublicKey, parse_public_key
 from clearance.trust.oms.format import IGNORED, Bundle, KeyIdentifier, SignedModel, parse, said
@@ -111,8 +112,8 @@ def verify_path(data: bytes, trust: Trust, model: Path, ignore: Collection[str] 
         data: the bundle.
         trust: whom the verifier trusts.
         model: the directory or file.
-        ignore: relative paths that the verifier leaves out, besides `model.sig`; those that the signer left out count
-            as unsigned otherwise.
+        ignore: relative paths that the verifier leaves out, besides a signature `model.sig`; those that the signer left
+            out count as unsigned otherwise.
 
     Raises:
         Rejected: as `verify_files` says, or a link, a device, an odd name.
@@ -120,8 +121,23 @@ def verify_path(data: bytes, trust: Trust, model: Path, ignore: Collection[str] 
     """
     signed = verify(data, trust)
     left_out = {*ignore, *(() if IGNORED in signed.files else (IGNORED,))}
+    if IGNORED in left_out and IGNORED not in ignore:
+        _require_signature(model / IGNORED)
     _compare(signed, hash_model(model, left_out))
     return signed
+
+
+def _require_signature(file: Path) -> None:
+    """Checks that what lies there under the name of a signature is one: nothing else hides under it."""
+    try:
+        with open_regular(file) as opened:
+            parse(opened.read(strict.LIMIT + 1))
+    except StoreError:
+        if file.is_symlink() or file.exists():
+            raise Rejected("file-unsigned", f"{IGNORED!r} in the model is no file: remove it", IGNORED) from None
+    except Rejected:
+        text = f"the file {IGNORED!r} in the model is no signature and was never signed: remove it"
+        raise Rejected("file-unsigned", text, IGNORED) from None
 
 
 def _compare(signed: SignedModel, files: dict[str, Digest]) -> None:

@@ -80,7 +80,7 @@ def test_bundles_of_the_reference_signer_verify_for_whom_they_name_alone(
 
 
 @needs_data
-def test_bundles_keep_to_the_published_schemas() -> None:
+def test_bundles_keep_to_the_published_schemas(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     referencing = pytest.importorskip("referencing")
     schemas = {name: json.loads((DATA / "schemas-v1.0" / f"{name}.schema.json").read_text()) for name in
@@ -90,9 +90,18 @@ def test_bundles_keep_to_the_published_schemas() -> None:
     def check(name: str, value: Any) -> None:
         jsonschema.Draft202012Validator(schemas[name], registry=registry).validate(value)
 
-    bundle = json.loads(BUNDLE)
-    check("bundle", bundle)
-    check("statement", json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
+    authority = Authority(tmp_path)
+    authority.make("house", datetime.datetime.now(datetime.UTC))
+    issued = authority.issue("ann", "user", datetime.datetime.now(datetime.UTC))
+    own = parse_private_key(issued.key.read_bytes(), None, "key")
+    assert isinstance(own, ec.EllipticCurvePrivateKey)
+    certified = oms.sign("model", FILES, SigningKey(own), load_certificates(issued.certificate), ignored=["notes"])
+    for bundle in map(json.loads, (BUNDLE, certified)):
+        check("bundle", bundle)
+        check("envelope", bundle["dsseEnvelope"])
+        payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        check("statement", payload)
+        check("predicate", payload["predicate"])
 
 
 def test_exactly_the_signed_files_are_accepted() -> None:

@@ -86,7 +86,7 @@ def test_models_are_signed_and_verified_by_key_and_certificate(ran: Path, cleara
     (model / "weights").write_text("w")
     assert clearance("trust", "sign", "model").code == 0
     assert clearance("trust", "sign", "model").code == 2
-    assert "1 files, signed by" in clearance("trust", "verify", "model").out
+    assert "1 file, signed by" in clearance("trust", "verify", "model").out
     key = str(ran / "trust" / "installation.pub")
     assert clearance("trust", "verify", "model", "--key", key).code == 0
 

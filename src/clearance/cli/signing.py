@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from clearance.cli.output import count
 from clearance.errors import Refused, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def sign_model(
     output.write_bytes(bundle)
     details = {"name": name, "envelope": digest_of(bundle), "key": key.public.id, "files": len(files)}
     tell(Record("bundle.signed", _root(bundle, key.public), details))
-    click.echo(f"wrote {output}: {len(files)} files, by key {key.public.id[:16]}")
+    click.echo(f"wrote {output}: {count(len(files), 'file')}, by key {key.public.id[:16]}")
 
 
 def verify_model(path: Path, chosen: Chosen) -> dict[str, Any]:

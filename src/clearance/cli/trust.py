@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clearance.cli.output import json_option, print_json, print_records
+from clearance.cli.output import count, json_option, print_json, print_records
 
 if TYPE_CHECKING:
     from clearance.trust.authority import Authority
@@ -219,7 +219,7 @@ def verify(path: Path, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(found)
     elif found["holds"]:
-        click.echo(f"ok   {found['name']}: {found['files']} files, signed by {found['signer']}")
+        click.echo(f"ok   {found['name']}: {count(found['files'], 'file')}, signed by {found['signer']}")
     else:
         click.echo(f"FAIL {found['code']}: {found['reason']}")
     if not found["holds"]:

@@ -44,6 +44,10 @@ class Settings:
             (`CLEARANCE_NOTIFY`).
         metrics_token: reference to a token with which `/metrics` alone can be read; empty: only with that of the API
             (`CLEARANCE_METRICS_TOKEN`).
+        key_passphrase: reference to the passphrase of the signing key; empty: its file is protected by its mode
+            (`CLEARANCE_KEY_PASSPHRASE`).
+        identity_provider: JSON file that describes the provider whose tokens the API accepts; empty for none
+            (`CLEARANCE_IDENTITY_PROVIDER`).
     """
 
     home: Path = Path("~/.clearance")
@@ -57,6 +61,8 @@ class Settings:
     map_limit: int = 1_000_000
     notify: tuple[sink.Sink, ...] = ()
     metrics_token: str = ""
+    key_passphrase: str = ""
+    identity_provider: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
@@ -78,8 +84,9 @@ class Settings:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
         if self.map_limit < 1:
             raise UsageError(f"map_limit is {self.map_limit}: use a number of elements, at least 1")
-        if self.metrics_token:
-            Secret.parse(self.metrics_token)
+        for reference in (self.metrics_token, self.key_passphrase):
+            if reference:
+                Secret.parse(reference)
 
     def environment(self) -> dict[str, str]:
         """Returns the variables that give another process of this installation the same settings."""

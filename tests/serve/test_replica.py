@@ -247,8 +247,8 @@ def flipped_signature(house: House) -> dict[str, Any]:
     ("change", "error"),
     [
         (change_blob, "Corrupt"),
-        (other_signature, "Refused"),
-        (flipped_signature, "Refused"),
+        (other_signature, "Rejected"),
+        (flipped_signature, "Rejected"),
         (lambda house: {"signature": "/nowhere"}, "Refused"),
         (lambda house: {"predictor": "pipeline_code:missing"}, "UsageError"),
         (lambda house: {"predictor": "pipeline_code:coroutine"}, "UsageError"),

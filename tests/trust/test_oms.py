@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ from clearance.store import tree
 from clearance.store.blobs import LocalBlobs
 from clearance.trust import dsse, oms
 from clearance.trust.attest import Attestor
-from clearance.trust.keys import SigningKey, load_public_key
+from clearance.trust.authority import Authority
+from clearance.trust.certificates import Authorities, load_certificates
+from clearance.trust.keys import SigningKey, load_public_key, parse_private_key
+from clearance.trust.refusal import Rejected
 from clearance.types.digest import digest_of
 
 ROOT = Path(__file__).parents[2]
@@ -32,27 +37,50 @@ BUNDLE = oms.sign("model", FILES, KEY)
 
 
 @needs_data
-@pytest.mark.parametrize(("version", "model"), [("v0.3.1", "signme-1"), ("v1.0.0", "signme-1"), ("v1.1.0", ".")])
-def test_bundles_of_the_reference_signer_verify(version: str, model: str) -> None:
+@pytest.mark.parametrize("version", ["v0.3.1", "v1.0.0", "v1.1.0"])
+@pytest.mark.parametrize("kind", ["elliptic-key", "certificate", "sigstore"])
+def test_bundles_of_the_reference_signer_verify_for_whom_they_name_alone(
+    version: str, kind: str, tmp_path: Path
+) -> None:
+    """The nine historical bundles; v1.1.0 was signed with `ignore-me` left out, by key the first two sign one file."""
+    if kind == "sigstore":
+        pytest.importorskip("sigstore")
     key = load_public_key(DATA / "keys" / "signing-key-pub.pem")
-    folder = DATA / "bundles" / f"{version}-elliptic-key"
-    signed = oms.verify_path((folder / "model.sig").read_bytes(), key, folder / model)
-    assert signed.files
-    with pytest.raises(Refused, match="another key"):
-        oms.verify((folder / "model.sig").read_bytes(), KEY.public)
+    roots = Authorities(tuple(load_certificates(DATA / "keys" / "ca-cert.pem")))
+    trusted = {
+        "elliptic-key": key,
+        "certificate": oms.Certified(roots, "", datetime.datetime.now(datetime.UTC)),
+        "sigstore": oms.Keyless("stefanb@us.ibm.com", "https://sigstore.verify.ibm.com/oauth2"),
+    }
+    folder = DATA / "bundles" / f"{version}-{kind}"
+    bundle = (folder / "model.sig").read_bytes()
+    model = folder / "signme-1" if kind == "elliptic-key" and version != "v1.1.0" else folder
+    assert oms.verify_path(bundle, trusted[kind], model, ["ignore-me"]).files
+    if version == "v1.1.0":
+        assert refusal(lambda: oms.verify_path(bundle, trusted[kind], model)) == "file-ignored"
+    for other, trust in trusted.items():
+        if other != kind:
+            assert refusal(lambda trust=trust: oms.verify(bundle, trust)) == "signer-kind"
+    wrong = {
+        "elliptic-key": (KEY.public, "key-other"),
+        "certificate": (oms.Certified(roots, "https://ann", trusted["certificate"].at), "identity-other"),
+        "sigstore": (oms.Keyless("ann@example.org", "https://sigstore.verify.ibm.com/oauth2"), "keyless-refused"),
+    }
+    trust, reason = wrong[kind]
+    assert refusal(lambda: oms.verify(bundle, trust)) == reason
+    if kind == "sigstore":
+        assert refusal(lambda: oms.verify(bundle, oms.Keyless("stefanb@us.ibm.com", "https://x"))) == "keyless-refused"
+        changed = bundle.replace(b'"sig":', b'"sig" :')
+        assert oms.verify(changed, trusted[kind])
+    elif kind == "certificate":
+        other = Authority(tmp_path)
+        other.make("root-ca", trusted[kind].at)
+        own = other.authorities()
+        assert refusal(lambda: oms.verify(bundle, oms.Certified(own, "", trusted[kind].at))) == "certificate-foreign"
 
 
 @needs_data
-@pytest.mark.parametrize("kind", ["certificate", "sigstore"])
-def test_bundles_of_other_kinds_are_refused(kind: str) -> None:
-    key = load_public_key(DATA / "keys" / "signing-key-pub.pem")
-    for version in ("v0.3.1", "v1.0.0", "v1.1.0"):
-        with pytest.raises(Refused):
-            oms.verify((DATA / "bundles" / f"{version}-{kind}" / "model.sig").read_bytes(), key)
-
-
-@needs_data
-def test_bundles_keep_to_the_published_schemas() -> None:
+def test_bundles_keep_to_the_published_schemas(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     referencing = pytest.importorskip("referencing")
     schemas = {name: json.loads((DATA / "schemas-v1.0" / f"{name}.schema.json").read_text()) for name in
@@ -62,9 +90,18 @@ def test_bundles_keep_to_the_published_schemas() -> None:
     def check(name: str, value: Any) -> None:
         jsonschema.Draft202012Validator(schemas[name], registry=registry).validate(value)
 
-    bundle = json.loads(BUNDLE)
-    check("bundle", bundle)
-    check("statement", json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
+    authority = Authority(tmp_path)
+    authority.make("house", datetime.datetime.now(datetime.UTC))
+    issued = authority.issue("ann", "user", datetime.datetime.now(datetime.UTC))
+    own = parse_private_key(issued.key.read_bytes(), None, "key")
+    assert isinstance(own, ec.EllipticCurvePrivateKey)
+    certified = oms.sign("model", FILES, SigningKey(own), load_certificates(issued.certificate), ignored=["notes"])
+    for bundle in map(json.loads, (BUNDLE, certified)):
+        check("bundle", bundle)
+        check("envelope", bundle["dsseEnvelope"])
+        payload = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        check("statement", payload)
+        check("predicate", payload["predicate"])
 
 
 def test_exactly_the_signed_files_are_accepted() -> None:
@@ -86,6 +123,13 @@ def test_any_flipped_byte_is_refused(position: int, flip: int) -> None:
     bad[position] ^= flip
     with pytest.raises(Refused):
         oms.verify(bytes(bad), KEY.public)
+
+
+def refusal(verify: Callable[[], object]) -> str:
+    """Returns the reason for which something is refused."""
+    with pytest.raises(Rejected) as error:
+        verify()
+    return error.value.code
 
 
 def resigned(change: Any) -> bytes:
@@ -190,3 +234,36 @@ def test_our_verifier_accepts_the_reference_signer(reference: Path, tmp_path: Pa
     )
     signed = oms.verify_path(signature.read_bytes(), attestor.public, model)
     assert list(signed.files) == ["weights"]
+
+
+@pytest.mark.slow
+def test_certificates_mean_the_same_to_the_reference_and_to_us(reference: Path, tmp_path: Path) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    authority = Authority(tmp_path / "home")
+    authority.make("house", now)
+    issued = authority.issue("ann", "user", now)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"w" * 100)
+    chain = load_certificates(issued.certificate)
+    key = parse_private_key(issued.key.read_bytes(), None, "key")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    root = authority.certificate_file
+    ours, theirs = tmp_path / "ours.sig", tmp_path / "theirs.sig"
+    ours.write_bytes(oms.sign("model", oms.hash_model(model), SigningKey(key), chain))
+    subprocess.run(
+        [reference, "verify", "certificate", model, "--signature", ours, "--certificate_chain", root],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run(
+        [
+            reference, "sign", "certificate", model, "--signature", theirs, "--private_key", issued.key,
+            "--signing_certificate", issued.certificate, "--certificate_chain", root,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    trust = oms.Certified(authority.authorities(), issued.identity, now)
+    assert oms.verify_path(theirs.read_bytes(), trust, model).signer == issued.identity
+    models = pytest.importorskip("sigstore_models.bundle.v1")
+    assert models.Bundle.from_json(ours.read_bytes())

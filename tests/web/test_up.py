@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import signal
 import socket
@@ -12,7 +14,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from clearance.settings import Settings
+from clearance.web.api import create_app
 from support.runs import Home, wait_for
 
 PIPELINE = """
@@ -113,3 +119,61 @@ def test_a_second_one_stands_by(home: Home, up):
 def test_a_public_address_is_refused_with_the_mend(home: Home):
     printed = home.command("up", "--host", "0.0.0.0", expect=3)
     assert "127.0.0.1" in printed
+
+
+def test_an_api_key_looks_and_with_the_role_operator_changes(home: Home, up, tmp_path: Path):
+    _, client = up
+    home.command("user", "add", "ann", "--role", "operator")
+    home.command("user", "add", "eve", "--role", "viewer")
+    keys = {name: home.command("user", "add-key", name).splitlines()[0] for name in ("ann", "eve")}
+    bearing = {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
+    for name in keys:
+        assert client.get("/runs", headers=bearing[name]).status_code == 200
+    assert client.post("/cancel?run=x/1", headers=bearing["eve"]).status_code == 403
+    assert client.post("/cancel?run=x/1", headers=bearing["ann"]).status_code == 404
+    decide = "/approvals/decide?run=x/1&task=t&decision=approved"
+    assert client.post(decide, headers=bearing["ann"]).status_code == 403
+    home.command("user", "revoke", "ann")
+    refused = client.get("/runs", headers=bearing["ann"])
+    assert refused.status_code == 401
+    assert refused.headers["content-type"] == "application/problem+json"
+    wrong = {"Authorization": f"Bearer {keys['eve'][:-1]}x"}
+    assert client.get("/runs", headers=wrong).status_code == 401
+
+
+def test_a_token_of_the_identity_provider_opens_it_too(home: Home, tmp_path: Path):
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = key.public_key().public_numbers()
+
+    def text(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+    jwk = {"kty": "EC", "crv": "P-256", "x": text(point.x.to_bytes(32)), "y": text(point.y.to_bytes(32))}
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [jwk]}))
+    provider = {"issuer": "https://id.example", "audience": "clearance", "keys": str(tmp_path / "keys.json")}
+    (tmp_path / "provider.json").write_text(json.dumps(provider))
+    settings = Settings(home=home.path, identity_provider=str(tmp_path / "provider.json"))
+    home.command("user", "add", "ann", "--role", "operator")
+    transport = httpx.ASGITransport(create_app(settings, "t" * 40))
+
+    def ask(method: str, path: str, headers: dict[str, str]) -> int:
+        async def answer() -> int:
+            async with httpx.AsyncClient(transport=transport, base_url="http://here/api/v1") as client:
+                return (await client.request(method, path, headers=headers)).status_code
+
+        return asyncio.run(answer())
+
+    header = text(b'{"alg":"ES256"}')
+
+    def bearing(**claims: object) -> dict[str, str]:
+        said = {"iss": "https://id.example", "aud": "clearance", "sub": "ann", "exp": time.time() + 60} | claims
+        message = f"{header}.{text(json.dumps(said).encode())}"
+        r, s = utils.decode_dss_signature(key.sign(message.encode(), ec.ECDSA(hashes.SHA256())))
+        return {"Authorization": f"Bearer {message}.{text(r.to_bytes(32) + s.to_bytes(32))}"}
+
+    assert ask("GET", "/runs", bearing()) == 200
+    assert ask("POST", "/cancel?run=x/1", bearing(sub="eve")) == 403
+    assert ask("POST", "/cancel?run=x/1", bearing()) in (404, 503)
+    assert ask("GET", "/runs", bearing(exp=time.time() - 120)) == 401
+    assert ask("GET", "/runs", bearing(aud="other")) == 401
+    assert ask("GET", "/runs", {"Authorization": "Bearer a.b.c"}) == 401

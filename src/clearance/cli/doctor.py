@@ -30,6 +30,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "fast": ("numba",),
     "keyring": ("keyring",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"),
+    "trust": ("sigstore",),
     "notebook": ("nbclient", "nbformat", "ipykernel"),
 }
 _OLDEST_SQLITE = (3, 35, 0)

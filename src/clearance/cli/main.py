@@ -52,6 +52,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "dag": ("dag", "Check, list, draw and register DAGs."),
         "schedule": ("schedule", "See when DAGs fire by themselves."),
     },
+    "Trust": {
+        "trust": ("trust", "Keys, certificates, signatures and attestations."),
+        "user": ("user", "Users and their API keys."),
+        "audit": ("audit", "What was decided and signed, and that nobody changed it."),
+    },
     "Manage": {
         "cache": ("cache", "See why a task was or was not taken from the cache, and clean up."),
         "cluster": ("cluster", "Queues, nodes and jobs of the scheduler."),

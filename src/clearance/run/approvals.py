@@ -71,6 +71,7 @@ class Approvals:
         controller.ledger.add(
             "approval_add", run.number, instance.number, instance.epoch, decision, principal.name, note, now
         )
+        controller.ledger.note("task." + decision, f"{id} {instance.label}", principal.name, note=note)
         controller.ledger.tell_of(now, run, instance, decision, {"task": instance.label, **told})
         controller.wake_deferred("approval", f"{run.key}.{instance.number}", told)
         return told | {"changed": True}

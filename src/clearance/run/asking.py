@@ -148,6 +148,10 @@ class Asking:
         """A desk has denied, which its record says."""
         record = msgspec.json.decode(instance.clearance)
         desk = record["capacity"] if record.get("capacity") else record["trust"]
+        told = {"rule": desk.get("rule", ""), "reason": desk["reason"]}
+        self._controller.ledger.note(
+            "policy.denied", f"{instance.run.id} {instance.label}", instance.run.principal, **told
+        )
         self._controller.machine.finish(instance, TaskState.FAILED, reason=f"denied: {desk['reason']}")
 
     def _decided(self, decision: Answer, now: float) -> None:

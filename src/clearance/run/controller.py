@@ -54,6 +54,7 @@ from clearance.run.telemetry.tracing import Tracing
 from clearance.settings import Settings
 from clearance.store.database import Database
 from clearance.store.outbox import Event as Happened
+from clearance.trust.audit.log import AuditLog
 from clearance.types.cause import Cause
 from clearance.types.states import TaskState
 
@@ -87,9 +88,9 @@ class Controller:
         self.epoch = epoch
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
-        self.ledger = Ledger(database, epoch, clock)
         self.stored = Stored(database)
         self.evidence = Evidence(settings, self._stored_envelope, self.stored)
+        self.ledger = Ledger(database, epoch, clock, AuditLog(database, self.evidence.attestor))
         self.machine = Machine(self.evidence.arguments, admits=True)
         self.scheduler = desk_for(database, engine)
         self.desks = Desks(self.scheduler)
@@ -155,7 +156,7 @@ class Controller:
         Raises:
             UsageError: no such run.
         """
-        self._settle()
+        self.settle()
         return self.runs.get(id) or self._load(id)
 
     def set_back(self, run: ActiveRun, choices: list[Choice] | None, reach: Reach) -> int:
@@ -206,7 +207,7 @@ class Controller:
         Raises:
             UsageError: no such run, or a tag that is none.
         """
-        self._settle()
+        self.settle()
         active = self.runs.get(id)
         number = active.number if active else recovery.known(self.database, id).number
         return set_tags(self.database, self.ledger, number, tags, remove)
@@ -232,11 +233,11 @@ class Controller:
 
     def forget(self, what: str, older: float, dry: bool) -> dict[str, Any]:
         """Takes away old cache entries or runs, see `run.forgetting`; what is taken is committed when this returns."""
-        self._settle()
+        self.settle()
         from clearance.run.redo import forgetting
 
         told = forgetting.forget(self.database, self.ledger, what, self.clock() - older, dry)
-        self._settle()
+        self.settle()
         return told
 
     def wake_deferred(self, kind: str, key: str, payload: Any) -> int:
@@ -310,7 +311,7 @@ class Controller:
         due += [self.deadlines.due, self.reports.due]
         return max(0.0, min(due) - self.clock())
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Commits what requests have changed since the last turn."""
         now = self.clock()
         self._commit(now, self.asking.turn(now))

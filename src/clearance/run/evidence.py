@@ -80,7 +80,7 @@ class Evidence:
         if self._attestor is None:
             from clearance.trust.attest import Attestor
 
-            self._attestor = Attestor(self._settings.home)
+            self._attestor = Attestor(self._settings.home, self._settings.key_passphrase)
         return self._attestor
 
     def environment(self) -> EnvironmentLock:
@@ -153,6 +153,7 @@ class Evidence:
         """
         from clearance.store import tree
         from clearance.trust.keys import write_whole
+        from clearance.trust.oms import key_of
         from clearance.trust.policy import TrustDesk
         from clearance.trust.provision import provision, service_config
 
@@ -166,12 +167,17 @@ class Evidence:
         if not verdict.allowed or signature is None:
             raise Refused(f"{verdict.rule}: {verdict.reason}")
         provided = provision(endpoint.name, self._settings.home)
-        file = provided.token_file.with_name("model.sig")
+        file, key = (provided.token_file.with_name(name) for name in ("model.sig", "signer.pub"))
         write_whole(file, signature, 0o600)
+        write_whole(key, key_of(signature, self.attestor.verifiers()).pem, 0o644)
         return service_config(
             endpoint.service.config, model, provided,
-            blobs=self._settings.blobs, signature=file, public_key=self.attestor.public_key_file,
+            blobs=self._settings.blobs, signature=file, public_key=key,
         )  # fmt: skip
+
+    def forget_verified(self) -> None:
+        """Verifies again what was verified before: a key is not trusted any more."""
+        self._desk = None
 
     def token_file(self, name: str) -> str:
         """Returns the file that holds the bearer token of an endpoint."""

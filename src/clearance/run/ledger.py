@@ -23,6 +23,8 @@ from clearance.run.host.lease import SECONDS
 from clearance.run.instance import ActiveRun, Instance
 from clearance.store.database import Batch, Database
 from clearance.store.outbox import Event, append
+from clearance.trust.audit.log import ORDER as AUDIT
+from clearance.trust.audit.log import AuditLog, Note
 from clearance.types.cause import Cause
 from clearance.types.states import RunState, TaskState
 
@@ -33,13 +35,13 @@ PRUNING = (
 )  # fmt: skip
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "run_parameter_add", "run_tag_put",
-    "run_tag_remove", "pool_put", "pool_remove", "queues_add", "cordon_put", "cordon_remove",
-    "instance_add", "instance_change", "instance_mark", "instance_drop", "step_drop", "step_add", "run_change",
-    "run_cancel", "attempt_put", "attempt_forget",
-    "deferral_put", "approval_add", "artifact_drop", "artifact_add", "attestation_add", "cache_forget",
-    "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use", "cache_lookup_put", "mark_add",
-    "mark_apply", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again", "delivery_prune",
-    *PRUNING, "prune_versions", "pruned_add",
+    "run_tag_remove", "pool_put", "pool_remove", "queues_add", "cordon_put", "cordon_remove", "instance_add",
+    "instance_change", "instance_mark", "instance_drop", "step_drop", "step_add", "run_change", "run_cancel",
+    "attempt_put", "attempt_forget", "deferral_put", "approval_add", "artifact_drop", "artifact_add",
+    "attestation_add", "cache_forget", "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use",
+    "cache_lookup_put", "mark_add", "mark_apply", "account_put", "account_revoke", "api_key_add", "api_key_revoke",
+    "api_keys_revoke", "service_put", "event_add", "delivery_add", "delivery_change", "delivery_again",
+    "delivery_prune", *PRUNING, "prune_versions", "pruned_add", *AUDIT,
 )  # fmt: skip
 
 
@@ -50,12 +52,15 @@ class Ledger:
         database: open for writing, migrated.
         epoch: of the lease under which it writes.
         clock: returns seconds since 1970.
+        audit: the log in which is entered what this turn decides.
     """
 
-    def __init__(self, database: Database, epoch: int, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, epoch: int, clock: Callable[[], float], audit: AuditLog) -> None:
         self._database = database
         self._epoch = epoch
         self._clock = clock
+        self._audit = audit
+        self._noted: list[Note] = []
         self._batch = Batch(ORDER)
         self._told: list[tuple[float, int, int, str, dict[str, Any]]] = []
         self._seqs: dict[int, int] = {}
@@ -66,7 +71,11 @@ class Ledger:
 
     @property
     def due(self) -> float:
-        """When the lease must be renewed, seconds since 1970."""
+        """When the lease must be renewed or the audit log signed, seconds since 1970."""
+        return min(self._renewal, self._audit.due)
+
+    @property
+    def _renewal(self) -> float:
         return self._until - SECONDS * 2 / 3
 
     def add(self, statement: str, *row: Any) -> None:
@@ -102,6 +111,24 @@ class Ledger:
     def put_service(self, row: rows.ServiceRow) -> None:
         """Writes the row of a service."""
         self._batch.add("service_put", *msgspec.structs.astuple(row))
+
+    def note(self, action: str, subject: str, actor: str = "", **details: Any) -> None:
+        """Enters something into the audit log, in the transaction of this turn."""
+        self._noted.append(Note(action, subject, actor, details))
+
+    def seal(self) -> None:
+        """Lets a checkpoint cover the whole audit log, if none does yet.
+
+        Raises:
+            LeaseLost: another controller leads.
+            StoreError: the database failed.
+        """
+        staged = self._audit.stage((), self._clock(), seal=True)
+        if staged is not None:
+            batch = Batch(AUDIT)
+            staged.put(batch)
+            self._database.apply(batch, epoch=self._epoch)
+            self._audit.accept(staged)
 
     def tell(self, event: Event) -> None:
         """Adds an event; it gets its number when it is committed."""
@@ -141,6 +168,7 @@ class Ledger:
         Raises:
             LeaseLost: another controller leads.
             StoreError: the database failed, or a row had moved on.
+            Refused: the audit log takes no entry at this time.
         """
         self._gather(now, changes)
         events = [self._numbered(*told) for told in self._told]
@@ -148,13 +176,18 @@ class Ledger:
             append(self._batch, event)
         for row in self.outgoing(events):
             self._batch.add("delivery_add", *row)
-        renew = now > self.due
+        staged = self._audit.stage(self._noted, now)
+        if staged is not None:
+            staged.put(self._batch)
+        renew = now > self._renewal
         if self._batch or renew or self._database.entered:
             until = now + SECONDS if renew else None
             self._database.apply(self._batch, epoch=self._epoch, lease_until=until)
             self._until = until or self._until
             self._batch = Batch(ORDER)
-        self._told = []
+        if staged is not None:
+            self._audit.accept(staged)
+        self._told, self._noted = [], []
         for instance in changes.dirty:
             instance.stored = (instance.state, instance.epoch)
         for run, _ in changes.ended:

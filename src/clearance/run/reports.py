@@ -32,6 +32,7 @@ from clearance.run.machine import LOST_LIMIT, stopping
 from clearance.run.verdicts import outcome
 from clearance.store.outbox import Event as Happened
 from clearance.types.artifact import Artifact
+from clearance.types.digest import digest_of
 from clearance.types.states import TaskState
 
 if TYPE_CHECKING:
@@ -233,6 +234,12 @@ class Reports:
         signed = controller.evidence.attest(instance, result, started, now) if attest else []
         for subject, kind, envelope in signed:
             controller.ledger.add("attestation_add", subject, kind, run, number, envelope, now)
+        if signed:
+            envelopes = {kind: digest_of(envelope) for _, kind, envelope in signed}
+            controller.ledger.note(
+                "artifact.signed", result.digest, run=instance.run.id, task=instance.label, launch=instance.epoch,
+                envelopes=envelopes,
+            )  # fmt: skip
 
     def _lost(self, event: EngineLost, now: float) -> None:
         """The engine died: what it had spooled is taken, the rest is done again."""

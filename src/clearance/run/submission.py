@@ -143,6 +143,7 @@ class Submissions:
             told["by"] = by
         controller.tracing.begin(run, traceparent)
         ledger.tell_of(now, run, None, "created", told)
+        ledger.note("run.submitted", id, principal, dag=graph.dag, version=version, bundle=bundle)
         preloads = dict.fromkeys(node.preload for node in graph.nodes)
         controller.engine.prepare(run.bundle, list(preloads))
         controller.triggers.prepare(run)

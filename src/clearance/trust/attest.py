@@ -13,9 +13,11 @@ from clearance.trust import provenance, statement
 from clearance.trust.provenance import Facts, Provenance
 from clearance.types.artifact import Artifact
 from clearance.types.digest import Digest
+from clearance.types.secret import Secret
 
 if TYPE_CHECKING:
     from clearance.store.tree import Manifest
+    from clearance.trust.keyring import Keyring
     from clearance.trust.keys import PublicKey, SigningKey
     from clearance.trust.oms import SignedModel
 
@@ -25,33 +27,51 @@ class Attestor:
 
     Args:
         home: of the installation; its key lies in `home/trust` and is made at first use.
+        passphrase: reference to the passphrase of the key (`types.secret`); empty for none.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, passphrase: str = "") -> None:
         self._home = Path(home)
+        self._passphrase = passphrase
 
     @cached_property
-    def _key(self) -> SigningKey:
-        from clearance.trust.keys import installation_key
+    def ring(self) -> Keyring:
+        """The keys of the installation."""
+        from clearance.trust.keyring import Keyring
 
-        return installation_key(self._home)
+        secret = Secret.parse(self._passphrase).reveal().encode() if self._passphrase else None
+        return Keyring(self._home, secret)
+
+    @property
+    def ready(self) -> bool:
+        """True once the keys were needed."""
+        return "ring" in self.__dict__
+
+    @property
+    def key(self) -> SigningKey:
+        """The key that signs."""
+        return self.ring.current
+
+    def verifiers(self) -> list[PublicKey]:
+        """Returns the keys whose signatures count: the one that signs, and those before it that are not revoked."""
+        return self.ring.trusted()
 
     @property
     def public(self) -> PublicKey:
-        """The key that verifies."""
-        return self._key.public
+        """The key that verifies what is signed now."""
+        return self.key.public
 
     @property
     def key_id(self) -> str:
         """SHA-256 of the public key's DER, in hexadecimal."""
-        return self._key.public.id
+        return self.key.public.id
 
     @property
     def public_key_file(self) -> Path:
         """Path of the public key (PEM), for other tools; made when missing."""
         from clearance.trust.keys import public_key_file
 
-        _ = self._key
+        _ = self.key
         return public_key_file(self._home)
 
     def attest(self, artifact: Artifact | Digest, facts: Facts) -> bytes:
@@ -65,7 +85,7 @@ class Attestor:
         digest = artifact.digest if isinstance(artifact, Artifact) else artifact
         subject = provenance.subject_of(facts, digest)
         payload = statement.encode((subject,), provenance.PREDICATE, provenance.provenance(facts))
-        return dsse.sign(payload, [self._key])
+        return dsse.sign(payload, [self.key])
 
     def verify(self, envelope: bytes, digest: Digest) -> Provenance:
         """Returns what a provenance envelope says of an artifact.
@@ -75,7 +95,7 @@ class Attestor:
         """
         from clearance.trust import dsse
 
-        payload = dsse.verify(envelope, [self._key.public])
+        payload = dsse.verify(envelope, self.verifiers())
         subjects, predicate = statement.decode(payload, provenance.PREDICATE, Provenance)
         statement.require_subject(subjects, digest)
         return predicate
@@ -88,7 +108,7 @@ class Attestor:
         """
         from clearance.trust import oms
 
-        return oms.sign(name, oms.files_of(manifest), self._key)
+        return oms.sign(name, oms.files_of(manifest), self.key)
 
     def verify_model(self, bundle: bytes, manifest: Manifest) -> SignedModel:
         """Checks that a bundle of this installation signs exactly these files.
@@ -98,4 +118,4 @@ class Attestor:
         """
         from clearance.trust import oms
 
-        return oms.verify_files(bundle, self._key.public, oms.files_of(manifest))
+        return oms.verify_files(bundle, oms.key_of(bundle, self.verifiers()), oms.files_of(manifest))

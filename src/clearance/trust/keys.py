@@ -2,7 +2,8 @@
 
 Rules:
 
-1. `home/trust` has mode 0700; the private key (PKCS#8 PEM) 0600. A key that others may read is refused.
+1. `home/trust` has mode 0700; the private key (PKCS#8 PEM) 0600, encrypted where a passphrase is given. A key that
+   others may read is refused.
 2. Two processes that make the key at once end with the same key: it appears whole, by an exclusive link.
 3. The id of a key is the SHA-256 of its SubjectPublicKeyInfo in DER, in hexadecimal.
 4. The hash that is signed goes with the curve: SHA-256, 384, 512 for P-256, 384, 521 (FIPS 186-5).
@@ -18,7 +19,7 @@ import stat
 from functools import cached_property
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -71,6 +72,10 @@ class SigningKey:
         """Returns the signature over the data: ASN.1 DER of r and s."""
         return self._key.sign(data, self._algorithm)
 
+    def private_pem(self, passphrase: bytes | None = None) -> bytes:
+        """Returns the private key, PKCS#8 in PEM, encrypted where a passphrase is given."""
+        return _private_pem(self._key, passphrase)
+
 
 def trust_directory(home: Path) -> Path:
     """Returns `home/trust`, made with mode 0700 when missing.
@@ -85,14 +90,14 @@ def trust_directory(home: Path) -> Path:
     return directory
 
 
-def installation_key(home: Path) -> SigningKey:
+def installation_key(home: Path, passphrase: bytes | None = None) -> SigningKey:
     """Returns the key of the installation in `home`, made at first use; its public half lies beside it.
 
     Raises:
-        Refused: others may read the key, or the file holds something else.
+        Refused: others may read the key, the file holds something else, or the passphrase is not its.
     """
     directory = trust_directory(home)
-    key = SigningKey(private_key(directory / "installation.key"))
+    key = SigningKey(private_key(directory / "installation.key", passphrase))
     public = public_key_file(home)
     if not public.exists() or public.read_bytes() != key.public.pem:
         write_whole(public, key.public.pem, 0o644)
@@ -104,25 +109,53 @@ def public_key_file(home: Path) -> Path:
     return home / "trust" / "installation.pub"
 
 
-def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """Returns a fresh key on P-256."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def private_key(path: Path, passphrase: bytes | None = None) -> ec.EllipticCurvePrivateKey:
     """Loads a private key, or makes one on P-256 when there is no file.
 
     Raises:
-        Refused: others may read it, it is not ours, or it is no elliptic-curve key.
+        Refused: others may read it, it is not ours, it is no elliptic-curve key, or the passphrase is not its.
     """
     if not os.path.lexists(path):
-        made = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         with contextlib.suppress(FileExistsError):
-            write_whole(path, made, 0o600, replace=False)
-    try:
-        key = serialization.load_pem_private_key(read_secret(path), None)
-    except (ValueError, TypeError) as error:
-        raise Refused(f"{path} holds no private key: {error}; restore it, or move it away to get a new one") from None
+            write_whole(path, _private_pem(new_key(), passphrase), 0o600, replace=False)
+    key = parse_private_key(read_secret(path), passphrase, str(path))
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise Refused(f"{path} holds no elliptic-curve key: restore it, or move it away to get a new one")
     return key
+
+
+def parse_private_key(pem: bytes, passphrase: bytes | None, where: str) -> object:
+    """Reads a private key of any kind, PEM.
+
+    Raises:
+        Refused: there is none, or the passphrase is not its.
+    """
+    locked = b"ENCRYPTED" in pem
+    if locked and passphrase is None:
+        raise Refused(f"the key {where} has a passphrase: say where it is with CLEARANCE_KEY_PASSPHRASE")
+    try:
+        return serialization.load_pem_private_key(pem, passphrase if locked else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        what = "cannot be opened with this passphrase" if locked else "holds no private key"
+        raise Refused(f"{where} {what}: {error}; restore it, or move it away to get a new one") from None
+
+
+def encrypted(path: Path) -> bool:
+    """True when the private key in a file needs a passphrase."""
+    return b"ENCRYPTED" in read_secret(path)
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
+    )
 
 
 def load_public_key(path: Path) -> PublicKey:

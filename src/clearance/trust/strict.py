@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,11 @@ import msgspec
 from clearance.errors import Refused
 
 T = TypeVar("T")
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[\]{}]")
+LIMIT = 64 * 1024 * 1024
+DEPTH = 64
 
 
 def decode(data: bytes, kind: type[T], what: str) -> T:
@@ -28,10 +34,25 @@ def decode(data: bytes, kind: type[T], what: str) -> T:
     Raises:
         Refused: it has another reading than one, or another shape.
     """
+    found = parse(data, what)
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
         return msgspec.convert(found, kind)
-    except (ValueError, RecursionError) as error:  # a msgspec.ValidationError is a ValueError too
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Refused(f"the {what} is malformed: {error}; ask its signer for a correct one") from None
+
+
+def parse(data: bytes, what: str) -> Any:
+    """Reads a JSON document of any shape.
+
+    Raises:
+        Refused: it has another reading than one, or is larger than `LIMIT` bytes or deeper than `DEPTH`.
+    """
+    if len(data) > LIMIT:
+        raise Refused(f"the {what} has {len(data)} bytes, more than {LIMIT}: it is not read")
+    try:
+        _check_depth(data)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise Refused(f"the {what} is malformed: {error}; ask its signer for a correct one") from None
 
 
@@ -53,6 +74,17 @@ def decode_base64(text: str, what: str) -> bytes:
 def encode_base64(data: bytes) -> str:
     """Returns canonical base64."""
     return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+def _check_depth(data: bytes) -> None:
+    """Bounds how deep arrays and objects nest, before anything recurses."""
+    if data.count(b"[") + data.count(b"{") <= DEPTH:
+        return
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEPTH:
+            raise ValueError(f"it nests deeper than {DEPTH}")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _authority(home: Path, now: datetime.datetime) -> tuple[ec.EllipticCurvePriv
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + datetime.timedelta(days=AUTHORITY_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(certificates=True), critical=True)
+        .add_extension(usage(certificates=True), critical=True)
         .add_extension(x509.NameConstraints(loopback, None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
@@ -118,7 +118,7 @@ def _issue(
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + datetime.timedelta(days=SERVER_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(certificates=False), critical=True)
+        .add_extension(usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -144,7 +144,8 @@ def _good(path: Path, key: ec.EllipticCurvePrivateKey, authority: x509.Certifica
     )
 
 
-def _usage(certificates: bool) -> x509.KeyUsage:
+def usage(certificates: bool) -> x509.KeyUsage:
+    """Returns the key usage of an authority, or of what signs anything but certificates."""
     return x509.KeyUsage(
         digital_signature=not certificates,
         key_cert_sign=certificates,

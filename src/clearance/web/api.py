@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
@@ -28,6 +29,10 @@ from clearance.run.look import views
 from clearance.run.look.search import conditions
 from clearance.settings import Settings
 from clearance.store.database import Database
+from clearance.trust.identity import PREFIX, Identities
+from clearance.trust.providers import Tokens, load_provider
+from clearance.trust.refusal import Rejected
+from clearance.types.principal import Principal
 from clearance.web import automation, metrics, yunikorn
 
 STATUS = {2: 400, 3: 403, 1: 409}
@@ -52,8 +57,29 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
         if scheme.lower() != "bearer" or not any(same):
             raise HTTPException(401, "send the token that `clearance up` printed", {"WWW-Authenticate": "Bearer"})
 
-    def authenticated(authorization: Annotated[str, Header()] = "") -> None:
-        bears(authorization, [expected])
+    provider = load_provider(Path(settings.identity_provider)) if settings.identity_provider else None
+    tokens = Tokens(provider) if provider else None
+
+    def known(identities: Identities, given: str, is_token: bool) -> Principal:
+        now = time.time()
+        if is_token and tokens is not None and provider is not None:
+            return identities.by_token(tokens.verify(given, now), provider)
+        return identities.by_api_key(given, now)
+
+    def authenticated(request: Request, authorization: Annotated[str, Header()] = "") -> None:
+        given = authorization.partition(" ")[2].strip()
+        is_token = tokens is not None and given.count(".") == 2
+        if not given.startswith(f"{PREFIX}_") and not is_token:
+            bears(authorization, [expected])
+            return
+        try:
+            principal = reading(lambda database: known(Identities(database), given, is_token))
+        except Rejected as error:
+            raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
+        if request.url.path.endswith("/approvals/decide"):
+            raise HTTPException(403, "a decision is a person's: approve with the command, in the person's own name")
+        if request.method != "GET" and not {"admin", "operator"}.intersection(principal.roles):
+            raise HTTPException(403, f"{principal.name} may look, and change nothing: that needs the role operator")
 
     app = FastAPI(title="Clearance", version=clearance.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     router = APIRouter(prefix="/api/v1", dependencies=[Depends(authenticated)])

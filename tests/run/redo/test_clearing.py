@@ -318,7 +318,7 @@ def test_a_task_that_runs_is_ended_first_also_by_the_next_controller(played: Pla
     assert played.state(run, "a") == "running"
     controller.marking.mark(run, "a", state, "stop it", "me")
     if killed:
-        controller._commit(0.0, controller.machine.take())
+        controller._commit(controller.clock(), controller.machine.take())
         controller = played.again()  # the attempt is lost with the engine: the mark holds
     while controller.runs:
         controller.turn()

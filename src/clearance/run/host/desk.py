@@ -13,6 +13,8 @@ from clearance.errors import ClearanceError, GraphError, LeaseLost, StoreError, 
 from clearance.graph import model
 from clearance.run import recovery
 from clearance.run.controller import Controller
+from clearance.run.credentials import Credentials
+from clearance.run.host.credentials import CredentialOrder
 from clearance.run.host.messages import (
     Accepted,
     Answer,
@@ -151,6 +153,8 @@ class FrontDesk:
                 return Answer(self._status())
             case ApplyQueues() | Cordon() | Consolidate() | LookAtCluster() | Suppose():
                 return Answer(controller.cluster.obey(request, self._principal))
+            case _ if isinstance(request, CredentialOrder):
+                return Answer(Credentials(controller).obey(request, self._principal))
             case _:
                 return Answer(controller.triggers.obey(request, self._principal))
 

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,9 @@ class Leading:
         if self._loop is not None:
             self._loop.close(send=kind is None)
         stop = kind is None and not self.keep and not self.controller.busy
+        if kind is None:
+            with suppress(LeaseLost):
+                self.controller.ledger.seal()
         self._engine.close(stop=stop)
         if error is None:
             self._journal.write("info", "stopped", keeps=self.keep)

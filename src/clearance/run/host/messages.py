@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from clearance.run.host.credentials import CredentialOrder
 from clearance.run.host.orders import (
     Clear,
     ClusterOrder,
@@ -115,7 +116,7 @@ class Status(msgspec.Struct, frozen=True, tag="status"):
 
 Request = (
     Submit | Follow | Cancel | Resume | Fork | Why | Decide | StopService | SetPool | SetTags | Status | Clear
-    | MarkTask | Forget | Register | Order | ClusterOrder | RetryDeliveries | Measure
+    | MarkTask | Forget | Register | Order | ClusterOrder | CredentialOrder | RetryDeliveries | Measure
 )  # fmt: skip
 
 

@@ -69,11 +69,14 @@ def verify(settings: Settings, database: Database, run: str, task: str) -> list[
 
     _, instance, artifact = views.artifact(database, run, task)
     blobs = open_blobs(settings.blobs)
-    attestor = Attestor(settings.home)
+    attestor = Attestor(settings.home, settings.key_passphrase)
     checks = [_checked("bytes", lambda: _verify_bytes(artifact, blobs))]
     found = database.rows("attestations", artifact.digest)
+    again = {kind for kind, _, _, stored, _ in found if not attestor.ring.names_revoked(bytes(stored))}
     for kind, _, _, stored, _ in found:
         envelope = bytes(stored)
+        if kind in again and attestor.ring.names_revoked(envelope):
+            continue  # it was made again since, and signed by another key
         if kind == PROVENANCE:
             checks.append(_checked(kind, lambda e=envelope: _builder(attestor.verify(e, artifact.digest))))
         elif kind == MODEL_SIGNATURE:

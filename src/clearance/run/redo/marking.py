@@ -89,6 +89,7 @@ class Marking:
         told = {"task": label, "state": wanted, "reason": reason, "by": principal, "from": was}
         row = run.get(node, path)
         controller.ledger.tell_of(now, run, row, "marked", told)
+        controller.ledger.note("task.marked", f"{id} {label}", principal, state=wanted, reason=reason)
         run.marks[node, path] = (wanted, f"marked {wanted} by {principal}: {reason}")
         if row is None or row.state.finished:
             reach = Reach.MARKED if wanted is TaskState.SUCCESS else Reach.ALL

@@ -15,6 +15,7 @@ from clearance.errors import StoreError
 
 TYPES = {
     "SERIAL": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "NUMBERED": "INTEGER PRIMARY KEY",  # the row's own number: no index beside the table
     "BYTES": "BLOB",
     "REAL": "REAL",
     "WITHOUT_ROWID": " WITHOUT ROWID",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from clearance.store.sql import (
     statements_access,
+    statements_audit,
     statements_cache,
     statements_cluster,
+    statements_identities,
     statements_telemetry,
     statements_triggers,
 )
@@ -209,6 +211,14 @@ STATEMENTS: dict[str, str] = {
     "consumed_of": "SELECT event FROM consumed WHERE request = ? ORDER BY event",
 }
 
-for _more in (statements_access, statements_cache, statements_cluster, statements_telemetry, statements_triggers):
+for _more in (
+    statements_access,
+    statements_audit,
+    statements_cache,
+    statements_cluster,
+    statements_identities,
+    statements_telemetry,
+    statements_triggers,
+):
     assert not STATEMENTS.keys() & _more.STATEMENTS.keys(), "two statements have one name"
     STATEMENTS |= _more.STATEMENTS

@@ -125,10 +125,11 @@ def test_an_api_key_looks_and_with_the_role_operator_changes(home: Home, up, tmp
     _, client = up
     home.command("user", "add", "ann", "--role", "operator")
     home.command("user", "add", "eve", "--role", "viewer")
-    keys = {name: home.command("user", "add-key", name).splitlines()[0] for name in ("ann", "eve")}
+    home.command("user", "add", "joe")
+    keys = {name: home.command("user", "add-key", name).splitlines()[0] for name in ("ann", "eve", "joe")}
     bearing = {name: {"Authorization": f"Bearer {key}"} for name, key in keys.items()}
-    for name in keys:
-        assert client.get("/runs", headers=bearing[name]).status_code == 200
+    looks = {name: client.get("/runs", headers=bearing[name]).status_code for name in keys}
+    assert looks == {"ann": 200, "eve": 200, "joe": 403}
     assert client.post("/cancel?run=x/1", headers=bearing["eve"]).status_code == 403
     assert client.post("/cancel?run=x/1", headers=bearing["ann"]).status_code == 404
     decide = "/approvals/decide?run=x/1&task=t&decision=approved"
@@ -173,6 +174,7 @@ def test_a_token_of_the_identity_provider_opens_it_too(home: Home, tmp_path: Pat
 
     assert ask("GET", "/runs", bearing()) == 200
     assert ask("POST", "/cancel?run=x/1", bearing(sub="eve")) == 403
+    assert ask("GET", "/runs", bearing(sub="eve")) == 403  # the provider knows her, and nobody gave her a role
     assert ask("POST", "/cancel?run=x/1", bearing()) in (404, 503)
     assert ask("GET", "/runs", bearing(exp=time.time() - 120)) == 401
     assert ask("GET", "/runs", bearing(aud="other")) == 401

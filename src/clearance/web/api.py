@@ -78,6 +78,10 @@ def create_app(settings: Settings, token: str, metrics_token: str = "") -> FastA
             raise HTTPException(401, str(error), {"WWW-Authenticate": "Bearer"}) from None
         if request.url.path.endswith("/approvals/decide"):
             raise HTTPException(403, "a decision is a person's: approve with the command, in the person's own name")
+        if not {"admin", "operator", "viewer"}.intersection(principal.roles):
+            raise HTTPException(
+                403, f"{principal.name} has no role here: `clearance user add {principal.name} --role viewer`"
+            )
         if request.method != "GET" and not {"admin", "operator"}.intersection(principal.roles):
             raise HTTPException(403, f"{principal.name} may look, and change nothing: that needs the role operator")
 

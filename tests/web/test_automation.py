@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ def work() -> int:
     return 1
 
 release = approval("release", message="ship it?")
+named = dag("named", approval("sign", message="ship it?", approvers=["ann", "group:ml"]) >> work)
 shipped = dag("shipped", release >> work)
 nightly = dag("nightly", work, schedule=cron("0 5 * * *"), start=datetime(2026, 1, 1, tzinfo=UTC))
 fed = dag("fed", work, schedule=LAKE)
@@ -67,6 +69,25 @@ def test_a_decision_is_listed_and_made(home: Home, client: httpx.Client, tmp_pat
     assert follower.wait(30) == 0
     assert client.get("approvals").json() == []
     assert client.get("cache/explain", params={"run": "shipped/1", "task": "work"}).json()["outcome"] == "miss"
+
+
+def test_a_decision_is_in_the_name_of_whoever_bears_the_key(home: Home, client: httpx.Client, tmp_path: Path):
+    for name, group in (("ann", ()), ("eve", ()), ("joe", ("--group", "ml"))):
+        home.command("user", "add", name, "--role", "operator", *group)
+    bearing = {
+        name: {"Authorization": f"Bearer {home.command('user', 'add-key', name).splitlines()[0]}"}
+        for name in ("ann", "eve", "joe")
+    }
+    follower = home.start("run", f"{tmp_path / 'pipeline.py'}:named")
+    until(lambda: client.get("approvals").json())
+    which = {"run": "named/1", "task": "sign", "decision": "approved"}
+    refused(client.post("approvals/decide", params=which), 403, "ann")  # the owner is not among them
+    refused(client.post("approvals/decide", params=which, headers=bearing["eve"]), 403, "ann")
+    answer = client.post("approvals/decide", params=which, headers=bearing["joe"]).json()
+    assert (answer["by"], answer["changed"]) == ("joe", True)
+    assert follower.wait(30) == 0
+    entered = json.loads(home.command("audit", "log", "--action", "task.approved", "--json"))
+    assert [entry["actor"] for entry in entered] == ["joe"]
 
 
 def test_an_event_that_is_sent_again_under_its_id_is_the_same(home: Home, client: httpx.Client, tmp_path: Path):

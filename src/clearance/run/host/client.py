@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clearance.errors import ClearanceError, StoreError
 from clearance.run.host import messages
-from clearance.run.host.messages import Refusal, Reply, Request
+from clearance.run.host.messages import As, Refusal, Reply, Request
 
 
 class Gone(ClearanceError):
@@ -45,7 +45,7 @@ class Client:
         self._buffer = bytearray()
         self._frames: list[bytes] = []
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request | As) -> None:
         """Sends a request.
 
         Raises:
@@ -74,7 +74,7 @@ class Client:
             self._buffer += data
             self._frames = messages.unpack(self._buffer)
 
-    def ask(self, request: Request) -> Reply:
+    def ask(self, request: Request | As) -> Reply:
         """Sends a request and returns the first reply.
 
         Raises:

@@ -18,6 +18,7 @@ from clearance.run.host.credentials import CredentialOrder
 from clearance.run.host.messages import (
     Accepted,
     Answer,
+    As,
     Cancel,
     Decide,
     Ended,
@@ -51,7 +52,7 @@ from clearance.run.host.orders import (
 from clearance.run.submission import Submission
 from clearance.store import outbox
 from clearance.store.database import Stale
-from clearance.types.principal import local_principal
+from clearance.types.principal import Principal
 from clearance.types.states import RunState
 
 Send = Callable[[Reply], None]
@@ -64,19 +65,19 @@ class FrontDesk:
 
     Args:
         controller: which leads.
-        principal: name of the user whose installation this is.
+        principal: the user whose installation this is, who asks where nobody else is named.
     """
 
-    def __init__(self, controller: Controller, principal: str) -> None:
+    def __init__(self, controller: Controller, principal: Principal) -> None:
         self._controller = controller
-        self._principal = principal
-        self._defining: dict[str, tuple[Submit | Register, Send]] = {}
+        self._owner = principal
+        self._defining: dict[str, tuple[Submit | Register, Send, str]] = {}
         self._followers: dict[int, list[tuple[str, Send]]] = {}
         self._serial = 0
         controller.listeners.append(self._tell)
         controller.defined = self._defined
 
-    def handle(self, request: Request, send: Send) -> None:
+    def handle(self, request: Request | As, send: Send) -> None:
         """Answers a request; what takes time is answered later.
 
         Raises:
@@ -85,7 +86,10 @@ class FrontDesk:
         """
         entered = self._controller.database.entered
         try:
-            answer = self._answer(request, send)
+            if isinstance(request, As):
+                answer = self._answer(request.request, send, request.principal)
+            else:
+                answer = self._answer(request, send, self._owner)
         except (LeaseLost, Stale):
             raise
         except ClearanceError as error:
@@ -101,13 +105,13 @@ class FrontDesk:
             self._followers[number] = [each for each in followers if each[1] != send]
         self._defining = {key: entry for key, entry in self._defining.items() if entry[1] != send}
 
-    def _answer(self, request: Request, send: Send) -> Reply | None:
+    def _answer(self, request: Request, send: Send, principal: Principal) -> Reply | None:
         controller = self._controller
         match request:
             case Submit() | Register():
                 self._serial += 1
                 token = f"define-{controller.epoch}-{self._serial}"  # unlike those of the leaders before
-                self._defining[token] = (request, send)
+                self._defining[token] = (request, send, principal.name)
                 controller.engine.define(token, request.bundle, request.target, request.parameters)
                 return None
             case Follow():
@@ -119,7 +123,7 @@ class FrontDesk:
                 changed = controller.resume(request.run, request.tasks)
                 return Accepted(request.run, created=False, changed=changed, after=after if changed else 0)
             case Fork():
-                run, created = controller.flows.fork(request.run, request.step, request.run_id, self._principal)
+                run, created = controller.flows.fork(request.run, request.step, request.run_id, principal.name)
                 return Accepted(run, created=created)
             case Clear():
                 after = controller.newest_event(request.run)
@@ -127,15 +131,13 @@ class FrontDesk:
                 return Answer(cleared) if request.dry else Accepted(request.run, created=False, after=after)
             case MarkTask():
                 word, why = request.state, request.reason
-                return Answer(controller.marking.mark(request.run, request.task, word, why, self._principal))
+                return Answer(controller.marking.mark(request.run, request.task, word, why, principal.name))
             case Forget():
                 return Answer(controller.forget(request.what, request.older, request.dry))
             case Why():
                 return Answer(controller.why(request.run, request.task))
             case Decide():
-                told = controller.approvals.decide(
-                    request.run, request.task, request.decision, local_principal(), request.note
-                )
+                told = controller.approvals.decide(request.run, request.task, request.decision, principal, request.note)
                 return Answer(told)
             case StopService():
                 if not controller.services.stop(request.name, controller.clock()):
@@ -152,11 +154,11 @@ class FrontDesk:
             case Status():
                 return Answer(self._status())
             case ApplyQueues() | Cordon() | Consolidate() | LookAtCluster() | Suppose():
-                return Answer(controller.cluster.obey(request, self._principal))
+                return Answer(controller.cluster.obey(request, principal.name))
             case _ if isinstance(request, CredentialOrder):
-                return Answer(Credentials(controller).obey(request, self._principal))
+                return Answer(Credentials(controller).obey(request, principal.name))
             case _:
-                return Answer(controller.triggers.obey(request, self._principal))
+                return Answer(controller.triggers.obey(request, principal.name))
 
     def _status(self) -> dict[str, Any]:
         services = {row.name: row.state for row in self._controller.services.list()}
@@ -166,16 +168,16 @@ class FrontDesk:
         waiting = self._defining.pop(event.request, None)
         if waiting is None:
             return
-        request, send = waiting
+        request, send, principal = waiting
         try:
             if event.error:
                 raise GraphError(event.error)
             if isinstance(request, Register):
-                send(Answer(self._register(request, event.graph)))
+                send(Answer(self._register(request, event.graph, principal)))
                 return
             submission = Submission(
                 graph=event.graph, bundle=request.bundle, module=request.target.partition(":")[0],
-                run_id=request.run_id, principal=self._principal, traceparent=request.traceparent,
+                run_id=request.run_id, principal=principal, traceparent=request.traceparent,
                 adopt=request.adopt, again=request.again, tags=request.tags,
             )  # fmt: skip
             run, created = self._controller.submit(submission)
@@ -186,12 +188,10 @@ class FrontDesk:
         else:
             send(Accepted(run, created))
 
-    def _register(self, request: Register, graphs: bytes) -> list[dict[str, Any]]:
+    def _register(self, request: Register, graphs: bytes, principal: str) -> list[dict[str, Any]]:
         module = request.target.partition(":")[0]
         register = self._controller.triggers.register
-        return [
-            register(graph, request.bundle, module, request.source, self._principal) for graph in model.split(graphs)
-        ]
+        return [register(graph, request.bundle, module, request.source, principal) for graph in model.split(graphs)]
 
     def _follow(self, request: Follow, send: Send) -> Reply | None:
         active = self._controller.runs.get(request.run)

@@ -67,7 +67,7 @@ class Leading:
             self._journal = Journal(self._settings.home, self._epoch)
             self.controller.listeners.append(self._journal.take)
             self._journal.write("info", "leading", runs=len(self.controller.runs))
-            self._loop = Loop(self.controller, address(self._settings.home), local_principal().name)
+            self._loop = Loop(self.controller, address(self._settings.home), local_principal())
         except BaseException:
             self._engine.close(stop=False)
             raise

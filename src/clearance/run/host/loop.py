@@ -21,6 +21,7 @@ from clearance.run.host import messages
 from clearance.run.host.desk import FrontDesk
 from clearance.run.host.health import Prober
 from clearance.run.host.messages import Refusal, Reply
+from clearance.types.principal import Principal
 
 BACKLOG_LIMIT = 64 * 1024 * 1024
 
@@ -48,10 +49,10 @@ class Loop:
     Args:
         controller: recovered, holding the lease.
         address: path of the socket to listen on.
-        principal: name of the user whose installation this is.
+        principal: the user whose installation this is.
     """
 
-    def __init__(self, controller: Controller, address: Path, principal: str) -> None:
+    def __init__(self, controller: Controller, address: Path, principal: Principal) -> None:
         self.controller = controller
         self.desk = FrontDesk(controller, principal)
         self.address = address

@@ -23,6 +23,7 @@ from clearance.run.host.orders import (
     RetryDeliveries,
 )
 from clearance.store.outbox import Event
+from clearance.types.principal import Principal
 
 LIMIT = 64 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
@@ -120,6 +121,13 @@ Request = (
 )  # fmt: skip
 
 
+class As(msgspec.Struct, frozen=True, tag="as"):
+    """Somebody asks this by the API, which has checked who it is: whoever reaches the socket is this installation."""
+
+    principal: Principal
+    request: Request
+
+
 class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
     """The run exists, and goes on if there was anything to do.
 
@@ -165,11 +173,11 @@ class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
 Reply = Accepted | Told | Ended | Answer | Refusal
 
 _encoder = msgspec.msgpack.Encoder()
-requests = msgspec.msgpack.Decoder(Request)
+requests = msgspec.msgpack.Decoder(Request | As)
 replies = msgspec.msgpack.Decoder(Reply)
 
 
-def pack(message: Request | Reply) -> bytes:
+def pack(message: Request | As | Reply) -> bytes:
     """Returns the frame of a message."""
     data = _encoder.encode(message)
     return _LENGTH.pack(len(data)) + data

@@ -49,13 +49,7 @@ class Fleet:
 
     def __init__(self, home: Path) -> None:
         self._file = home / "nodes.json"
-        self._state = _State()
-        try:
-            self._state = msgspec.json.decode(self._file.read_bytes(), type=_State)
-        except FileNotFoundError:
-            pass
-        except (OSError, msgspec.MsgspecError) as error:
-            raise EngineError(f"{self._file} cannot be read ({error}): the nodes of pools are unknown; delete it") from None
+        self._state = self._read()
         self._told: set[str] = set()
         self._gone: list[str] = []
 
@@ -67,7 +61,11 @@ class Fleet:
         return min((node.ready_at for node in self._state.nodes if node.name not in self._told), default=math.inf)
 
     def nodes(self) -> list[Node]:
-        """Returns the nodes that are there; `observe` tells of them no more."""
+        """Returns the nodes that are there, as they are written down now; `observe` tells of them no more."""
+        self._state = self._read()
+        return self._there()
+
+    def _there(self) -> list[Node]:
         there = [node for node in self._state.nodes if node.ready_at <= time.time()]
         self._told.update(node.name for node in there)
         return [Node(node.name, node.capacity, node.pool) for node in there]
@@ -82,9 +80,11 @@ class Fleet:
 
     def observe(self) -> list[NodeReady | NodeGone]:
         """Returns which nodes have come and gone since the last call."""
+        if not self._state.nodes and not self._gone:
+            return []
         gone, self._gone = self._gone, []
         before = set(self._told)
-        return [*map(NodeGone, gone), *(NodeReady(node) for node in self.nodes() if node.name not in before)]
+        return [*map(NodeGone, gone), *(NodeReady(node) for node in self._there() if node.name not in before)]
 
     def scale(self, orders: Sequence[Scaling]) -> None:
         """Does what was not done yet."""
@@ -105,6 +105,16 @@ class Fleet:
         self._write()
         self._gone += [name for name in gone if name in self._told]
         self._told.difference_update(gone)
+
+    def _read(self) -> _State:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=_State)
+        except FileNotFoundError:
+            return _State()
+        except (OSError, msgspec.MsgspecError) as error:
+            raise EngineError(
+                f"{self._file} cannot be read ({error}), so the nodes of pools are unknown: take it away"
+            ) from None
 
     def _write(self) -> None:
         new = self._file.with_suffix(".new")

@@ -407,7 +407,7 @@ class LocalEngine:
             elif ready == self._flows.fileno():
                 messages += self._flows.observe()
             elif self._watch is not None and ready == self._watch.fileno():
-                continue  # `observe` reads it
+                self._watch.written = True
             elif (told := self._stream.take()) is not None:
                 messages += self._once.from_supervisor(told)
             else:

@@ -34,6 +34,7 @@ class Watch:
 
     Attributes:
         due: when the tables are read next, seconds since 1970.
+        written: whether something was written to the log since it was read; set by who waits for it.
     """
 
     def __init__(self, settings: Settings, nodes: Callable[[], Sequence[Node]], first_devices: dict[str, int]) -> None:
@@ -42,6 +43,7 @@ class Watch:
         self._nodes = nodes
         self._first_devices = first_devices
         self.due = time.time()
+        self.written = False
         self._log: KernelLog | None = None
         try:
             self._log = KernelLog(self._root / "dev/kmsg")
@@ -63,8 +65,9 @@ class Watch:
             if left is not None:
                 values["ip_pool_left"] = left
             found += [Signal(node.name, kind, value, now) for node in self._nodes() for kind, value in values.items()]
-        elif self.fileno() < 0:
+        elif not self.written:
             return found
+        self.written = False
         if self._log is not None:
             for error in self._log.errors():
                 found += [Signal(name, "gpu_error", error.number, error.at) for name in self._owners(error.device)]

@@ -93,12 +93,14 @@ def nodes(node: str, as_json: bool) -> None:
         return
     rows = [
         (
-            each["nodeID"], "open" if each["schedulable"] else each["closed"] or "closed", _amounts(each["allocated"]),
+            each["nodeID"], "open" if each["schedulable"] else each["closed"] or "closed",
+            each["health"].removeprefix("it is ") or each["condition"], _amounts(each["allocated"]),
             _amounts(each["capacity"]), len(each["allocations"]),
+            ", ".join(f"{kind} {value:.3g}" for kind, value in each["signals"].items()),
         )
         for each in found
     ]  # fmt: skip
-    print_table(["node", "state", "used", "of", "members"], rows)
+    print_table(["node", "state", "health", "used", "of", "members", "signals"], rows)
 
 
 @click.command()

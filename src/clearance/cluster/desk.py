@@ -235,6 +235,13 @@ class Desk:
             self.scheduler.forget(id)
             self._note("app", id, "released")
 
+    def finish(self, id: str, failed: bool) -> None:
+        """A job of the scheduler's own has ended; an unknown id is ignored."""
+        if id in self.scheduler.apps:
+            self._tell(events.JobFinished(id, failed))
+            self.scheduler.forget(id)
+            self._note("app", id, "failed" if failed else "completed")
+
     def step(self, most: int | None = None) -> list[Answer]:
         """Decides what can be decided now.
 
@@ -290,6 +297,10 @@ class Desk:
 
     def _tell(self, event: events.Event) -> None:
         self.scheduler.apply((event,), self.now)
+
+    def note(self, kind: str, id: str, text: str) -> None:
+        """Adds a line to what happened."""
+        self._note(kind, id, text)
 
     def _note(self, kind: str, id: str, text: str) -> None:
         self.happened.append((next(self._numbers), self.now, kind, id, text))

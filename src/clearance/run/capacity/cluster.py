@@ -10,31 +10,60 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from clearance.cluster import Desk
 from clearance.errors import UsageError, nearest
+from clearance.run.capacity.driver import HEALTH, capacity_of
 from clearance.run.host.orders import ApplyQueues, ClusterOrder, Consolidate, Cordon, LookAtCluster, Suppose
 from clearance.store.database import Database
 
 if TYPE_CHECKING:
     from clearance.cluster.model import SchedulerConfig
+    from clearance.cluster.poolfile import PoolFile
     from clearance.engine.base import Engine
     from clearance.run.controller import Controller
     from clearance.settings import Settings
 
 
-def desk_for(database: Database, engine: Engine) -> Desk:
-    """Returns a desk with the queues in force, the nodes of the engine, and what is known of them."""
-    desk = Desk(in_force(database))
+def desk_for(database: Database, engine: Engine, settings: Settings, now: float) -> Desk:
+    """Returns a desk with the queues in force, the pools, the nodes of the engine, and what people have closed.
+
+    Raises:
+        UsageError: the file of pools is not right.
+    """
+    pools = pools_of(settings)
+    desk = Desk(in_force(database), autoscale=pools and pools.autoscale, health=pools and pools.health)
+    desk.now = now
     for node in engine.nodes():
-        desk.add_node(node.name, node.capacity)
-    for name, reason, _, _ in database.rows("cordons"):
-        if name in desk.scheduler.nodes.named:
+        desk.add_node(node.name, node.capacity, node.pool)
+    for name, reason, principal, _ in database.rows("cordons"):
+        if name in desk.scheduler.nodes.named and not principal.startswith(HEALTH):
             desk.cordon(name, True, reason)
     return desk
+
+
+def pools_of(settings: Settings) -> PoolFile | None:
+    """Returns what the file of pools says; None where the settings name none.
+
+    Raises:
+        UsageError: it is not right, or asks the local engine for GPUs that come and go.
+    """
+    if not settings.pools:
+        return None
+    from clearance.cluster.poolfile import load_pools
+
+    found = load_pools(Path(settings.pools))
+    for pool in found.autoscale.pools if found.autoscale is not None else ():
+        if capacity_of(pool)["gpu"]:
+            raise UsageError(
+                f"{settings.pools}: pool {pool.name!r} has GPUs, and the local engine has only those of this machine: "
+                "offer these by `nodes`, such as 2x8cpu+4gpu"
+            )
+    return found
 
 
 def counting(settings: Settings, database: Database) -> Settings:
@@ -152,6 +181,9 @@ class Cluster:
         nodes = controller.scheduler.scheduler.nodes.named
         if order.node not in nodes:
             raise UsageError(f"there is no node {order.node!r}{nearest(order.node, nodes)}")
+        if not order.on and controller.driver.returned(order.node):
+            controller.scheduler.cordon(order.node, False)
+            return {"changed": True, "leaving": []}
         changed = controller.scheduler.cordon(order.node, order.on, order.reason)
         if order.on:
             controller.ledger.add("cordon_put", order.node, order.reason, principal, controller.clock())

@@ -23,7 +23,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clearance.engine.base import Defined, Engine, EngineLost, Event, Finished, Launch, Ready, Snapshot, Started
+from clearance.engine.base import (
+    Defined,
+    Engine,
+    EngineLost,
+    Event,
+    Finished,
+    Launch,
+    NodeGone,
+    NodeReady,
+    Ready,
+    Signal,
+    Snapshot,
+    Started,
+)  # fmt: skip
 from clearance.engine.local import frames
 from clearance.errors import EngineError
 from clearance.types.artifact import Artifact, Literal
@@ -352,7 +365,7 @@ class Bench:
 
     @staticmethod
     def _name(event: Event) -> str:
-        if isinstance(event, EngineLost):
+        if isinstance(event, EngineLost | Signal | NodeReady | NodeGone):
             return ""
         return event.request if isinstance(event, Defined) else event.attempt
 

@@ -33,11 +33,13 @@ class GpuError(msgspec.Struct, frozen=True):
         device: its PCI address, `0000:3b:00`, in small letters.
         number: of the error.
         at: seconds since 1970.
+        age: microseconds since the machine began, which tell two errors apart; 0 where the log does not say it.
     """
 
     device: str
     number: int
     at: float
+    age: int = 0
 
 
 def parse(record: str, booted: float) -> GpuError | None:
@@ -52,8 +54,8 @@ def parse(record: str, booted: float) -> GpuError | None:
         return None
     fields = record.partition(";")[0].split(",")
     known = len(fields) > 2 and fields[2].isascii() and fields[2].isdigit()
-    at = booted + int(fields[2]) / 1e6 if known else time.time()
-    return GpuError(found[1].lower(), int(found[2]), at)
+    age = int(fields[2]) if known else 0
+    return GpuError(found[1].lower(), int(found[2]), booted + age / 1e6 if known else time.time(), age)
 
 
 class KernelLog:
@@ -70,7 +72,7 @@ class KernelLog:
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self.plain = stat.S_ISREG(os.fstat(self._file).st_mode)
         self._rest = b""
-        self._booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._booted = time.time() - time.monotonic()  # the log counts no sleep either
 
     def fileno(self) -> int:
         """A descriptor that is readable when `errors` has something; a plain file cannot be waited for."""

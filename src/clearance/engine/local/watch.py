@@ -6,7 +6,8 @@ Rules:
    plain file is read with the tables.
 2. The virtual nodes of one machine share its tables: a reading is one of each of them. An error of a GPU is one of the
    node that has the GPU (`engine.local.nodes`, rule 2); where it cannot be told whose it is, of each.
-3. The files lie below `health_root`: in a container that is where the machine's own are mounted.
+3. An error is told once in the life of a home: whoever leads next does not take out a node again that was repaired since.
+4. The files lie below `health_root`: in a container that is where the machine's own are mounted.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 
 from clearance.engine.base import Node, Signal
 from clearance.engine.local.addresses import ip_pool_left
-from clearance.engine.local.kernellog import KernelLog
+from clearance.engine.local.kernellog import GpuError, KernelLog
 from clearance.engine.local.signals import readings
 from clearance.settings import Settings
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _GPUS = "driver/nvidia/gpus"
 
 
@@ -40,6 +42,7 @@ class Watch:
     def __init__(self, settings: Settings, nodes: Callable[[], Sequence[Node]], first_devices: dict[str, int]) -> None:
         self._root = Path(settings.health_root)
         self._interval = settings.health_interval
+        self._seen = settings.home / "gpu-errors"
         self._nodes = nodes
         self._first_devices = first_devices
         self.due = time.time()
@@ -69,7 +72,7 @@ class Watch:
             return found
         self.written = False
         if self._log is not None:
-            for error in self._log.errors():
+            for error in self._unseen(self._log.errors()):
                 found += [Signal(name, "gpu_error", error.number, error.at) for name in self._owners(error.device)]
         return found
 
@@ -77,6 +80,22 @@ class Watch:
         """Watches no more."""
         if self._log is not None:
             self._log.close()
+
+    def _unseen(self, errors: list[GpuError]) -> list[GpuError]:
+        """Returns those that were not told yet, and writes down that they are told now."""
+        if not errors:
+            return []
+        boot = _BOOT.read_text().strip()
+        try:
+            before, _, newest = self._seen.read_text().partition(" ")
+            last = int(newest) if before == boot else 0
+        except (OSError, ValueError):
+            last = 0
+        found = [error for error in errors if not error.age or error.age > last]
+        newest_age = max(error.age for error in errors)
+        if newest_age > last:
+            self._seen.write_text(f"{boot} {newest_age}")
+        return found
 
     def _owners(self, device: str) -> list[str]:
         """Returns the names of the nodes that a GPU belongs to, by its PCI address."""

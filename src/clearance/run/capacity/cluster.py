@@ -36,7 +36,8 @@ def desk_for(database: Database, engine: Engine, settings: Settings, now: float)
         UsageError: the file of pools is not right.
     """
     pools = pools_of(settings)
-    desk = Desk(in_force(database), autoscale=pools and pools.autoscale, health=pools and pools.health)
+    autoscale, health = (pools.autoscale, pools.health) if pools is not None else (None, None)
+    desk = Desk(in_force(database), autoscale=autoscale, health=health)
     desk.now = now
     for node in engine.nodes():
         desk.add_node(node.name, node.capacity, node.pool)

@@ -78,12 +78,13 @@ def machine(home: Home, tmp_path: Path) -> Machine:
     (tmp_path / "counting.py").write_text(PIPELINE)
     home.environment |= {
         "CLEARANCE_POOLS": str(pools), "CLEARANCE_HEALTH_ROOT": str(made.root), "CLEARANCE_HEALTH_INTERVAL": "0.2",
+        "CLEARANCE_NODES": "2x1cpu+1gpu",
     }  # fmt: skip
     return made
 
 
-def leading(home: Home, nodes: str = "2x1cpu+1gpu") -> subprocess.Popen[str]:
-    leader = home.start("up", "--no-api", "--nodes", nodes)
+def leading(home: Home) -> subprocess.Popen[str]:
+    leader = home.start("up", "--no-api")
     assert leader.stdout is not None
     line = leader.stdout.readline()
     assert "leading" in line, line + leader.stdout.read()
@@ -102,10 +103,8 @@ def test_a_gpu_that_is_gone_drains_its_node_and_the_node_comes_back_when_its_pre
     gate = tmp_path / "gate"
     leader = leading(home)
     try:
-        home.command(
-            "run", f"{tmp_path / 'counting.py'}:counter", "-p", f"gate={gate}", "--run-id", "moved", "--detach"
-        )
-        until(lambda: home.states("moved") == {"count": "running"})
+        home.start("run", f"{tmp_path / 'counting.py'}:counter", "-p", f"gate={gate}", "--run-id", "moved")
+        until(lambda: "moved" in home.command("runs", "list") and home.states("moved") == {"count": "running"})
         (told,) = json.loads(home.command("why", "moved", "count", "--json"))
         assert told["capacity"]["nodes"] == ["local-0"]
 
@@ -120,8 +119,7 @@ def test_a_gpu_that_is_gone_drains_its_node_and_the_node_comes_back_when_its_pre
         assert told["capacity"]["nodes"] == ["local-1"]
 
         os.kill(leader.pid, signal.SIGKILL)
-        leader.wait(20)
-        leader = leading(home)
+        leader.wait(20)  # the run's own process leads from now on
         assert node(home, "local-0")["health"] == "it is drained: gpu_error is 79"
 
         home.command("cluster", "uncordon", "local-0")

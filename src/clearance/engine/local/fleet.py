@@ -89,7 +89,7 @@ class Fleet:
     def scale(self, orders: Sequence[Scaling]) -> None:
         """Does what was not done yet."""
         state = self._state
-        new = [order for order in orders if order.id not in state.orders]
+        new = [order for id, order in {each.id: each for each in orders}.items() if id not in state.orders]
         if not new:
             return
         now = time.time()

@@ -101,3 +101,45 @@ def test_a_leader_that_is_killed_has_asked_for_nothing_twice(pooled: Home, tmp_p
     finally:
         leader.kill()
         leader.wait(20)
+
+
+GANG = '''
+import os
+import time
+
+from clearance import Evicted, Resources, context, dag, task
+
+
+@task(gang=2, resources=Resources(cpu=1))
+def train(gate: str = "") -> str:
+    while not os.path.exists(gate):
+        if context.evicting:
+            raise Evicted
+        time.sleep(0.05)
+    return context.node
+
+
+trainer = dag("trainer", train)
+'''
+
+
+@pytest.mark.slow
+def test_a_gang_whose_node_is_gone_at_a_takeover_ends_whole_and_starts_whole(home: Home, tmp_path: Path):
+    (tmp_path / "gang.py").write_text(GANG)
+    home.environment["CLEARANCE_NODES"] = "2x1cpu"
+    gate = tmp_path / "gate"
+    first = home.start("run", f"{tmp_path / 'gang.py'}:trainer", "-p", f"gate={gate}", "--run-id", "one")
+    until(lambda: "one" in home.command("runs", "list") and home.states("one") == {"train": "running"})
+    first.kill()
+    first.wait(20)
+    home.environment["CLEARANCE_NODES"] = "1x2cpu"
+    leader = leading(home)
+    try:
+        until(lambda: json.loads(home.command("why", "one", "train", "--json"))[0]["capacity"]["nodes"] == ["local-0"] * 2)
+        until(lambda: home.states("one") == {"train": "running"})
+        gate.touch()
+        until(lambda: home.states("one") == {"train": "success"})
+        assert home.show("one")["tasks"][0]["attempts"] == 1
+    finally:
+        leader.terminate()
+        leader.wait(20)

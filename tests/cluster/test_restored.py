@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from clearance.cluster import Desk, Job, Placement, TaskGroup
 from clearance.cluster.decision import Bind, Preempt
+from clearance.cluster.defaults import default
 from clearance.cluster.event import MemberEvicted, NodeAdded, Restored
 from clearance.cluster.node import Node
 from clearance.cluster.scheduler import Scheduler
-from clearance.cluster.defaults import default
 
 SIZE = 4
 GANG = Job("j", queue="root.default", user="ana", task_groups=(TaskGroup("w", SIZE, {"vcore": 1}),))

@@ -29,9 +29,9 @@ from clearance.cluster.job import Job
 from clearance.cluster.model import DEFAULT_QUEUE, PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
 from clearance.cluster.nodes import BINPACKING
+from clearance.cluster.pools import Autoscale
 from clearance.cluster.quantities import OURS
 from clearance.cluster.queues import ENDLESS
-from clearance.cluster.pools import Autoscale
 from clearance.cluster.scheduler import Scheduler
 from clearance.cluster.task import shown
 from clearance.errors import ClearanceError

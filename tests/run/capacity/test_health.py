@@ -15,7 +15,7 @@ import pytest
 
 from support.runs import Home
 
-PIPELINE = '''
+PIPELINE = """
 import os
 import time
 
@@ -36,7 +36,7 @@ def count(gate: str = "") -> list[str]:
 
 
 counter = dag("counter", count)
-'''
+"""
 POOLS = """health:
   probationseconds: 1
   mostout: 1
@@ -67,7 +67,9 @@ class Machine:
         """Writes an error of a GPU to the log, as the kernel does."""
         microseconds = int(time.monotonic() * 1e6)
         with self.log.open("a") as file:
-            file.write(f"4,1234,{microseconds},-;NVRM: Xid (PCI:{device}): {number}, pid=1, GPU has fallen off the bus.\n")
+            file.write(
+                f"4,1234,{microseconds},-;NVRM: Xid (PCI:{device}): {number}, pid=1, GPU has fallen off the bus.\n"
+            )
 
 
 @pytest.fixture

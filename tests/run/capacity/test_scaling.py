@@ -15,7 +15,7 @@ import pytest
 
 from support.runs import Home
 
-PIPELINE = '''
+PIPELINE = """
 from clearance import Resources, context, dag, task
 
 
@@ -25,7 +25,7 @@ def train() -> str:
 
 
 trainer = dag("trainer", train)
-'''
+"""
 POOLS = """pools:
 - name: small
   capacity: {vcore: 1, memory: 1Gi}
@@ -103,7 +103,7 @@ def test_a_leader_that_is_killed_has_asked_for_nothing_twice(pooled: Home, tmp_p
         leader.wait(20)
 
 
-GANG = '''
+GANG = """
 import os
 import time
 
@@ -120,7 +120,7 @@ def train(gate: str = "") -> str:
 
 
 trainer = dag("trainer", train)
-'''
+"""
 
 
 @pytest.mark.slow
@@ -135,7 +135,9 @@ def test_a_gang_whose_node_is_gone_at_a_takeover_ends_whole_and_starts_whole(hom
     home.environment["CLEARANCE_NODES"] = "1x2cpu"
     leader = leading(home)
     try:
-        until(lambda: json.loads(home.command("why", "one", "train", "--json"))[0]["capacity"]["nodes"] == ["local-0"] * 2)
+        until(
+            lambda: json.loads(home.command("why", "one", "train", "--json"))[0]["capacity"]["nodes"] == ["local-0"] * 2
+        )
         until(lambda: home.states("one") == {"train": "running"})
         gate.touch()
         until(lambda: home.states("one") == {"train": "success"})

@@ -46,5 +46,5 @@ def test_nodes_go_and_no_name_is_given_twice(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_said_with_its_path(tmp_path):
     (tmp_path / "nodes.json").write_text("{")
-    with pytest.raises(EngineError, match="nodes.json cannot be read"):
+    with pytest.raises(EngineError, match=r"nodes\.json cannot be read"):
         Fleet(tmp_path)

@@ -24,7 +24,7 @@ class Machines(Reloading):
 
     @property
     def due(self) -> float:
-        """When something is to be decided even if nothing happens, in seconds of the driver's clock; infinity: never."""
+        """When something is decided even if nothing happens, in seconds of the driver's clock; infinity: never."""
         moments = list(self._timers.values())
         if self.health is not None:
             moments.append(self.health.due)

@@ -2,11 +2,11 @@
 
 Rules (CNI, the plugin `host-local`):
 
-1. A network of `/etc/cni/net.d/*.conf` or `*.conflist` whose `ipam.type` is `host-local` has range sets, `ranges`, or one
-   range by `subnet`. A range is a subnet without its network and broadcast addresses and its gateway, from `rangeStart`
-   to `rangeEnd` where these are said.
-2. An address in use is a file of its name in `DATADIR/NETWORK/`; the directory is `/var/lib/cni/networks` where `dataDir`
-   does not say otherwise.
+1. A network of `/etc/cni/net.d/*.conf` or `*.conflist` whose `ipam.type` is `host-local` has range sets, `ranges`, or
+   one range by `subnet`. A range is a subnet without its network and broadcast addresses and its gateway, from
+   `rangeStart` to `rangeEnd` where these are said.
+2. An address in use is a file of its name in `DATADIR/NETWORK/`; the directory is `/var/lib/cni/networks` where
+   `dataDir` does not say otherwise.
 3. A container takes one address of every range set, so what is left is that of the set that has the least.
 """
 

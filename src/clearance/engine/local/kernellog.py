@@ -4,8 +4,8 @@ Rules:
 
 1. A line is `NVRM: Xid (PCI:0000:3b:00): 79, …`: the PCI address of the device, without its function, and the number of
    the error (NVIDIA, "Xid Errors"). Older drivers leave `PCI:` away.
-2. A record of `/dev/kmsg` is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, one a read, the microseconds since the machine
-   began (Linux, Documentation/ABI/testing/dev-kmsg). What was written over before it was read is left out.
+2. A record of `/dev/kmsg` is `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, one a read, the microseconds since the
+   machine began (Linux, Documentation/ABI/testing/dev-kmsg). What was written over before it was read is left out.
 3. Where the log is a plain file, it holds such records a line, and what is appended is read.
 """
 

@@ -6,7 +6,7 @@ Rules:
    plain file is read with the tables.
 2. The virtual nodes of one machine share its tables: a reading is one of each of them. An error of a GPU is one of the
    node that has the GPU (`engine.local.nodes`, rule 2); where it cannot be told whose it is, of each.
-3. An error is told once in the life of a home: whoever leads next does not take out a node again that was repaired since.
+3. An error is told once in the life of a home: whoever leads next does not take out again a node that was repaired.
 4. The files lie below `health_root`: in a container that is where the machine's own are mounted.
 """
 

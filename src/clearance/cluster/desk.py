@@ -214,7 +214,10 @@ class Desk:
         return None
 
     def restore(self, job: Job, placement: Placement, queue: str = "") -> None:
-        """Takes back a job that was granted before this desk was made; on nodes that have gone it holds nothing.
+        """Takes back a job that was granted before this desk was made.
+
+        A gang of which some nodes have gone is evicted by the next `step`, and starts again whole. A job of whose nodes
+        none is there goes on where it is, and holds no room.
 
         Args:
             job: as it was submitted.
@@ -226,6 +229,10 @@ class Desk:
         places = tuple(
             (f"{job.id}/{group}/{rank}", node) for rank, node in enumerate(placement.nodes) if group and node in known
         )
+        if group and not places:
+            if not job.limits:
+                return
+            job = msgspec.structs.replace(job, task_groups=())
         self._tell(events.Restored(job, places, self.now, queue or DEFAULT_QUEUE))
 
     def release(self, id: str) -> None:

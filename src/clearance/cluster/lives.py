@@ -23,6 +23,7 @@ from clearance.cluster.possible import impossible
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.unit import Part, Unit
+from clearance.cluster.victim import victim
 from clearance.cluster.waiting import Waiting
 from clearance.errors import ClearanceError, UsageError
 
@@ -294,6 +295,8 @@ class Lives(Waiting):
         by_name = {group.group.name: group for group in app.groups}
         for id, node in event.places:
             group = by_name[id.rsplit("/", 2)[1]]
+            if node not in self.nodes.named:
+                continue
             (held,) = self.nodes.take((id,), group.shape, self._node(node).index)
             app.held[id] = held
             self.members[id] = (app, held)
@@ -311,12 +314,18 @@ class Lives(Waiting):
             _, name, rank = id.rsplit("/", 2)
             ranks.setdefault(name, set()).add(int(rank))
         short = sum(max(each.group.min_member - len(ranks.get(each.group.name, ())), 0) for each in app.gang)
-        if not ranks or not short:
+        if not short:
+            return
+        if not app.held:
+            self._subtract(app, (), 0)
+            app.started, app.ends = None, float("inf")
+            self._gang_again(app)
             return
         for each in app.gang:
             each.again = sorted(set(range(each.next)) - ranks.get(each.group.name, set()), reverse=True)
         reason = f"{short} of its gang are missing, and it runs whole or not at all"
-        self.decide(Preempt(self.next_id(), reason, tuple(app.held), ""))
+        members = self.preemption.leave([victim(app, app.held.values(), True, self.now)])
+        self.decide(Preempt(self.next_id(), reason, members, ""))
 
     def _time_out(self) -> None:
         """Ends the wait of gangs that took too long."""

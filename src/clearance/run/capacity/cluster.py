@@ -38,7 +38,8 @@ def desk_for(database: Database, engine: Engine, settings: Settings, now: float)
     pools = pools_of(settings)
     autoscale, health = (pools.autoscale, pools.health) if pools is not None else (None, None)
     desk = Desk(in_force(database), autoscale=autoscale, health=health)
-    desk.now = now
+    if pools is not None:
+        desk.now = now
     for node in engine.nodes():
         desk.add_node(node.name, node.capacity, node.pool)
     for name, reason, principal, _ in database.rows("cordons"):

@@ -128,10 +128,12 @@ def test_a_gang_whose_node_is_gone_at_a_takeover_ends_whole_and_starts_whole(hom
     (tmp_path / "gang.py").write_text(GANG)
     home.environment["CLEARANCE_NODES"] = "2x1cpu"
     gate = tmp_path / "gate"
-    first = home.start("run", f"{tmp_path / 'gang.py'}:trainer", "-p", f"gate={gate}", "--run-id", "one")
+    leader = leading(home)
+    client = home.start("run", f"{tmp_path / 'gang.py'}:trainer", "-p", f"gate={gate}", "--run-id", "one")
     until(lambda: "one" in home.command("runs", "list") and home.states("one") == {"train": "running"})
-    first.kill()
-    first.wait(20)
+    for process in (client, leader):
+        process.kill()
+        process.wait(20)
     home.environment["CLEARANCE_NODES"] = "1x2cpu"
     leader = leading(home)
     try:

@@ -2,7 +2,7 @@
 
 import time
 
-from clearance.engine.base import Node
+from clearance.engine.base import Node, Signal
 from clearance.engine.local.watch import Watch
 from clearance.settings import Settings
 
@@ -60,12 +60,17 @@ def test_readings_are_of_each_node_and_come_when_they_are_due(tmp_path):
     arp.write_text("IP address\n10.0.0.1\n10.0.0.2\n10.0.0.3\n")
     found = watch(tmp_path)
     seen = found.observe()
-    assert [(signal.node, signal.kind, signal.value) for signal in seen] == [
+    assert [(each.node, each.kind, each.value) for each in seen if isinstance(each, Signal)] == [
         (name, "neighbour_fill", 0.75) for name in "abc"
     ]
     assert found.observe() == []
     assert found.due > time.time()
 
 
-def test_a_machine_that_tells_nothing_is_no_error(tmp_path):
-    assert watch(tmp_path).observe() == []
+def test_what_cannot_be_read_is_said_once(tmp_path):
+    found = watch(tmp_path, interval=0.1)
+    said = {event.kind: event.reason for event in found.observe()}
+    assert set(said) == {"gpu_error", "neighbour_fill", "inotify_left", "ip_pool_left"}
+    assert said["gpu_error"] == f"{tmp_path / 'root/dev/kmsg'} cannot be read: No such file or directory"
+    found.due = 0.0
+    assert found.observe() == []

@@ -101,6 +101,8 @@ def nodes(node: str, as_json: bool) -> None:
         for each in found
     ]  # fmt: skip
     print_table(["node", "state", "health", "used", "of", "members", "signals"], rows)
+    for kind, reason in _look("unwatched").items():
+        click.echo(f"{kind} is not seen: {reason}")
 
 
 def _closed(node: dict[str, Any]) -> str:

@@ -279,6 +279,13 @@ class Signal(msgspec.Struct, frozen=True, tag="signal"):
     at: float
 
 
+class Unwatched(msgspec.Struct, frozen=True, tag="unwatched"):
+    """A kind of signal is not seen here, and why."""
+
+    kind: str
+    reason: str
+
+
 class NodeReady(msgspec.Struct, frozen=True, tag="node_ready"):
     """A node has come that was asked for."""
 
@@ -311,7 +318,20 @@ class Scaling(msgspec.Struct, frozen=True):
     remove: tuple[str, ...] = ()
 
 
-Event = Started | Ready | Finished | Defined | EngineLost | Begun | Stepped | Called | Signal | NodeReady | NodeGone
+Event = (
+    Started
+    | Ready
+    | Finished
+    | Defined
+    | EngineLost
+    | Begun
+    | Stepped
+    | Called
+    | Signal
+    | Unwatched
+    | NodeReady
+    | NodeGone
+)
 
 
 class Traffic(msgspec.Struct, frozen=True):

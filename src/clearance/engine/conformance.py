@@ -36,6 +36,7 @@ from clearance.engine.base import (
     Signal,
     Snapshot,
     Started,
+    Unwatched,
 )  # fmt: skip
 from clearance.engine.local import frames
 from clearance.errors import EngineError
@@ -365,7 +366,7 @@ class Bench:
 
     @staticmethod
     def _name(event: Event) -> str:
-        if isinstance(event, EngineLost | Signal | NodeReady | NodeGone):
+        if isinstance(event, EngineLost | Signal | Unwatched | NodeReady | NodeGone):
             return ""
         return event.request if isinstance(event, Defined) else event.attempt
 

@@ -26,6 +26,7 @@ from clearance.engine.base import (
     Ready,
     Signal,
     Started,
+    Unwatched,
 )  # fmt: skip
 from clearance.errors import ClearanceError
 from clearance.run import recovery, rows
@@ -114,7 +115,7 @@ class Reports:
             self._reported(event, now)  # type: ignore[arg-type]
         elif isinstance(event, EngineLost):
             self._lost(event, now)
-        elif isinstance(event, Signal | NodeReady | NodeGone):
+        elif isinstance(event, Signal | Unwatched | NodeReady | NodeGone):
             controller.driver.observe(event)
         elif isinstance(event, Defined):
             if (finished := controller.deferrals.defined(event)) is not None:

@@ -113,6 +113,7 @@ def test_a_gpu_that_is_gone_drains_its_node_and_the_node_comes_back_when_its_pre
         machine.fail("0000:3b:00", 79)
         until(lambda: node(home, "local-0")["condition"] == "drained")
         assert node(home, "local-1")["condition"] == "healthy"
+        assert "ip_pool_left is not seen: no network here" in home.command("cluster", "nodes")
         shown = node(home, "local-0")
         assert (shown["health"], shown["schedulable"]) == ("it is drained: gpu_error is 79", False)
         assert shown["signals"]["gpu_error"] == 79

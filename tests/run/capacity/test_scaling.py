@@ -147,3 +147,17 @@ def test_a_gang_whose_node_is_gone_at_a_takeover_ends_whole_and_starts_whole(hom
     finally:
         leader.terminate()
         leader.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ("{name: local, capacity: {vcore: 1}, maxnodes: 2}", "cannot name nodes of the local engine"),
+        ("{name: Big Ones, capacity: {vcore: 1}, maxnodes: 2}", "cannot name nodes of the local engine"),
+        ("{name: a, capacity: {vcore: 1, nvidia.com/gpu: 1}, maxnodes: 2}", "has only those of this machine"),
+        ("{name: a, capacity: {vcore: 1}}", "maxnodes is missing"),
+    ],
+)
+def test_pools_that_the_local_engine_cannot_have_are_refused_with_the_mend(pooled: Home, tmp_path: Path, pool, said):
+    (tmp_path / "pools.yaml").write_text(f"pools: [{pool}]\n")
+    assert said in pooled.command("up", "--no-api", expect=2)

@@ -7,7 +7,8 @@ Rules:
 2. The virtual nodes of one machine share its tables: a reading is one of each of them. An error of a GPU is one of the
    node that has the GPU (`engine.local.nodes`, rule 2); where it cannot be told whose it is, of each.
 3. An error is told once in the life of a home: whoever leads next does not take out again a node that was repaired.
-4. The files lie below `health_root`: in a container that is where the machine's own are mounted.
+4. What cannot be read is said once, with the reason.
+5. The files lie below `health_root`: in a container that is where the machine's own are mounted.
 """
 
 from __future__ import annotations
@@ -16,13 +17,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clearance.engine.base import Node, Signal
+from clearance.engine.base import Node, Signal, Unwatched
 from clearance.engine.local.addresses import ip_pool_left
 from clearance.engine.local.kernellog import GpuError, KernelLog
 from clearance.engine.local.signals import readings
 from clearance.settings import Settings
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_READ = {
+    "neighbour_fill": "the system does not tell the size of its neighbour tables",
+    "inotify_left": "the system does not tell its inotify limits",
+    "ip_pool_left": "no network here has its addresses of CNI's host-local",
+}
 _GPUS = "driver/nvidia/gpus"
 
 
@@ -47,26 +53,33 @@ class Watch:
         self._first_devices = first_devices
         self.due = time.time()
         self.written = False
+        self._unwatched: list[Unwatched] = []
+        self._first = True
         self._log: KernelLog | None = None
         try:
             self._log = KernelLog(self._root / "dev/kmsg")
-        except OSError:
-            return  # without the right to read it, or a kernel that has it, GPU errors are not seen
+        except OSError as error:
+            reason = f"{self._root / 'dev/kmsg'} cannot be read: {error.strerror}"
+            self._unwatched.append(Unwatched("gpu_error", reason))
 
     def fileno(self) -> int:
         """A descriptor that is readable when something was written to the log; -1 where there is none."""
         return self._log.fileno() if self._log is not None and not self._log.plain else -1
 
-    def observe(self) -> list[Signal]:
+    def observe(self) -> list[Signal | Unwatched]:
         """Returns what was seen since the last call."""
         now = time.time()
-        found: list[Signal] = []
+        found: list[Signal | Unwatched] = []
         if self.due <= now:
             self.due = now + self._interval
             values = readings(self._root / "proc")
             left = ip_pool_left(self._root)
             if left is not None:
                 values["ip_pool_left"] = left
+            if self._first:
+                self._first = False
+                missing = {kind: reason for kind, reason in _READ.items() if kind not in values}
+                found += [*self._unwatched, *(Unwatched(kind, reason) for kind, reason in missing.items())]
             found += [Signal(node.name, kind, value, now) for node in self._nodes() for kind, value in values.items()]
         elif not self.written:
             return found

@@ -4,8 +4,8 @@ Rules:
 
 1. What is decided in a turn is acted on when the turn is committed. A decision that was lost with its controller is
    made again from what the engine has: nodes that are there, nodes on their way, attempts that run.
-2. Which nodes are out for their health is written down as cordons are, by the condition, and holds for the next
-   controller. What leaves a node that is drained leaves by eviction.
+2. Which nodes are out for their health is written down, and holds for the next controller. What leaves a node that is
+   drained leaves by eviction; so does what was on one that is gone.
 3. A preflight job is an attempt of the node it tests, in no run. It ends with its controller; the next one tests anew.
 """
 
@@ -18,7 +18,7 @@ from clearance.cluster.condition import ATTEMPT, Condition
 from clearance.cluster.decision import Bind, Scale
 from clearance.cluster.desk import own
 from clearance.cluster.quantities import OURS, parse_quantity
-from clearance.engine.base import Finished, Launch, NodeGone, NodeReady, Ready, Scaling, Signal, Started
+from clearance.engine.base import Finished, Launch, NodeGone, NodeReady, Ready, Scaling, Signal, Started, Unwatched
 from clearance.types.artifact import Literal
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from clearance.run.controller import Controller
 
 PREFLIGHT = "preflight-"
-HEALTH = "health:"
 ENTRY = "clearance.engine.preflight:check"
 _COUNTED = {"success": 0.0, "failure": 1.0, "timeout": 1.0}
 
@@ -36,6 +35,9 @@ class Driver:
 
     Args:
         controller: which leads.
+
+    Attributes:
+        unwatched: why a signal is not seen here, by its kind.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -45,6 +47,8 @@ class Driver:
         self._launches: list[Launch] = []
         self._scalings: list[Scaling] = []
         self._number = 0
+        self._leaving: set[str] = set()
+        self.unwatched: dict[str, str] = {}
 
     @property
     def due(self) -> float:
@@ -62,16 +66,16 @@ class Driver:
             desk.tell(events.PoolStarting(pool, count))
         if desk.scheduler.health is None:
             return
-        for name, reason, principal, _ in controller.database.rows("cordons"):
-            if principal.startswith(HEALTH) and name in desk.scheduler.nodes.named:
-                condition = Condition(principal.removeprefix(HEALTH))
-                self._out[name] = condition, reason
+        for name, text, reason, _ in controller.database.rows("conditions"):
+            condition = Condition(text)
+            self._out[name] = condition, reason
+            if name in desk.scheduler.nodes.named:
                 desk.tell(events.ConditionRestored(name, condition, reason))
                 if condition in (Condition.DRAINING, Condition.DRAINED):
                     for job in desk.on(name):
                         controller.evictions.give_notice(job, f"{name} is drained: {reason}")
 
-    def observe(self, event: Signal | NodeReady | NodeGone) -> None:
+    def observe(self, event: Signal | Unwatched | NodeReady | NodeGone) -> None:
         """Takes what the engine sees of nodes."""
         desk = self._controller.scheduler
         desk.now = self._controller.clock()
@@ -80,8 +84,25 @@ class Driver:
                 desk.tell(events.NodeSignal(event.node, event.kind, event.value, event.at))
         elif isinstance(event, NodeReady):
             desk.add_node(event.node.name, event.node.capacity, event.node.pool)
+        elif isinstance(event, Unwatched):
+            self.unwatched[event.kind] = event.reason
+            desk.note("node", "", f"{event.kind} is not seen: {event.reason}")
         else:
-            desk.remove_node(event.name)
+            self._gone(event.name)
+
+    def _gone(self, name: str) -> None:
+        """A node is there no more; what ran on it is ended before its room is given back."""
+        desk = self._controller.scheduler
+        if name not in desk.scheduler.nodes.named:
+            return
+        if jobs := desk.on(name):
+            self._leaving.add(name)
+            desk.cordon(name, True, "it is gone")
+            for job in jobs:
+                self._controller.evictions.give_notice(job, f"{name} is gone")
+        else:
+            self._leaving.discard(name)
+            desk.remove_node(name)
 
     def reported(self, event: Started | Ready | Finished) -> bool:
         """Takes a report on an attempt; returns whether it was one of a preflight job."""
@@ -129,6 +150,11 @@ class Driver:
     def turn(self, now: float) -> None:
         """Takes what was decided, and writes down what is to hold for the next controller."""
         desk = self._controller.scheduler
+        for name in list(self._leaving):
+            self._gone(name)
+        notices, desk.scheduler.notices = desk.scheduler.notices, []
+        for text in notices:
+            desk.note("node", "", text)
         orders, desk.orders = desk.orders, []
         for order in orders:
             if isinstance(order, Bind):
@@ -191,10 +217,10 @@ class Driver:
             return
         for name, (condition, why) in out.items():
             if self._out.get(name) != (condition, why):
-                controller.ledger.add("cordon_put", name, why, f"{HEALTH}{condition}", now)
+                controller.ledger.add("condition_put", name, str(condition), why, now)
                 controller.scheduler.note("node", name, f"{condition}: {why}")
         for name in self._out.keys() - out.keys():
-            controller.ledger.add("cordon_remove", name)
+            controller.ledger.add("condition_remove", name)
             controller.scheduler.note("node", name, f"it is {health.explain(name) or 'healthy'}")
         self._out = out
 

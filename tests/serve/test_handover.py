@@ -80,12 +80,12 @@ def test_no_request_fails_when_a_successor_takes_over(house: House) -> None:
     first = read_on(house.start())
     with Callers(first) as callers:
         callers.more()
-        second = read_on(house.start(port=first.info["port"]))
+        second = read_on(house.start(port=first.info["port"], takeover=True))
         assert second.info["url"] == first.info["url"]
         callers.more()
         assert end(first) == 0
         callers.more()
-        third = read_on(house.start(port=first.info["port"]))
+        third = read_on(house.start(port=first.info["port"], takeover=True))
         assert end(second) == 0
         callers.more()
     assert callers.failures == []
@@ -104,7 +104,7 @@ def test_who_starts_a_request_slowly_on_the_old_replica_is_still_answered(house:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        second = house.start(port=first.info["port"])
+        second = house.start(port=first.info["port"], takeover=True)
         first.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         response = idle.get("/v1/model")
@@ -118,7 +118,7 @@ def test_who_starts_a_request_slowly_on_the_old_replica_is_still_answered(house:
 
 def test_a_replica_whose_successor_died_refuses_and_ends_as_ever(house: House) -> None:
     first = house.start()
-    second = house.start(port=first.info["port"])
+    second = house.start(port=first.info["port"], takeover=True)
     second.process.kill()
     second.process.communicate()
     with first.client() as client:

@@ -29,6 +29,7 @@ from clearance.run.asking import Asking
 from clearance.run.capacity.cluster import Cluster, desk_for
 from clearance.run.capacity.driver import Driver
 from clearance.run.capacity.evictions import Evictions
+from clearance.run.capacity.handovers import Handovers
 from clearance.run.capacity.moves import Moves
 from clearance.run.changes import Changes
 from clearance.run.clearance import Desks
@@ -102,6 +103,7 @@ class Controller:
         self.services = Services(self)
         self.evictions = Evictions(self)
         self.moves = Moves(self)
+        self.handovers = Handovers(self)
         self.driver = Driver(self)
         self.cluster = Cluster(self)
         self.deferrals = Deferrals(self)

@@ -141,7 +141,7 @@ async def _serve(config: ReplicaConfig, model: Model, answer: Callable[[Any], An
 
     application = Application(config, model, answer)
     directory = Path(config.directory or os.getcwd())
-    taken = handover.take(directory, config.port) if config.port else None
+    taken = handover.take(directory, config.port) if config.takeover else None
     listener = taken[0] if taken is not None else _bind(config)
     settings = uvicorn.Config(
         application.asgi,

@@ -194,7 +194,8 @@ class Services:
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
             told = self._controller.evictions.ended(event.attempt)
-            evicted = current and event.outcome == "evicted" and row.desired
+            left = event.outcome == "evicted" or (told and event.outcome == "success")  # it drained, and ended well
+            evicted = current and left and row.desired
             job = self._controller.handovers.job_of(row.name)
             if evicted and self._controller.moves.take(job):
                 self.change(row, ServiceState.BACKOFF, now, f"evicted: {told}")

@@ -59,8 +59,15 @@ def fill(gate: str = "") -> None:
         time.sleep(0.05)
 
 
+@task(resources=Resources(cpu=0.25))
+def hold(gate: str = "") -> None:
+    while not os.path.exists(gate):
+        time.sleep(0.05)
+
+
 serving = dag("serving", train >> serve)
 filling = dag("filling", fill)
+small = dag("small", hold)
 """
 
 
@@ -121,12 +128,8 @@ def where(home: Home) -> list[str]:
     nodes = json.loads(home.command("cluster", "nodes", "--json"))
     return [
         each["nodeID"] for each in nodes
-        for member in each["allocations"] if member["applicationID"].startswith("service:")
+        for member in each["allocations"] if member["applicationId"].startswith("service:")
     ]  # fmt: skip
-
-
-def replicas(home: Home) -> list[int]:
-    return [pid for pid, line in home.processes().items() if "svc-" in line or "clearance:svc" in line]
 
 
 @pytest.fixture
@@ -205,18 +208,23 @@ def test_a_successor_that_fails_costs_no_answer_until_the_old_one_must_leave(
 
 @pytest.mark.slow
 def test_consolidation_moves_a_service_and_no_request_fails(home: Home, endpoint: dict[str, Any], tmp_path: Path):
-    gate, other = tmp_path / "gate", tmp_path / "other"
-    home.start("run", f"{tmp_path / 'serving.py'}:filling", "-p", f"gate={gate}", "--run-id", "first")
-    until(lambda: "first" in home.command("runs", "list") and home.states("first") == {"fill": "running"})
+    gate, never = tmp_path / "gate", tmp_path / "never"
+    for dag, path in (("filling", gate), ("small", never)):
+        home.start("run", f"{tmp_path / 'serving.py'}:{dag}", "-p", f"gate={path}", "--run-id", dag)
+        until(lambda dag=dag: dag in home.command("runs", "list") and "running" in home.states(dag).values())
+    gate.touch()
+    until(lambda: home.states("filling") == {"fill": "success"})
     with Client(endpoint) as client:
         client.more()
-        home.command("cluster", "drain", "local-0")
-        until(lambda: service(home)["state"] != "healthy")
-        gate.touch()
-        until(lambda: where(home) == ["local-1"] and service(home)["state"] == "healthy")
-    home.command("cluster", "uncordon", "local-0")
-    home.environment["GATE"] = str(other)
-    del client
+        plan = json.loads(home.command("cluster", "consolidate", "--apply", "--min-gain", "-1000", "--json"))
+        (move,) = plan["moves"]
+        assert (move["job"], move["source"], move["target"]) == ("service scale", "local-0", "local-1")
+        until(lambda: where(home) == ["local-1"])
+        client.more()
+    assert client.failures == []
+    assert (service(home)["state"], service(home)["starts"]) == ("healthy", 2)
+    assert home.states("small") == {"hold": "running"}
+    never.touch()
 
 
 @pytest.mark.slow

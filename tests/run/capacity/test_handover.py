@@ -38,6 +38,8 @@ def train() -> Model:
 def load(model: Model):
     if os.path.exists(os.environ.get("BROKEN", "/nowhere")):
         raise ValueError("these weights are of no use")
+    while os.path.exists(os.environ.get("SLOW", "/nowhere")):
+        time.sleep(0.05)
     weight = float((model.path / "weight.txt").read_text())
 
     def scale(x: float) -> float:
@@ -136,6 +138,7 @@ def where(home: Home) -> list[str]:
 def leader(home: Home, tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     (tmp_path / "serving.py").write_text(PIPELINE)
     home.environment["BROKEN"] = str(tmp_path / "broken")
+    home.environment["SLOW"] = str(tmp_path / "slow")
     home.environment["CLEARANCE_GRACE"] = "5"
     leading = [lead(home)]
     yield leading
@@ -204,6 +207,74 @@ def test_a_successor_that_fails_costs_no_answer_until_the_old_one_must_leave(
     (tmp_path / "broken").unlink()
     until(lambda: service(home)["state"] == "healthy")
     assert where(home) == ["local-1"]
+
+
+def kill_listener(endpoint: dict[str, Any]) -> None:
+    """Kills the process that listens at the address."""
+    port = int(endpoint["url"].rpartition(":")[2])
+    inodes = {
+        line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    }  # fmt: skip
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                links = {os.readlink(each) for each in (process / "fd").iterdir()}
+            except OSError:
+                continue
+            if links & {f"socket:[{inode}]" for inode in inodes}:
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+    raise AssertionError(f"nobody listens at {port}")
+
+
+@pytest.mark.slow
+def test_where_the_old_one_dies_its_successor_is_the_replica_that_starts(
+    home: Home, endpoint: dict[str, Any], tmp_path: Path
+):
+    (tmp_path / "slow").touch()
+    home.command("cluster", "drain", "local-0", "--reason", "its fan")
+    until(lambda: service(home)["starts"] == 2)
+    assert sorted(where(home)) == ["local-0", "local-1"]
+    kill_listener(endpoint)
+    until(lambda: service(home)["state"] == "starting")
+    assert where(home) == ["local-1"]
+    (tmp_path / "slow").unlink()
+    until(lambda: service(home)["state"] == "healthy")
+    assert service(home)["starts"] == 2
+    with Client(endpoint) as client:
+        client.more()
+    assert client.failures == []
+
+
+@pytest.mark.slow
+def test_a_service_that_is_stopped_while_it_is_handed_over_leaves_nothing(
+    home: Home, endpoint: dict[str, Any], tmp_path: Path
+):
+    (tmp_path / "slow").touch()
+    home.command("cluster", "drain", "local-0")
+    until(lambda: service(home)["starts"] == 2)
+    home.command("services", "stop", "scale")
+    until(lambda: where(home) == [])
+    assert service(home)["state"] == "stopped"
+    (tmp_path / "slow").unlink()
+    home.command("cluster", "uncordon", "local-0")
+    home.command("run", f"{tmp_path / 'serving.py'}:serving", "--run-id", "again")
+    assert service(home)["state"] == "healthy"
+    assert len(where(home)) == 1
+
+
+@pytest.mark.slow
+def test_a_deployment_while_it_is_handed_over_replaces_both(home: Home, endpoint: dict[str, Any], tmp_path: Path):
+    (tmp_path / "slow").touch()
+    home.command("cluster", "drain", "local-0")
+    until(lambda: service(home)["starts"] == 2)
+    started = home.start("run", f"{tmp_path / 'serving.py'}:serving", "--run-id", "newer")
+    until(lambda: service(home)["state"] in ("backoff", "starting"))
+    (tmp_path / "slow").unlink()
+    assert started.wait(60) == 0
+    until(lambda: where(home) == ["local-1"])
+    assert service(home)["state"] == "healthy"
 
 
 @pytest.mark.slow

@@ -154,3 +154,18 @@ def test_no_more_nodes_are_out_at_once_than_may_be(home: Home, machine: Machine)
     finally:
         leader.terminate()
         leader.wait(20)
+
+
+@pytest.mark.slow
+def test_nodes_that_come_are_tested_side_by_side(home: Home, machine: Machine, tmp_path: Path):
+    (tmp_path / "pools.yaml").write_text(
+        "health:\n  preflight: {resources: {vcore: 100m}, new: true, command: [sleep, '2']}\n"
+    )
+    leader = leading(home)
+    try:
+        until(lambda: node(home, "local-1")["condition"] == "testing")
+        for name in ("local-0", "local-1"):
+            until(lambda name=name: node(home, name)["condition"] == "healthy", 20)
+    finally:
+        leader.terminate()
+        leader.wait(20)

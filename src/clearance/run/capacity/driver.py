@@ -184,7 +184,7 @@ class Driver:
         preflight, (member,) = health.policy.preflight, order.members
         asked = {name: parse_quantity(name, value, "preflight") for name, value in preflight.resources.items()}
         self._number += 1
-        attempt = f"{PREFLIGHT}{controller.epoch}-{self._number}"
+        attempt = f"{PREFLIGHT}{self._number}.{controller.epoch}"  # what is behind the dot fences out those before it
         self._tests[attempt] = order.job
         self._launches.append(
             Launch(

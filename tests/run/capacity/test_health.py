@@ -63,6 +63,16 @@ class Machine:
         for address in ("0000:3b:00.0", "0000:5e:00.0"):
             (root / "proc/driver/nvidia/gpus" / address).mkdir(parents=True)
 
+    def fill(self, entries: int) -> None:
+        """Says that so many of 100 entries of the neighbour table are in use."""
+        proc = self.root / "proc"
+        for path, text in (
+            ("net/stat/arp_cache", f"entries allocs\n{entries:08x} 0\n"),
+            ("sys/net/ipv4/neigh/default/gc_thresh3", "100\n"),
+        ):
+            (proc / path).parent.mkdir(parents=True, exist_ok=True)
+            (proc / path).write_text(text)
+
     def fail(self, device: str, number: int) -> None:
         """Writes an error of a GPU to the log, as the kernel does."""
         microseconds = int(time.monotonic() * 1e6)
@@ -166,6 +176,43 @@ def test_nodes_that_come_are_tested_side_by_side(home: Home, machine: Machine, t
         until(lambda: node(home, "local-1")["condition"] == "testing")
         for name in ("local-0", "local-1"):
             until(lambda name=name: node(home, name)["condition"] == "healthy", 20)
+    finally:
+        leader.terminate()
+        leader.wait(20)
+
+
+@pytest.mark.slow
+def test_a_full_neighbour_table_closes_a_node_that_keeps_what_it_has_until_there_is_room_again(
+    home: Home, machine: Machine, tmp_path: Path
+):
+    (tmp_path / "pools.yaml").write_text("health: {mostout: 1, calmseconds: 1, probationseconds: 1}\n")
+    machine.fill(20)
+    gate = tmp_path / "gate"
+    leader = leading(home)
+    pipeline = f"{tmp_path / 'counting.py'}:counter"
+
+    def start(run: str) -> str:
+        home.start("run", pipeline, "-p", f"gate={gate}", "--run-id", run)
+        until(lambda: run in home.command("runs", "list") and home.states(run) == {"count": "running"})
+        (told,) = json.loads(home.command("why", run, "count", "--json"))
+        (where,) = told["capacity"]["nodes"]
+        return where
+
+    try:
+        assert start("before") == "local-0"
+        machine.fill(95)
+        until(lambda: node(home, "local-0")["condition"] == "cordoned")
+        shown = node(home, "local-0")
+        assert (shown["health"], shown["schedulable"]) == ("it is cordoned: neighbour_fill is 0.95", False)
+        assert shown["signals"]["neighbour_fill"] == 0.95
+        assert home.states("before") == {"count": "running"}
+        assert start("meanwhile") == "local-1"
+        assert "neighbour_fill 0.95" in home.command("cluster", "nodes")
+        machine.fill(20)
+        for name in ("local-0", "local-1"):
+            until(lambda name=name: node(home, name)["condition"] == "healthy")
+        gate.touch()
+        until(lambda: {*home.states("before").values(), *home.states("meanwhile").values()} == {"success"})
     finally:
         leader.terminate()
         leader.wait(20)

@@ -38,6 +38,10 @@ class Settings:
             (`CLEARANCE_NODES`).
         network_accounting: whether network traffic is counted: `auto`, `off` or `required`
             (`CLEARANCE_NETWORK_ACCOUNTING`).
+        pools: path of a `pools.yaml`: nodes that come and go, and what is done about sick ones (`CLEARANCE_POOLS`).
+        health_root: where the file system of the machine begins whose health is watched: in a container, where its
+            `/proc`, `/dev/kmsg` and `/etc/cni` are mounted (`CLEARANCE_HEALTH_ROOT`).
+        health_interval: seconds between two readings of the kernel's tables (`CLEARANCE_HEALTH_INTERVAL`).
         grace: seconds between an eviction or cancel notice and the kill (`CLEARANCE_GRACE`).
         map_limit: how many elements a map may have, of up to 256 bytes on average (`CLEARANCE_MAP_LIMIT`).
         notify: where the controller tells what happens: the list `[[notify]]` of the file, or JSON text
@@ -57,6 +61,9 @@ class Settings:
     workers: int = 0
     nodes: str = ""
     network_accounting: str = "auto"
+    pools: str = ""
+    health_root: str = "/"
+    health_interval: float = 30.0
     grace: float = 10.0
     map_limit: int = 1_000_000
     notify: tuple[sink.Sink, ...] = ()
@@ -80,6 +87,10 @@ class Settings:
             )
         if self.network_accounting not in ACCOUNTING:
             raise UsageError(f"network_accounting is {self.network_accounting!r}: use one of {', '.join(ACCOUNTING)}")
+        if self.pools:
+            object.__setattr__(self, "pools", str(Path(self.pools).expanduser().absolute()))
+        if not 0.1 <= self.health_interval <= 3600:
+            raise UsageError(f"health_interval is {self.health_interval}: use seconds between 0.1 and 3600")
         if not 0 <= self.grace <= 3600:
             raise UsageError(f"grace is {self.grace}: use seconds between 0 and 3600")
         if self.map_limit < 1:
@@ -110,7 +121,7 @@ class Settings:
 
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    "home": Path, "workers": int, "grace": float, "map_limit": int, "notify": sink.parse,
+    "home": Path, "workers": int, "grace": float, "health_interval": float, "map_limit": int, "notify": sink.parse,
 }  # fmt: skip
 
 

@@ -39,6 +39,19 @@ def test_json_is_the_whole_report(clearance, trace):
     assert (code, data["finished"], data["later_than_fifo"]) == (0, 3, pytest.approx(1 / 3))
 
 
+def test_faults_of_nodes_are_carried_out_and_counted(clearance, trace, tmp_path):
+    (tmp_path / "faults.jsonl").write_text('{"type":"signal","at":60,"node":"node0","kind":"gpu_error","value":79}\n')
+    code, out, err = clearance(
+        "cluster", "simulate", trace, "--nodes", "2x8gpu", "--health", str(tmp_path / "faults.jsonl")
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "0 failed, 1 drained, 0 cordoned" in out
+    assert "work lost" in out
+    code, out, err = clearance("cluster", "simulate", trace, "--nodes", "1x8gpu", "--health", trace)
+    assert (code, out) == (2, "")
+    assert "line 1" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -87,6 +87,31 @@ def test_a_restored_ask_holds_its_room():
     assert [decision.id for decision in desk.step()] == ["new"]
 
 
+def test_a_restored_gang_of_which_members_are_missing_is_evicted_and_starts_again_whole():
+    desk = scheduler(a=1, b=1)
+    desk.restore(ask("gang", members=3), Placement(("a", "gone", "b")))
+    desk.submit(ask("new"))
+    (told,) = desk.step()
+    assert (told.id, told.verdict) == ("gang", "evicted")
+    assert told.reason == "1 of its gang are missing, and it runs whole or not at all"
+    assert desk.step() == []
+    desk.release("gang")
+    assert [each.id for each in desk.step()] == ["new"]
+
+
+def test_a_restored_job_of_whose_nodes_none_is_there_goes_on_and_holds_its_limits_alone():
+    desk = scheduler(a=1)
+    desk.restore(ask("far", members=2), Placement(("x", "y")))
+    desk.restore(ask("limited", limits=(Limit("pool p", 1, 1),)), Placement(("x",)))
+    assert desk.step() == []
+    assert desk.used("pool p") == 1
+    desk.submit(ask("new"))
+    assert [each.id for each in desk.step()] == ["new"]
+    for job in ("far", "limited", "new"):
+        desk.release(job)
+    assert desk.used("pool p") == 0
+
+
 asks = st.builds(
     lambda n, cpu, members, priority, memory: (cpu, members, priority, memory),
     st.integers(),

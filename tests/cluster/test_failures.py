@@ -26,6 +26,7 @@ from clearance.cluster.event import (
     NodeAdded,
     NodeChanged,
     NodeRemoved,
+    Restored,
 )
 from clearance.cluster.job import HARD, SOFT, Affinity, Job, TaskGroup, Topology
 from clearance.cluster.node import Node
@@ -429,3 +430,48 @@ def test_a_replay_of_what_was_told_decides_the_same(backing):
                 again.apply(events, now)
         assert again.digest == digest
         check(again)
+
+
+@pytest.mark.parametrize("there", [(0, 1), (0, 2), (1, 2), (2,)])
+def test_a_gang_that_is_restored_with_missing_ranks_has_failed_and_starts_again_whole(there):
+    scheduler = Scheduler(config())
+    scheduler.apply([NodeAdded(Node(f"n{number}", {"vcore": 2})) for number in range(3)], 0)
+    job = gang("g", 3)
+    name = job.task_groups[0].name
+    places = tuple((f"g/{name}/{rank}", f"n{rank}") for rank in there)
+    scheduler.apply([Restored(job, places)], 10)
+    check(scheduler)
+    (told,) = scheduler.step(10)
+    assert isinstance(told, Preempt)
+    assert sorted(told.members) == sorted(id for id, _ in places)
+    for id, _ in places:
+        assert not binds(scheduler.step(11))
+        scheduler.apply([MemberEvicted(id)], 11)
+        check(scheduler)
+    (bound,) = scheduler.step(12)
+    assert sorted(member.id for member in bound.members) == [f"g/{name}/{rank}" for rank in range(3)]
+    scheduler.apply([JobFinished("g")], 13)
+    check(scheduler)
+    nothing_forgotten(scheduler)
+
+
+def test_a_gang_that_is_restored_without_anybody_waits_for_its_turn():
+    scheduler = Scheduler(config())
+    scheduler.apply([NodeAdded(Node("n", {"vcore": 2})), Restored(gang("g", 2), (("g/g/0", "gone"),))], 5)
+    check(scheduler)
+    (bound,) = scheduler.step(5)
+    assert len(bound.members) == 2
+    assert scheduler.apps["g"].started == 5
+    check(scheduler)
+
+
+def test_those_left_of_a_restored_gang_who_do_not_leave_are_completed():
+    scheduler = Scheduler(config())
+    scheduler.apply([NodeAdded(Node("n", {"vcore": 4}))], 0)
+    job = gang("g", 3)
+    name = job.task_groups[0].name
+    scheduler.apply([Restored(job, ((f"g/{name}/0", "n"), (f"g/{name}/2", "n")))], 0)
+    assert scheduler.step(0)
+    found = [member.id for decision in scheduler.step(1000) for member in decision.members]
+    assert found == [f"g/{name}/1"]
+    check(scheduler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import time
 from pathlib import Path
 
@@ -242,6 +243,11 @@ class Engine:
         self.events: list = []
         self.defines: list[tuple] = []
         self.snapshot = Snapshot()
+
+    due = math.inf
+
+    def starting(self):
+        return {}
 
     def nodes(self):
         return [Node("here", {"cpu": self.cpu})]

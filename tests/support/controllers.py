@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ class ScriptedEngine:
     def observe(self) -> list[Event]:
         events, self.events = self.events, []
         return events
+
+    @property
+    def due(self) -> float:
+        return math.inf
+
+    def starting(self) -> dict[str, int]:
+        return {}
 
     def nodes(self) -> list[Node]:
         return [Node("here", {"cpu": 1_000_000, "memory": 2**40})]

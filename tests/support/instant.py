@@ -5,6 +5,7 @@ What it cannot show is processes; `tests/run/test_running.py` shows these with t
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,6 +96,13 @@ class InstantEngine:
 
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Nothing is kept."""
+
+    @property
+    def due(self) -> float:
+        return math.inf
+
+    def starting(self) -> dict[str, int]:
+        return {}
 
     def nodes(self) -> list[Node]:
         return [Node(name, {"cpu": self._cpus * 1000, "memory": 2**40, "gpu": 0}) for name in self._names]

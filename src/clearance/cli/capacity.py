@@ -93,12 +93,21 @@ def nodes(node: str, as_json: bool) -> None:
         return
     rows = [
         (
-            each["nodeID"], "open" if each["schedulable"] else each["closed"] or "closed", _amounts(each["allocated"]),
+            each["nodeID"], "open" if each["schedulable"] else _closed(each),
+            each["health"].removeprefix("it is ") or each["condition"], _amounts(each["allocated"]),
             _amounts(each["capacity"]), len(each["allocations"]),
+            ", ".join(f"{kind} {value:.3g}" for kind, value in each["signals"].items()),
         )
         for each in found
     ]  # fmt: skip
-    print_table(["node", "state", "used", "of", "members"], rows)
+    print_table(["node", "state", "health", "used", "of", "members", "signals"], rows)
+    for kind, reason in _look("unwatched").items():
+        click.echo(f"{kind} is not seen: {reason}")
+
+
+def _closed(node: dict[str, Any]) -> str:
+    """Returns why a node takes nothing new, where the column of its health does not say so."""
+    return "closed" if node["closed"] == node["health"] else node["closed"] or "closed"
 
 
 @click.command()

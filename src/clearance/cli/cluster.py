@@ -63,31 +63,38 @@ def validate(file: str, against: str | None, as_json: bool) -> None:
     "--whole-nodes", metavar="GPUS", type=click.IntRange(1), help="Gang jobs get whole nodes of so many GPUs."
 )
 @click.option("--pools", metavar="FILE", help="pools.yaml: nodes come and go with the work, and have prices.")
+@click.option(
+    "--health", "faults", metavar="FILE", help="What goes wrong with nodes, and when: one JSON object a line."
+)
 @click.option("--against-fifo", is_flag=True, help="Simulate plain FIFO too, and say who is later than there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is random.")
 @click.option("--report", "folder", metavar="FOLDER", help="Write report.json, the plots and a page that shows them.")
 @json_option
 def simulate(
     trace: str, queues: str | None, policy: str | None, backfill: str, nodes: str | None, estimates: str,
-    whole_nodes: int | None, pools: str | None, against_fifo: bool, seed: int, folder: str | None, as_json: bool,
+    whole_nodes: int | None, pools: str | None, faults: str | None, against_fifo: bool, seed: int, folder: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run TRACE to its end, by the scheduler itself, and say how long jobs waited.
 
     TRACE is a file of openb pods, of gang jobs, of the Standard Workload Format, or of our own JSON lines.
     """
     from clearance.cluster import config
-    from clearance.cluster.poolfile import load_pools
-    from clearance.cluster.simulate import read_nodes, read_trace
+    from clearance.cluster.condition import HealthPolicy
+    from clearance.cluster.poolfile import PoolFile, load_pools
+    from clearance.cluster.simulate import read_faults, read_nodes, read_trace
     from clearance.cluster.simulate import simulate as run
     from clearance.cluster.simulate.page import figures, write_folder
 
-    autoscale = load_pools(pools).autoscale if pools else None
+    file = load_pools(pools) if pools else PoolFile(None, None)
+    wrong = read_faults(faults) if faults else ()
+    health = (file.health or HealthPolicy()) if faults else file.health
     partitions = config.load(queues) if queues else config.default()
     found = read_trace(trace, whole_nodes or 0)
     there = read_nodes(nodes) if nodes else found.nodes
     report = run(
         found, partitions, there, policy=policy, backfill=None if backfill == "none" else backfill,
-        estimates=estimates, seed=seed, autoscale=autoscale,
+        estimates=estimates, seed=seed, autoscale=file.autoscale, health=health, faults=wrong,
     )  # fmt: skip
     more = _left_out(found)
     later = None

@@ -62,7 +62,7 @@ def logs(name: str, follow: bool) -> None:
     from clearance.cli.logs import print_log
     from clearance.errors import UsageError
     from clearance.run import rows
-    from clearance.run.services import attempt_key
+    from clearance.run.replicas import attempt_key
     from clearance.settings import load
 
     with reading() as database:

@@ -32,6 +32,7 @@ IP_POOL = "ip_pool_left"
 INOTIFY = "inotify_left"
 SIGNALS = (GPU_ERROR, HEARTBEAT, ATTEMPT, NEIGHBOURS, IP_POOL, INOTIFY)
 
+USER = "clearance"  # who asks for preflight jobs
 PREFLIGHT = "clearance.dev/preflight"
 SUSPECTED = "clearance.dev/suspect"
 PROBATION = "clearance.dev/probation"
@@ -139,12 +140,14 @@ class Preflight(msgspec.Struct, frozen=True):
         timeout: seconds within which it must have started.
         seconds: that it takes, as far as is known.
         new: whether nodes are tested when they come.
+        command: words of a command that decides; none: the driver's own test.
     """
 
     resources: Mapping[str, int | str] = msgspec.field(default_factory=lambda: {"vcore": 1})
     timeout: float = 600.0
     seconds: float = 60.0
     new: bool = True
+    command: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Looks whether it can be.

@@ -21,13 +21,15 @@ from clearance.cluster import event as events
 from clearance.cluster.answer import DENIED, EVICTED, GRANTED, HELD, Answer, Placement
 from clearance.cluster.application import Application
 from clearance.cluster.blocker import BEHIND, KEPT, LIMIT, ROOM, Blocker
+from clearance.cluster.condition import USER, HealthPolicy
 from clearance.cluster.consolidate import Plan
-from clearance.cluster.decision import Bind, Decision, Migrate, Preempt, Reject
+from clearance.cluster.decision import Bind, Cordon, Decision, Drain, Migrate, Preempt, Reject, Scale
 from clearance.cluster.defaults import default
 from clearance.cluster.job import Job
 from clearance.cluster.model import DEFAULT_QUEUE, PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
 from clearance.cluster.nodes import BINPACKING
+from clearance.cluster.pools import Autoscale
 from clearance.cluster.quantities import OURS
 from clearance.cluster.queues import ENDLESS
 from clearance.cluster.scheduler import Scheduler
@@ -45,6 +47,8 @@ class Desk:
         config: of the queues; None: everybody may submit to the one queue `root.default`, and nodes are filled one
             after the other.
         backfill: see `Scheduler`.
+        autoscale: pools of nodes that come and go; None: none do.
+        health: what is done about nodes that are not well; None: nothing.
 
     Attributes:
         scheduler: that decides.
@@ -52,10 +56,21 @@ class Desk:
         happened: the newest of what was asked, decided and told: a number that counts up, when, what it is about, the
             id of a job, node or queue, and a line for people.
         counts: how many answers there were, by verdict.
+        orders: what was decided about nodes and of the scheduler's own jobs, for the driver, who takes it out.
     """
 
-    def __init__(self, config: SchedulerConfig | PartitionConfig | None = None, backfill: str | None = "fifo") -> None:
-        self.scheduler = Scheduler(config or replace(default().default, node_sort_policy=BINPACKING), backfill=backfill)
+    def __init__(
+        self,
+        config: SchedulerConfig | PartitionConfig | None = None,
+        backfill: str | None = "fifo",
+        autoscale: Autoscale | None = None,
+        health: HealthPolicy | None = None,
+    ) -> None:
+        self.scheduler = Scheduler(
+            config or replace(default().default, node_sort_policy=BINPACKING), backfill=backfill,
+            autoscale=autoscale, health=health,
+        )  # fmt: skip
+        self.orders: list[Bind | Scale | Cordon | Drain] = []
         self.now = 0.0
         self._denied: set[str] = set()
         self._numbers = itertools.count(1)
@@ -64,19 +79,35 @@ class Desk:
 
     # -- what there is -------------------------------------------------------------------------------------------------
 
-    def add_node(self, name: str, capacity: dict[str, int]) -> None:
+    def add_node(self, name: str, capacity: dict[str, int], pool: str = "") -> None:
         """Adds a node, or changes the capacity of one; what it holds stays.
 
         Args:
             name: of the node.
             capacity: as `Resources.quantities` gives it: `cpu` and `gpu` in thousandths, `memory` in bytes.
+            pool: of whose kind it is, where this is one of the pools: its capacity, labels and taints count.
         """
+        for each in self.scheduler.pools:
+            if pool == each.name:
+                self._tell(events.NodeAdded(each.node(name)))
+                self._note("node", name, f"there, of pool {pool}")
+                return
         written: dict[str, int | str] = {OURS.get(key, key): amount for key, amount in capacity.items()}
         for key in ("cpu", "gpu"):
             if key in capacity:
                 written[OURS[key]] = f"{capacity[key]}m"
         self._tell(events.NodeAdded(Node(name, written)))
         self._note("node", name, "there")
+
+    def remove_node(self, name: str) -> None:
+        """Takes a node away that is gone; what it held asks again."""
+        if name in self.scheduler.nodes.named:
+            self._tell(events.NodeRemoved(name))
+            self._note("node", name, "gone")
+
+    def tell(self, event: events.Event) -> None:
+        """Passes on what a driver observes of nodes and of the scheduler's own jobs."""
+        self._tell(event)
 
     def set_limit(self, name: str, size: int | None) -> None:
         """Says how much there is of a limit; None takes it away. Who holds more than there is keeps it."""
@@ -183,7 +214,10 @@ class Desk:
         return None
 
     def restore(self, job: Job, placement: Placement, queue: str = "") -> None:
-        """Takes back a job that was granted before this desk was made; on nodes that have gone it holds nothing.
+        """Takes back a job that was granted before this desk was made.
+
+        A gang of which some nodes have gone is evicted by the next `step`, and starts again whole. A job of whose nodes
+        none is there goes on where it is, and holds no room.
 
         Args:
             job: as it was submitted.
@@ -195,6 +229,10 @@ class Desk:
         places = tuple(
             (f"{job.id}/{group}/{rank}", node) for rank, node in enumerate(placement.nodes) if group and node in known
         )
+        if group and not places:
+            if not job.limits:
+                return
+            job = msgspec.structs.replace(job, task_groups=())
         self._tell(events.Restored(job, places, self.now, queue or DEFAULT_QUEUE))
 
     def release(self, id: str) -> None:
@@ -203,6 +241,13 @@ class Desk:
             self._tell(events.JobFinished(id))
             self.scheduler.forget(id)
             self._note("app", id, "released")
+
+    def finish(self, id: str, failed: bool) -> None:
+        """A job of the scheduler's own has ended; an unknown id is ignored."""
+        if id in self.scheduler.apps:
+            self._tell(events.JobFinished(id, failed))
+            self.scheduler.forget(id)
+            self._note("app", id, "failed" if failed else "completed")
 
     def step(self, most: int | None = None) -> list[Answer]:
         """Decides what can be decided now.
@@ -260,12 +305,19 @@ class Desk:
     def _tell(self, event: events.Event) -> None:
         self.scheduler.apply((event,), self.now)
 
+    def note(self, kind: str, id: str, text: str) -> None:
+        """Adds a line to what happened."""
+        self._note(kind, id, text)
+
     def _note(self, kind: str, id: str, text: str) -> None:
         self.happened.append((next(self._numbers), self.now, kind, id, text))
 
     def _answers(self, decision: Decision) -> Iterable[Answer]:
         if isinstance(decision, Bind):
             app = self.scheduler.apps[decision.job]
+            if own(app.job):
+                self.orders.append(decision)
+                return
             nodes = tuple(member.node for member in decision.members)
             placement = Placement(nodes, _devices([member.devices for member in decision.members]))
             reason = self._fits(nodes, app.usage.items())
@@ -276,6 +328,13 @@ class Desk:
             else:
                 self.scheduler.forget(decision.job)
                 yield Answer(decision.job, DENIED, decision.reason)
+        elif isinstance(decision, Scale | Cordon):
+            self.orders.append(decision)
+        elif isinstance(decision, Drain):
+            self.orders.append(decision)
+            for id in self.on(decision.node):
+                if not own(self.scheduler.apps[id].job):
+                    yield Answer(id, EVICTED, f"{decision.node} is drained: {decision.reason}")
         elif isinstance(decision, Preempt):
             for id in dict.fromkeys(member.rsplit("/", 2)[0] for member in decision.members):
                 yield Answer(id, EVICTED, decision.reason)
@@ -298,6 +357,11 @@ class Desk:
         if not members:
             return "its turn has come"
         return f"{each} on {where}" if members == 1 else f"a gang of {members} x {each} on {where}"
+
+
+def own(job: Job) -> bool:
+    """Whether a job is one of the scheduler's own, which tests a node."""
+    return job.user == USER and "preflight" in job.tags
 
 
 def _devices(devices: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from clearance.cluster.condition import Condition
 from clearance.cluster.job import Job
 from clearance.cluster.model import SchedulerConfig
 from clearance.cluster.node import Node
@@ -108,6 +109,20 @@ class NodeReturned(Event, frozen=True):
     """A node that was taken out for its health has been repaired."""
 
     node: str
+
+
+class ConditionRestored(Event, frozen=True):
+    """A node was out for its health before the scheduler was made anew.
+
+    Attributes:
+        node: its name.
+        condition: of it; one under test is tested anew.
+        reason: why, for people.
+    """
+
+    node: str
+    condition: Condition
+    reason: str
 
 
 class PoolStarting(Event, frozen=True):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from clearance.cluster.application import Application, AppState
 from clearance.cluster.condition import (
     ATTEMPT,
+    USER,
     Action,
     Condition,
     FailureRule,
@@ -31,7 +32,7 @@ from clearance.cluster.condition import (
     tainted,
 )
 from clearance.cluster.decision import Cordon, Drain
-from clearance.cluster.event import JobFinished, NodeChanged, NodeSignal
+from clearance.cluster.event import ConditionRestored, JobFinished, NodeChanged, NodeSignal
 from clearance.cluster.job import Job, TaskGroup, Toleration
 from clearance.cluster.node import Node
 from clearance.cluster.nodestate import NodeState
@@ -44,7 +45,6 @@ _OUT = (Condition.TESTING, Condition.CORDONED, Condition.DRAINING, Condition.DRA
 _SHUT = (Condition.CORDONED, Condition.DRAINING, Condition.DRAINED)
 _FIRST = 1 << 30  # priority of a preflight job
 _REMEMBERED = 100_000  # attempts
-_USER = "clearance"
 
 
 class _Case:
@@ -133,6 +133,7 @@ class Health:
         self._said: dict[tuple[str, HealthRule], deque[float]] = {}
         self._attempts = _Attempts(policy.failures) if policy.failures is not None else None
         self._tests = 0
+        self._readings: dict[str, dict[str, tuple[float, float]]] = {}
 
     # -- what the scheduler tells --------------------------------------------------------------------------------------
 
@@ -150,6 +151,7 @@ class Health:
 
     def went(self, state: NodeState) -> None:
         """A node goes."""
+        self._readings.pop(state.name, None)
         case = self._cases.pop(state.name, None)
         for key in [key for key in self._said if key[0] == state.name]:
             del self._said[key]
@@ -171,6 +173,8 @@ class Health:
             )
         now = self._scheduler.now
         at = min(event.at, now)
+        if event.kind != ATTEMPT:
+            self._readings.setdefault(state.name, {})[event.kind] = event.value, at
         if event.kind == ATTEMPT and self._attempts is not None:
             why = self._attempts.add(state.name, at, event.value > 0)
             if why:
@@ -193,6 +197,19 @@ class Health:
             else:
                 case.readings.pop(event.kind, None)
 
+    def restored(self, event: ConditionRestored, state: NodeState) -> None:
+        """A node was out before: it is again, and nothing is decided about it anew."""
+        if event.condition not in _OUT:
+            return
+        self._cases.pop(state.name, None)
+        drained = event.condition in (Condition.DRAINING, Condition.DRAINED)
+        then = Action.DRAIN if drained else Action.CORDON
+        case = self._cases[state.name] = _Case(Condition.SUSPECT, then, event.reason, self._scheduler.now)
+        if event.condition == Condition.TESTING and self.policy.preflight is not None:
+            self._test(state, case)
+        else:
+            self._set(state, case, Condition.DRAINING if drained else Condition.CORDONED)
+
     def returned(self, state: NodeState) -> None:
         """The driver says that a drained node was repaired.
 
@@ -208,7 +225,7 @@ class Health:
 
     def ended(self, app: Application, ending: AppState) -> None:
         """A job has ended: it may be the preflight job of a node."""
-        name = app.job.tags.get("preflight", "") if app.job.user == _USER else ""
+        name = app.job.tags.get("preflight", "") if app.job.user == USER else ""
         case = self._cases.get(name)
         if case is None or case.job != app.id:
             return
@@ -229,6 +246,18 @@ class Health:
         """Returns why a node takes nothing new; empty where that is not for its health."""
         case = self._cases.get(name)
         return self.explain(name) if case is not None and case.condition in _SHUT else ""
+
+    def readings(self, name: str) -> dict[str, tuple[float, float]]:
+        """Returns by signal what was last told of a node, and when."""
+        return dict(self._readings.get(name, {}))
+
+    def out(self) -> dict[str, tuple[Condition, str]]:
+        """Returns the nodes that are out, but those that are tested because they are new, and why."""
+        return {
+            name: (case.condition, case.why)
+            for name, case in self._cases.items()
+            if case.condition in _OUT and not case.new
+        }  # fmt: skip
 
     def explain(self, name: str) -> str:
         """Says how well a node is, and why; empty where it is healthy."""
@@ -340,7 +369,7 @@ class Health:
         self._set(state, case, Condition.TESTING)
         group = TaskGroup("check", 1, preflight.resources, tolerations=(Toleration(),), node=state.name)
         job = Job(
-            case.job, user=_USER, priority=_FIRST, task_groups=(group,), runtime_estimate=preflight.seconds,
+            case.job, user=USER, priority=_FIRST, task_groups=(group,), runtime_estimate=preflight.seconds,
             timeout=preflight.timeout, tags={"preflight": state.name}, movable=False, preemptible=False,
         )  # fmt: skip
         self._scheduler.submit_forced(job)

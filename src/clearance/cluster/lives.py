@@ -6,6 +6,7 @@ Rules:
 2. Of lost members each is asked for again. Where nothing of a gang runs any more, all of it that has not finished is
    asked for at once, in whatever order its members were lost.
 3. A gang that could not start in time ends as its style says: the job fails, or its members start one by one.
+4. A gang that is restored without some of its members has failed: the others are to leave, and all of it asks again.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Sequence
 
 from clearance.cluster import event as events
 from clearance.cluster.application import Application, AppState, Group, Request
-from clearance.cluster.decision import Reject
+from clearance.cluster.decision import Preempt, Reject
 from clearance.cluster.job import SOFT, Job, Topology, check_job
 from clearance.cluster.nodestate import Held
 from clearance.cluster.possible import impossible
 from clearance.cluster.queues import Counter, QueueState
 from clearance.cluster.rules import Rejected, Submitted, created, place
 from clearance.cluster.unit import Part, Unit
+from clearance.cluster.victim import victim
 from clearance.cluster.waiting import Waiting
 from clearance.errors import ClearanceError, UsageError
 
@@ -293,6 +295,8 @@ class Lives(Waiting):
         by_name = {group.group.name: group for group in app.groups}
         for id, node in event.places:
             group = by_name[id.rsplit("/", 2)[1]]
+            if node not in self.nodes.named:
+                continue
             (held,) = self.nodes.take((id,), group.shape, self._node(node).index)
             app.held[id] = held
             self.members[id] = (app, held)
@@ -301,6 +305,27 @@ class Lives(Waiting):
         if not app.counted:
             self._add(app, (), 0, 0)
         self._dirty[app.queue] = None
+        self._end_partial(app)
+
+    def _end_partial(self, app: Application) -> None:
+        """Ends what is left of a gang of which members are missing: it runs whole or not at all."""
+        ranks: dict[str, set[int]] = {}
+        for id in app.held:
+            _, name, rank = id.rsplit("/", 2)
+            ranks.setdefault(name, set()).add(int(rank))
+        short = sum(max(each.group.min_member - len(ranks.get(each.group.name, ())), 0) for each in app.gang)
+        if not short:
+            return
+        if not app.held:
+            self._subtract(app, (), 0)
+            app.started, app.ends = None, float("inf")
+            self._gang_again(app)
+            return
+        for each in app.gang:
+            each.again = sorted(set(range(each.next)) - ranks.get(each.group.name, set()), reverse=True)
+        reason = f"{short} of its gang are missing, and it runs whole or not at all"
+        members = self.preemption.leave([victim(app, app.held.values(), True, self.now)])
+        self.decide(Preempt(self.next_id(), reason, members, ""))
 
     def _time_out(self) -> None:
         """Ends the wait of gangs that took too long."""

@@ -9,6 +9,8 @@ Rules:
 
 from __future__ import annotations
 
+import math
+
 from clearance.cluster import event as events
 from clearance.cluster.application import Application
 from clearance.cluster.node import Node
@@ -19,6 +21,16 @@ from clearance.errors import UsageError
 
 class Machines(Reloading):
     """See the module."""
+
+    @property
+    def due(self) -> float:
+        """When something is decided even if nothing happens, in seconds of the driver's clock; infinity: never."""
+        moments = list(self._timers.values())
+        if self.health is not None:
+            moments.append(self.health.due)
+        if self.autoscaler is not None:
+            moments.append(self.autoscaler.due)
+        return min(moments, default=math.inf)
 
     def _node_added(self, event: events.NodeAdded) -> None:
         known = self.nodes.named.get(event.node.name)
@@ -63,6 +75,11 @@ class Machines(Reloading):
         state = self._node(event.node)
         if self.health is not None:
             self.health.signalled(event, state)
+
+    def _condition_restored(self, event: events.ConditionRestored) -> None:
+        state = self._node(event.node)
+        if self.health is not None:
+            self.health.restored(event, state)
 
     def _returned(self, event: events.NodeReturned) -> None:
         state = self._node(event.node)

@@ -39,7 +39,7 @@ SCALE_KEYS = {
 HEALTH_KEYS = ("rules", "builtinrules", "failures", "preflight", "calmseconds", "probationseconds", "mostout")
 RULE_KEYS = ("signal", "then", "limit", "below", "values", "count", "window")
 FAILURE_KEYS = ("enabled", "then", "count", "times", "window")
-PREFLIGHT_KEYS = ("resources", "timeout", "seconds", "new")
+PREFLIGHT_KEYS = ("resources", "timeout", "seconds", "new", "command")
 
 _EFFECTS = (NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE)
 _ACTIONS = {action.name.lower(): action for action in Action}
@@ -213,7 +213,7 @@ def _preflight(fields: Fields, problems: Problems) -> Preflight:
     given: dict[str, Any] = {key: _number(fields, key) for key in ("timeout", "seconds") if key in fields}
     if "resources" in fields:
         given["resources"] = _amounts(fields, "resources", problems)
-    return Preflight(new=fields.boolean("new", True), **given)
+    return Preflight(new=fields.boolean("new", True), command=tuple(fields.texts("command")), **given)
 
 
 def _action(fields: Fields, problems: Problems, default: Action) -> Action:

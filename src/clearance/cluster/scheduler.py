@@ -103,6 +103,7 @@ class Scheduler(Machines):
             events.MemberMoved: self._member_moved,
             events.NodeSignal: self._signalled,
             events.NodeReturned: self._returned,
+            events.ConditionRestored: self._condition_restored,
             events.PoolStarting: self._starting,
             events.Restored: self._restored,
             events.LimitSet: self._limit_set,

@@ -215,10 +215,18 @@ def _nodes(scheduler: Scheduler, name: str) -> list[dict[str, Any]]:
                 "allocations": [_allocation(scheduler, app, id) for app, id in members if id in app.held],
                 "schedulable": state.node.schedulable and not state.closed, "closed": state.closed,
                 "condition": str(state.condition),
+                "health": scheduler.health.explain(state.name) if scheduler.health is not None else "",
+                "signals": _signals(scheduler, state.name),
                 "isReserved": any(state.index in kept.spare for kept in scheduler.backfill.holding.values()),
             }
         )  # fmt: skip
     return found
+
+
+def _signals(scheduler: Scheduler, name: str) -> dict[str, float]:
+    """Returns what was last told of a node, by signal."""
+    found = scheduler.health.readings(name) if scheduler.health is not None else {}
+    return {kind: value for kind, (value, _) in sorted(found.items())}
 
 
 def _node(scheduler: Scheduler, name: str) -> dict[str, Any]:

@@ -249,14 +249,89 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     step: Step
 
 
-Event = Started | Ready | Finished | Defined | EngineLost | Begun | Stepped | Called
-
-
 class Node(msgspec.Struct, frozen=True):
-    """One machine (or slice of one) and what it offers: `cpu` and `gpu` in thousandths, `memory` in bytes."""
+    """One machine (or slice of one) and what it offers: `cpu` and `gpu` in thousandths, `memory` in bytes.
+
+    Attributes:
+        name: unique.
+        capacity: by resource.
+        pool: from which it was rented; empty: it is there anyway.
+    """
 
     name: str
     capacity: dict[str, int]
+    pool: str = ""
+
+
+class Signal(msgspec.Struct, frozen=True, tag="signal"):
+    """Something was seen of a node that tells how well it is; see `cluster.condition`.
+
+    Attributes:
+        node: its name.
+        kind: of the signal.
+        value: a reading, or the number of an error.
+        at: seconds since 1970.
+    """
+
+    node: str
+    kind: str
+    value: float
+    at: float
+
+
+class Unwatched(msgspec.Struct, frozen=True, tag="unwatched"):
+    """A kind of signal is not seen here, and why."""
+
+    kind: str
+    reason: str
+
+
+class NodeReady(msgspec.Struct, frozen=True, tag="node_ready"):
+    """A node has come that was asked for."""
+
+    node: Node
+
+
+class NodeGone(msgspec.Struct, frozen=True, tag="node_gone"):
+    """A node is there no more, and with it what ran on it."""
+
+    name: str
+
+
+class Scaling(msgspec.Struct, frozen=True):
+    """A pool is to have more nodes, or to lose these.
+
+    Attributes:
+        id: an order is done once, however often it is given.
+        pool: its name.
+        add: how many nodes are to come.
+        capacity: of each that comes, as `Node.capacity`.
+        start_seconds: how long each takes to come, where nobody else says it.
+        remove: names of nodes that are to go; one that is not there is ignored.
+    """
+
+    id: str
+    pool: str
+    add: int = 0
+    capacity: dict[str, int] = {}
+    start_seconds: float = 0.0
+    remove: tuple[str, ...] = ()
+
+
+Event = (
+    Started
+    | Ready
+    | Finished
+    | Defined
+    | EngineLost
+    | Begun
+    | Stepped
+    | Called
+    | Signal
+    | Unwatched
+    | NodeReady
+    | NodeGone
+)
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -322,8 +397,21 @@ class Engine(Protocol):
     def acknowledge(self, attempts: Sequence[str]) -> None:
         """Says that these results are committed: the engine may forget them and delete their spool files."""
 
+    @property
+    def due(self) -> float:
+        """When `observe` has something though `fileno` is not readable, seconds since 1970; infinity: never."""
+
     def nodes(self) -> list[Node]:
-        """What can be used."""
+        """What can be used; no `NodeReady` follows for these."""
+
+    def starting(self) -> dict[str, int]:
+        """Returns how many nodes that were asked for have not been told of, by pool."""
+
+    def scale(self, orders: Sequence[Scaling]) -> None:
+        """Asks for nodes and gives nodes back; returns at once, what comes of it comes as events.
+
+        Doing it is idempotent by the order's id, also over crashes of whoever calls.
+        """
 
     def traffic(self) -> list[Traffic]:
         """Returns the network traffic of each tenant, by name: of its launches that ran and of those that run.

@@ -23,13 +23,29 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clearance.engine.base import Defined, Engine, EngineLost, Event, Finished, Launch, Ready, Snapshot, Started
+from clearance.engine.base import (
+    Defined,
+    Engine,
+    EngineLost,
+    Event,
+    Finished,
+    Launch,
+    NodeGone,
+    NodeReady,
+    Ready,
+    Scaling,
+    Signal,
+    Snapshot,
+    Started,
+    Unwatched,
+)  # fmt: skip
 from clearance.engine.local import frames
 from clearance.errors import EngineError
 from clearance.types.artifact import Artifact, Literal
 from clearance.types.deferral import Resumed
 
 LIMIT = 30.0
+N = TypeVar("N", NodeReady, NodeGone)
 E = TypeVar("E", Started, Ready, Finished, Defined, EngineLost)
 
 PIPELINE = '''
@@ -350,9 +366,18 @@ class Bench:
                 return [found[attempt] for attempt in attempts] or list(found.values())
             self.observe()
 
+    def nodes(self, kind: type[N], count: int) -> list[N]:
+        """Waits until so many nodes have come, or have gone, and returns these events."""
+        end = time.monotonic() + LIMIT
+        while len(found := [event for event in self.seen if isinstance(event, kind)]) < count:
+            assert time.monotonic() < end, f"{found} is all within {LIMIT:g} s"
+            time.sleep(min(max(self.engine.due - time.time(), 0.0), 1.0))
+            self.seen += self.engine.observe()
+        return found
+
     @staticmethod
     def _name(event: Event) -> str:
-        if isinstance(event, EngineLost):
+        if isinstance(event, EngineLost | Signal | Unwatched | NodeReady | NodeGone):
             return ""
         return event.request if isinstance(event, Defined) else event.attempt
 
@@ -703,3 +728,23 @@ class Conformance:
         capacity = bench.engine.nodes()[0].capacity
         assert capacity["cpu"] >= 1000
         assert capacity["memory"] > 0
+
+    def test_nodes_that_are_asked_for_come_once_can_be_used_and_go(self, bench: Bench) -> None:
+        engine, before = bench.engine, [node.name for node in bench.engine.nodes()]
+        order = Scaling("1.1", "rented", 2, {"cpu": 1000, "memory": 1 << 30, "gpu": 0}, 0.2)
+        engine.scale([order, order])
+        engine.scale([order])
+        assert engine.starting() == {"rented": 2}
+        came = bench.nodes(NodeReady, 2)
+        names = [event.node.name for event in came]
+        assert len({*names, *before}) == len(before) + 2
+        assert {event.node.pool for event in came} == {"rented"}
+        assert {*names} < {node.name for node in engine.nodes()}
+        assert engine.starting() == {}
+        assert bench.run("rent.1", "add", a=1, b=2, nodes=(names[1],)).outcome == "success"
+        assert bench.until(Started, "rent.1")[0].node == names[1]
+        engine.scale([Scaling("1.2", "rented", remove=(names[0], "never-there"))])
+        assert [event.name for event in bench.nodes(NodeGone, 1)] == [names[0]]
+        assert sorted(node.name for node in engine.nodes()) == sorted([*before, names[1]])
+        engine.scale([Scaling("1.3", "rented", remove=(names[1],))])
+        bench.nodes(NodeGone, 2)

@@ -27,7 +27,9 @@ from clearance.run.admission import Admission
 from clearance.run.approvals import Approvals
 from clearance.run.asking import Asking
 from clearance.run.capacity.cluster import Cluster, desk_for
+from clearance.run.capacity.driver import Driver
 from clearance.run.capacity.evictions import Evictions
+from clearance.run.capacity.handovers import Handovers
 from clearance.run.capacity.moves import Moves
 from clearance.run.changes import Changes
 from clearance.run.clearance import Desks
@@ -92,7 +94,7 @@ class Controller:
         self.evidence = Evidence(settings, self._stored_envelope, self.stored)
         self.ledger = Ledger(database, epoch, clock, AuditLog(database, self.evidence.attestor))
         self.machine = Machine(self.evidence.arguments, admits=True)
-        self.scheduler = desk_for(database, engine)
+        self.scheduler = desk_for(database, engine, settings, clock())
         self.desks = Desks(self.scheduler)
         self.admission = Admission(self.desks, self.machine, database)
         self.runs: dict[str, ActiveRun] = {}
@@ -101,6 +103,8 @@ class Controller:
         self.services = Services(self)
         self.evictions = Evictions(self)
         self.moves = Moves(self)
+        self.handovers = Handovers(self)
+        self.driver = Driver(self)
         self.cluster = Cluster(self)
         self.deferrals = Deferrals(self)
         self.flows = Flows(self)
@@ -303,12 +307,14 @@ class Controller:
         self.services.reconcile(now)
         self.triggers.turn(now)
         self.deliveries.turn(now)
-        self._commit(now, self.asking.turn(now))
+        changes = self.asking.turn(now)
+        self.driver.turn(now)
+        self._commit(now, changes)
         if self.machine.changes.dirty or self.machine.changes.ready:  # woken by what this turn committed
             return 0.0
         due = [now if self.asking.more else self.ledger.due, self.services.due, self.deferrals.due, self.triggers.due]
         due.append(self.deliveries.due)
-        due += [self.deadlines.due, self.reports.due]
+        due += [self.deadlines.due, self.reports.due, self.driver.due]
         return max(0.0, min(due) - self.clock())
 
     def settle(self) -> None:
@@ -384,6 +390,7 @@ class Controller:
             self.engine.cancel(cancels, self.settings.grace)
         self.evictions.act()
         self.services.act()
+        self.driver.act()
         self.deferrals.act()
         if self.reports.over:
             over, self.reports.over = self.reports.over, []

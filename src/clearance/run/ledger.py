@@ -35,7 +35,8 @@ PRUNING = (
 )  # fmt: skip
 ORDER = (
     "environment_add", "version_add", "run_add", "run_cause_add", "run_parameter_add", "run_tag_put",
-    "run_tag_remove", "pool_put", "pool_remove", "queues_add", "cordon_put", "cordon_remove", "instance_add",
+    "run_tag_remove", "pool_put", "pool_remove", "queues_add", "cordon_put", "cordon_remove",
+    "condition_put", "condition_remove", "instance_add",
     "instance_change", "instance_mark", "instance_drop", "step_drop", "step_add", "run_change", "run_cancel",
     "attempt_put", "attempt_forget", "deferral_put", "approval_add", "artifact_drop", "artifact_add",
     "attestation_add", "cache_forget", "cache_entry_drop", "cache_code_add", "cache_entry_put", "cache_entry_use",

@@ -21,8 +21,12 @@ from clearance.engine.base import (
     Event,
     Failure,
     Finished,
+    NodeGone,
+    NodeReady,
     Ready,
+    Signal,
     Started,
+    Unwatched,
 )  # fmt: skip
 from clearance.errors import ClearanceError
 from clearance.run import recovery, rows
@@ -94,6 +98,7 @@ class Reports:
         for event in snapshot.finished:
             if event.attempt in known:
                 self.observe(event, now)
+        controller.driver.recover()
 
     def wake(self, now: float) -> None:
         """Retries what is due."""
@@ -110,6 +115,8 @@ class Reports:
             self._reported(event, now)  # type: ignore[arg-type]
         elif isinstance(event, EngineLost):
             self._lost(event, now)
+        elif isinstance(event, Signal | Unwatched | NodeReady | NodeGone):
+            controller.driver.observe(event)
         elif isinstance(event, Defined):
             if (finished := controller.deferrals.defined(event)) is not None:
                 self._reported(finished, now, event)
@@ -130,6 +137,8 @@ class Reports:
             if instance is not None and known and made is None and controller.deferrals.parks(instance, event):
                 return
             self.over.append(key)
+        if controller.driver.reported(event):
+            return
         if key in controller.services.attempts:
             controller.services.observe(event, now)
         elif instance is None or not known:
@@ -158,6 +167,7 @@ class Reports:
         evicted = event.outcome == "evicted" and not stopping(instance)
         told = controller.evictions.ended(key)
         job = controller.desks.id_of(instance)
+        controller.driver.tried(job, event, now)
         if not (evicted and controller.moves.take(job)):
             controller.moves.gone(job)
             controller.desks.release(instance, again=evicted)
@@ -253,6 +263,7 @@ class Reports:
             failure = Failure("lost", event.reason)
             self._on_finished(instance, Finished(key, "lost", failure=failure), now)
         controller.services.lost(now)
+        controller.driver.lost()
         controller.deferrals.lost()
         for run in controller.runs.values():
             controller.engine.prepare(run.bundle, list(dict.fromkeys(node.preload for node in run.graph.nodes)))

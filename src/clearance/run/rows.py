@@ -101,7 +101,10 @@ class DeferralRow(msgspec.Struct):
 
 
 class ServiceRow(msgspec.Struct):
-    """One desired service and what is known of it; the JSON texts are `spec`, `endpoint`, `info`."""
+    """One desired service and what is known of it; the JSON texts are `spec`, `endpoint`, `info`.
+
+    `epoch` counts its starts; `attempt` is the key of the replica that counts, empty before the first.
+    """
 
     name: str
     run: int
@@ -117,6 +120,7 @@ class ServiceRow(msgspec.Struct):
     info: str
     message: str
     changed_at: float
+    attempt: str = ""
 
 
 def label_of(task: str, scope: str, position: int) -> str:

@@ -13,7 +13,6 @@ Nothing here knows what runs inside a service. Rules:
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -26,12 +25,13 @@ from clearance.errors import ClearanceError
 from clearance.run import rows
 from clearance.run.clearance import denial
 from clearance.run.instance import Instance
+from clearance.run.replicas import attempt_key, key_after, launch_of, service_of
 from clearance.run.rows import ServiceRow
 from clearance.store.outbox import Event as Happened
-from clearance.types.artifact import Artifact, Literal
+from clearance.types.artifact import Artifact
 from clearance.types.digest import digest_of
 from clearance.types.principal import groups_of
-from clearance.types.references import Endpoint, Service
+from clearance.types.references import Endpoint
 from clearance.types.states import ServiceState, TaskState
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ class Services:
         """Returns the services, by name."""
         return [self._rows[name] for name in sorted(self._rows)]
 
+    def running(self, name: str) -> ServiceRow | None:
+        """Returns a service of which a replica runs that is wanted; None where none is."""
+        row = self._rows.get(name)
+        return row if row is not None and row.desired and attempt_key(row) in self.attempts else None
+
     def attempt_of(self, name: str) -> str | None:
         """Returns the replica of a service that runs; None where none does."""
         row = self._rows.get(name)
@@ -95,6 +100,7 @@ class Services:
             self._controller.machine.finish(
                 displaced[0], TaskState.FAILED, reason=f"service {name!r} was replaced by {instance.run.id}"
             )
+        self._controller.handovers.drop(name)
         self._rows[name] = ServiceRow(
             name=name, run=instance.run.number, instance=instance.number, bundle=instance.run.bundle,
             spec=rows.json_text(
@@ -105,7 +111,7 @@ class Services:
             ),
             endpoint=rows.json_text(endpoint), desired=1, state=ServiceState.BACKOFF,
             epoch=old.epoch if old else 0, failures=0, due_at=now, info=old.info if old else "", message="",
-            changed_at=now,
+            changed_at=now, attempt=old.attempt if old else "",
         )  # fmt: skip
         self._waiting[name] = (instance, result)
         self._save(self._rows[name], now, "wanted")
@@ -116,14 +122,15 @@ class Services:
         if row is None or row.state in (ServiceState.STOPPED, ServiceState.FAILED):
             return False
         row.desired = 0
+        self._controller.handovers.drop(name)
         self._give_up(row, f"service {name!r} was stopped before it was healthy")
         if row.state == ServiceState.BACKOFF:
-            self._controller.scheduler.release(f"service:{name}")
+            self._controller.scheduler.release(self._controller.handovers.job_of(name))
             self._asked.discard(name)
-            self._change(row, ServiceState.STOPPED, now, "stopped")
+            self.change(row, ServiceState.STOPPED, now, "stopped")
         else:
             self._cancels.append(attempt_key(row))
-            self._change(row, ServiceState.DRAINING, now, "draining")
+            self.change(row, ServiceState.DRAINING, now, "draining")
         return True
 
     def probes(self) -> dict[str, dict[str, Any]]:
@@ -139,11 +146,11 @@ class Services:
         if well:
             self._unanswered[name] = 0
             if row.state == ServiceState.UNHEALTHY:
-                self._change(row, ServiceState.HEALTHY, now, "answers again")
+                self.change(row, ServiceState.HEALTHY, now, "answers again")
             return
         self._unanswered[name] = self._unanswered.get(name, 0) + 1
         if row.state == ServiceState.HEALTHY:
-            self._change(row, ServiceState.UNHEALTHY, now, message)
+            self.change(row, ServiceState.UNHEALTHY, now, message)
         if self._unanswered[name] >= UNANSWERED:
             self._unanswered[name] = 0
             self._cancels.append(attempt_key(row))
@@ -158,11 +165,11 @@ class Services:
             if live and key in running:
                 self.attempts[key] = row
                 self._asked.add(row.name)
-                self._controller.scheduler.restore(self._job(row), Placement(running[key].nodes))
+                self._controller.scheduler.restore(self.job(row), Placement(running[key].nodes))
                 if key in ready and row.state == ServiceState.STARTING:
                     self.observe(ready[key], now)
                 elif row.state == ServiceState.STARTING:
-                    self._deadline[key] = now + _service(row).start_timeout
+                    self._deadline[key] = now + service_of(row).start_timeout
                 elif row.state == ServiceState.DRAINING:
                     self._cancels.append(key)
             elif live:
@@ -170,24 +177,28 @@ class Services:
 
     def lost(self, now: float) -> None:
         """The engine died, and every replica with it."""
+        self._controller.handovers.lost()
         for row in self.attempts.values():
-            self._controller.scheduler.release(f"service:{row.name}")
+            self._controller.scheduler.release(self._controller.handovers.job_of(row.name))
             self._asked.discard(row.name)
             self._down(row, now, "the engine was lost")
         self.attempts.clear()
 
     def observe(self, event: Started | Ready | Finished, now: float) -> None:
         """Takes a report on a replica."""
+        if self._controller.handovers.observe(event, now):
+            return
         row = self.attempts[event.attempt]
         current = event.attempt == attempt_key(row) and self._rows.get(row.name) is row
         if isinstance(event, Finished):
             del self.attempts[event.attempt]
             self._deadline.pop(event.attempt, None)
             told = self._controller.evictions.ended(event.attempt)
-            evicted = current and event.outcome == "evicted" and row.desired
-            job = f"service:{row.name}"
+            left = event.outcome == "evicted" or (told and event.outcome == "success")  # it drained, and ended well
+            evicted = current and left and row.desired
+            job = self._controller.handovers.job_of(row.name)
             if evicted and self._controller.moves.take(job):
-                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+                self.change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
                 if (answer := self._controller.moves.arrived(job)) is not None:
                     self.decided(answer, now)
                 return
@@ -196,7 +207,7 @@ class Services:
             self._asked.discard(row.name)
             if evicted:
                 row.due_at = now
-                self._change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
+                self.change(row, ServiceState.BACKOFF, now, f"evicted: {told}")
             elif current:
                 message = event.failure.message if event.failure else f"ended with {event.outcome}"
                 if event.failure and FINAL & {event.failure.kind, *event.failure.bases}:
@@ -207,12 +218,14 @@ class Services:
             self._deadline.pop(event.attempt, None)
             row.info = rows.json_text(event.info)
             row.failures = 0
-            self._change(row, ServiceState.HEALTHY, now, "")
+            self.change(row, ServiceState.HEALTHY, now, "")
             self._complete(row, event.info, now)
 
     def decided(self, decision: Answer, now: float) -> None:
         """Launches a replica that the capacity desk has room for, or fails one that can never have any."""
-        row = self._rows[decision.id.removeprefix("service:")]
+        if self._controller.handovers.decided(decision, now):
+            return
+        row = self._rows[self._controller.handovers.name_of(decision.id)]
         if decision.verdict == "denied":
             self._asked.discard(row.name)
             self._deny(row, decision.reason, now)
@@ -221,35 +234,33 @@ class Services:
             self._controller.scheduler.release(decision.id)
             return
         row.epoch += 1
-        self._change(row, ServiceState.STARTING, now, decision.reason)
-        key = attempt_key(row)
-        self.attempts[key] = row
-        service = _service(row)
-        self._deadline[key] = now + service.start_timeout
-        previous = msgspec.json.decode(row.info) if row.info else {}
-        config = {**service.config, "port": previous.get("port", 0)}
-        self._launches.append(
-            Launch(
-                attempt=key,
-                kind="service",
-                bundle=row.bundle,
-                entry=service.entry,
-                arguments={"config": Literal(config)},
-                cpu_millis=service.cpu_millis,
-                memory=service.memory,
-                grace=self._controller.settings.grace,
-                task=row.name,
-                number=row.epoch,
-                checkpoint=key.split(".")[0],
-                nodes=decision.placement.nodes if decision.placement else (),
-                devices=decision.placement.devices if decision.placement else (),
-                tenant=decision.queue,
-            )
-        )
+        row.attempt = key_after(row)
+        self.change(row, ServiceState.STARTING, now, decision.reason)
+        grace = self._controller.settings.grace
+        self.start(row, launch_of(row, row.attempt, decision.placement, decision.queue, grace), now)
+
+    def start(self, row: ServiceRow, launch: Launch, now: float) -> None:
+        """Launches a replica, once this turn is committed."""
+        self.attempts[launch.attempt] = row
+        self._deadline[launch.attempt] = now + service_of(row).start_timeout
+        self._launches.append(launch)
+
+    def end(self, attempt: str) -> None:
+        """Ends a replica, once this turn is committed."""
+        self._cancels.append(attempt)
+
+    def in_time(self, attempt: str) -> None:
+        """A replica is ready that did not count yet."""
+        self._deadline.pop(attempt, None)
+
+    def forget(self, attempt: str) -> None:
+        """A replica has ended that does not count."""
+        self.attempts.pop(attempt, None)
+        self._deadline.pop(attempt, None)
 
     def reconcile(self, now: float) -> None:
         """Brings what runs nearer to what is wanted."""
-        due = math.inf
+        due = self._controller.handovers.reconcile(now)
         for row in self._rows.values():
             if row.desired and row.state == ServiceState.BACKOFF and row.name not in self._asked:
                 if row.due_at <= now:
@@ -259,7 +270,8 @@ class Services:
         for key, deadline in list(self._deadline.items()):
             if deadline <= now:
                 del self._deadline[key]
-                self.attempts[key].message = "it was not healthy in time"
+                if key == attempt_key(self.attempts[key]):
+                    self.attempts[key].message = "it was not healthy in time"
                 self._cancels.append(key)
             else:
                 due = min(due, deadline)
@@ -280,27 +292,27 @@ class Services:
             engine.launch(launches)
 
     def _request(self, row: ServiceRow, now: float) -> None:
-        if denial := self._controller.scheduler.submit(self._job(row)):
+        if denial := self._controller.scheduler.submit(self.job(row)):
             self._deny(row, denial.reason, now)
         else:
             self._asked.add(row.name)
 
     def _deny(self, row: ServiceRow, reason: str, now: float) -> None:
         row.desired = 0
-        self._change(row, ServiceState.FAILED, now, f"denied: {reason}")
+        self.change(row, ServiceState.FAILED, now, f"denied: {reason}")
         self._give_up(row, f"service {row.name!r}: denied: {reason}")
 
     def _down(self, row: ServiceRow, now: float, message: str) -> None:
         message = row.message if row.state == ServiceState.STARTING and row.message.startswith("it was") else message
         if not row.desired:
-            self._change(row, ServiceState.STOPPED, now, "stopped")
+            self.change(row, ServiceState.STOPPED, now, "stopped")
             return
         row.failures += 1
         if row.failures >= STARTS:
             self._fail(row, now, message)
             return
         row.due_at = now + min(FIRST_BACKOFF * 2 ** (row.failures - 1), LONGEST_BACKOFF)
-        self._change(row, ServiceState.BACKOFF, now, message)
+        self.change(row, ServiceState.BACKOFF, now, message)
 
     def _refuse(self, instance: Instance, reason: str, now: float) -> None:
         """The trust desk does not let this be served: the task is denied, with the reason on its record."""
@@ -324,7 +336,7 @@ class Services:
 
     def _fail(self, row: ServiceRow, now: float, message: str) -> None:
         row.desired = 0
-        self._change(row, ServiceState.FAILED, now, message)
+        self.change(row, ServiceState.FAILED, now, message)
         self._give_up(row, f"service {row.name!r} did not become healthy: {message}")
 
     def _give_up(self, row: ServiceRow, reason: str) -> None:
@@ -341,11 +353,12 @@ class Services:
                     data = row.endpoint.encode()
                     self._waiting[row.name] = (instance, Artifact(digest_of(data), len(data), "endpoint", "", data))
 
-    def _job(self, row: ServiceRow) -> Job:
-        service = _service(row)
+    def job(self, row: ServiceRow) -> Job:
+        """Returns what the replica of a service asks of the capacity desk."""
+        service = service_of(row)
         asked = {"cpu": service.cpu_millis, "memory": service.memory}
         return Job(
-            f"service:{row.name}",
+            self._controller.handovers.job_of(row.name),
             task_groups=task_groups({key: n for key, n in asked.items() if n}),
             queue=service.queue,
             user=service.user,
@@ -354,7 +367,8 @@ class Services:
             label=f"service {row.name}",
         )
 
-    def _change(self, row: ServiceRow, state: ServiceState, now: float, message: str) -> None:
+    def change(self, row: ServiceRow, state: ServiceState, now: float, message: str) -> None:
+        """Changes where a service stands, and tells of it."""
         row.state, row.message = state, message
         self._save(row, now, state)
 
@@ -363,15 +377,6 @@ class Services:
         self._controller.ledger.put_service(row)
         payload = {"service": row.name, "state": kind, "message": row.message}
         self._controller.ledger.tell(Happened(now, row.run, row.instance, "service", payload))
-
-
-def attempt_key(row: ServiceRow) -> str:
-    """Returns the key of a service's newest replica."""
-    return f"svc-{hashlib.sha256(row.name.encode()).hexdigest()[:16]}.{row.epoch}"
-
-
-def _service(row: ServiceRow) -> Service:
-    return msgspec.json.decode(row.spec, type=Service)
 
 
 def _endpoint(artifact: Artifact) -> Endpoint:

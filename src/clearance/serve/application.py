@@ -62,7 +62,7 @@ class Application:
         self._answer = answer
         self._decoder = _decoder_of(answer, config.predictor)
         self._threads = ThreadPoolExecutor(config.concurrency, "predict")
-        self._draining = False
+        self._draining = self._leaving = False
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,7 +74,22 @@ class Application:
             ],
             exception_handlers={HTTPException: _problem, Exception: _failed},
         )
-        self.asgi: ASGIApp = _AccessLog(starlette)
+        self.asgi: ASGIApp = _AccessLog(self._closing(starlette))
+
+    def leave(self) -> None:
+        """Answers as before, but closes each connection with the answer: a successor takes the next ones."""
+        self._leaving = True
+
+    def _closing(self, app: ASGIApp) -> ASGIApp:
+        async def closing(scope: Scope, receive: Receive, send: Send) -> None:
+            async def close(message: Message) -> None:
+                if self._leaving and message["type"] == "http.response.start":
+                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+                await send(message)
+
+            await app(scope, receive, close)
+
+        return closing
 
     async def drain(self, timeout: float) -> None:
         """Refuses new requests and waits until those in flight are answered, or so many seconds."""

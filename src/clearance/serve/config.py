@@ -35,6 +35,7 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         token_sha256: SHA-256 of the bearer token, in hexadecimal.
         host: loopback address to bind.
         port: 0 means any free one; a controller asks for the same one again after a restart.
+        takeover: whether the listening socket of the replica that runs at this port is taken, where there is one.
         body_limit: bytes that a request may have.
         body_timeout: seconds until the whole body of a request must have arrived.
         concurrency: answers that are computed at once.
@@ -57,6 +58,7 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token_sha256: str
     host: str = "127.0.0.1"
     port: int = 0
+    takeover: bool = False
     body_limit: int = 1 << 20
     body_timeout: float = 30.0
     concurrency: int = 1

@@ -63,5 +63,6 @@ def deploy(
         cpu_millis=asked.cpu_millis,
         memory=asked.memory,
         start_timeout=start_timeout,
+        overlap=True,
     )
     return Endpoint(name, model=model.digest, service=service)

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import EngineError, MissingExtra, Refused, UsageError
+from clearance.serve import handover
 from clearance.serve.config import ReplicaConfig, parse_config
+from clearance.serve.connections import Connections
 from clearance.types.references import Model
 
 if TYPE_CHECKING:
@@ -138,7 +140,9 @@ async def _serve(config: ReplicaConfig, model: Model, answer: Callable[[Any], An
     from clearance.serve.application import Application
 
     application = Application(config, model, answer)
-    listener = _bind(config)
+    directory = Path(config.directory or os.getcwd())
+    taken = handover.take(directory, config.port) if config.takeover else None
+    listener = taken[0] if taken is not None else _bind(config)
     settings = uvicorn.Config(
         application.asgi,
         ssl_certfile=config.certificate,
@@ -154,7 +158,10 @@ async def _serve(config: ReplicaConfig, model: Model, answer: Callable[[Any], An
     settings.load()
     context = tls_context(config.certificate, config.key)
     settings.ssl = context
+    connections = Connections()
+    settings.http_protocol_class = connections.counted(settings.http_protocol_class)
     server = _server(settings)
+    offer = handover.Offer(listener, directory)
     port = listener.getsockname()[1]
     host = f"[{config.host}]" if ":" in config.host else config.host
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -163,21 +170,38 @@ async def _serve(config: ReplicaConfig, model: Model, answer: Callable[[Any], An
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     renewing = asyncio.create_task(_renew(context, config))
-    stopping = asyncio.create_task(_stop(stop, application, server, config.drain))
+    stopping = asyncio.create_task(_stop(stop, application, server, config.drain, offer, connections))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
     if server.started:
+        offer.open()
         url = f"https://{host}:{port}"
         ready({"url": url, "port": port, "health": f"{url}/health", "authority": config.authority})
     try:
         await serving
     finally:
+        offer.close()
+        if taken is not None:
+            taken[1].close()
         renewing.cancel()
         stopping.cancel()
 
 
-async def _stop(stop: asyncio.Event, application: Application, server: Any, timeout: float) -> None:
+async def _stop(
+    stop: asyncio.Event,
+    application: Application,
+    server: Any,
+    timeout: float,
+    offer: handover.Offer,
+    connections: Connections,
+) -> None:
     await stop.wait()
+    offer.close()
+    if offer.taken:
+        for each in server.servers:
+            each.close()
+        application.leave()
+        await connections.over(timeout)
     await application.drain(timeout)
     server.should_exit = True
 

@@ -40,6 +40,11 @@ class VirtualNode(msgspec.Struct, frozen=True):
     gpus: int = 0
 
 
+def is_name(text: str) -> bool:
+    """Whether a group of nodes may have this name."""
+    return _NAME.match(text) is not None
+
+
 def parse_nodes(text: str) -> tuple[VirtualNode, ...]:
     """Reads the setting; nothing for an empty one.
 

@@ -70,6 +70,8 @@ class Service:
         cpu_millis: thousandths of a CPU for the replica.
         memory: bytes for the replica.
         start_timeout: seconds until a starting replica must be healthy.
+        overlap: whether a second replica may run beside the first while it takes over from it, at the same address:
+            its configuration says `"takeover": true` then.
         queue: of the scheduler, that of the task which asked: filled in by the controller.
         user: who runs that task, likewise.
     """
@@ -79,6 +81,7 @@ class Service:
     cpu_millis: int = 0
     memory: int = 0
     start_timeout: float = 60.0
+    overlap: bool = False
     queue: str = ""
     user: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -25,6 +26,11 @@ class NoEngine:
 
     def observe(self) -> list[object]:
         return []
+
+    due = math.inf
+
+    def starting(self) -> dict[str, int]:
+        return {}
 
     def nodes(self) -> list[object]:
         return []

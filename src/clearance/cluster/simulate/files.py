@@ -35,7 +35,7 @@ def read_trace(path: str | Path, whole: int = 0) -> Trace:
         UsageError: the file cannot be read, or is none of these.
         BadLine: one of its lines is not well formed.
     """
-    lines = _lines(path)
+    lines = text_lines(path)
     readers: dict[str, Callable[[], Trace]] = {
         "jsonl": lambda: jsonl.read(lines, str(path)),
         "swf": lambda: swf.read(lines, str(path)),
@@ -60,7 +60,7 @@ def read_nodes(source: str) -> tuple[Node, ...]:
             name = _UNIT[part[3]]
             found += [Node(f"node{len(found) + at}", {name: int(part[2])}) for at in range(int(part[1]))]
         return tuple(found)
-    lines = _lines(source, "; or count them, such as 40x8gpu")
+    lines = text_lines(source, "; or count them, such as 40x8gpu")
     if lines and lines[0].lstrip().startswith("{"):
         return jsonl.read(lines, source).nodes
     return openb.read_nodes(lines, source)
@@ -88,7 +88,12 @@ def guess(lines: list[str], source: str) -> str:
     )  # fmt: skip
 
 
-def _lines(path: str | Path, more: str = "") -> list[str]:
+def text_lines(path: str | Path, more: str = "") -> list[str]:
+    """Returns the lines of a file.
+
+    Raises:
+        UsageError: it cannot be read; the message ends with `more`.
+    """
     try:
         return Path(path).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:

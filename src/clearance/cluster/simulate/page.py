@@ -39,6 +39,8 @@ def figures(report: Report, more: Mapping[str, str] | None = None) -> dict[str, 
         "fragmentation": f"{report.fragmentation:.1%} of capacity is free on nodes that hold something",
         "fairness of the queues": f"{report.fairness:.3f} (Jain's index of their slowdown)",
         "members moved": f"{report.moves:,}",
+        "work lost": f"{report.lost_hours:,.2f} member-hours since the last checkpoints",
+        **({"nodes": nodes} if (nodes := _nodes(report)) else {}),
         "node-hours": f"{report.node_hours:,.0f}, of them {report.busy_node_hours:,.0f} busy",
         **{f"node-hours, {pool}": f"{hours:,.0f}" for pool, hours in report.pool_hours.items() if pool},
         **({"cost of the nodes": f"{report.cost:,.2f}"} if any(report.pool_hours) else {}),
@@ -46,6 +48,13 @@ def figures(report: Report, more: Mapping[str, str] | None = None) -> dict[str, 
     }  # fmt: skip
     events = f"{report.events:,} in {report.cpu_seconds:.1f} CPU s: {report.events_per_s:,.0f} a second"
     return found | dict(more or {}) | {"events": events, "digest of the decisions": report.digest}
+
+
+def _nodes(report: Report) -> str:
+    if not any((report.failed_nodes, report.drained, report.cordoned, report.faults_missed)):
+        return ""
+    missed = f"; {report.faults_missed:,} faults of nodes that were not there" if report.faults_missed else ""
+    return f"{report.failed_nodes:,} failed, {report.drained:,} drained, {report.cordoned:,} cordoned{missed}"
 
 
 def _hours(times: Summary) -> str:

@@ -70,7 +70,12 @@ class Report:
         utilisation: used by capacity over time, by name of the resource.
         fragmentation: mean over time; see `samples`.
         fairness: Jain's index of the queues' mean bounded slowdown (Jain, Chiu and Hawe, 1984); 1: all alike.
-        moves: members that were preempted or moved.
+        moves: members that were preempted, moved or lost.
+        drained: nodes that were drained for their health.
+        cordoned: nodes that were cordoned for it.
+        failed_nodes: nodes that were gone with what ran on them.
+        faults_missed: faults of nodes that were not there at that time, and so did not happen.
+        lost_hours: member-hours of work since the last checkpoint, which those lost who left, and which is done again.
         node_hours: of all nodes that were there, or on their way, from the first submission on.
         pool_hours: the same by pool; those of no pool under the empty name.
         cost: of all of them, in the currency of the pools; an hour of a node of no pool is 1.
@@ -97,6 +102,11 @@ class Report:
     fragmentation: float
     fairness: float
     moves: int
+    drained: int
+    cordoned: int
+    failed_nodes: int
+    faults_missed: int
+    lost_hours: float
     node_hours: float
     pool_hours: Mapping[str, float]
     cost: float

@@ -6,9 +6,8 @@ Rules:
    live scheduler the same gets the same decisions, with the same digest.
 2. A job ends its runtime after its gang has started; of a job without a minimum, after its first member has.
 3. A member that is preempted leaves at once. Its job goes on when its gang is whole again, from its last checkpoint, or
-   from its beginning where it has none.
-4. Nodes do not fail, and whatever is decided is carried out. `Migrate` is for those who ask for plans; `step` makes
-   none.
+   from its beginning where it has none. So it is where its node fails or is drained (`simulate.outages`).
+4. Whatever is decided is carried out. `Migrate` is for those who ask for plans; `step` makes none.
 5. With autoscaling a node comes its pool's start-up time after it was asked for, goes as soon as it is to, and is paid
    for from when it is asked for.
 6. Memory grows by a few numbers for each job, and otherwise with what runs and waits, not with what has been.
@@ -22,12 +21,13 @@ import itertools
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from msgspec.structs import replace
 
-from clearance.cluster.decision import Bind, Migrate, Preempt, Reject, Scale
+from clearance.cluster.condition import HealthPolicy
+from clearance.cluster.decision import Bind, Cordon, Drain, Migrate, Preempt, Reject, Scale
 from clearance.cluster.estimates import GIVEN, estimator
 from clearance.cluster.event import Event, JobFinished, JobSubmitted, MemberEvicted, NodeAdded, NodeRemoved
 from clearance.cluster.job import Job
@@ -35,6 +35,9 @@ from clearance.cluster.model import PartitionConfig, SchedulerConfig
 from clearance.cluster.node import Node
 from clearance.cluster.pools import Autoscale
 from clearance.cluster.scheduler import Scheduler
+from clearance.cluster.simulate.faults import Fault
+from clearance.cluster.simulate.life import Life
+from clearance.cluster.simulate.outages import Outages, PreflightOver, Repaired
 from clearance.cluster.simulate.rent import Rent
 from clearance.cluster.simulate.report import NEVER_STARTED, Promises, Report, Summary, bounded_slowdown, by_size, jain
 from clearance.cluster.simulate.samples import Sampler
@@ -57,6 +60,8 @@ def simulate(
     seed: int = 0,
     backing: str | None = None,
     autoscale: Autoscale | None = None,
+    health: HealthPolicy | None = None,
+    faults: Iterable[Fault] = (),
     record: Record | None = None,
 ) -> Report:
     """Runs a trace to its end.
@@ -71,49 +76,27 @@ def simulate(
         seed: of whatever is random: the factors of wrong estimates.
         backing: see `Scheduler`.
         autoscale: see `Scheduler`.
+        health: see `Scheduler`; without it signals say nothing.
+        faults: what goes wrong with the nodes, in the order of time.
         record: is called with each moment and what is told the scheduler then.
 
     Returns:
         What came of it.
 
     Raises:
-        UsageError: there are no nodes, the jobs do not come in the order of time, or an option is unknown.
+        UsageError: there are no nodes, the jobs do not come in the order of time, a fault is of a node that is not
+            there, or an option is unknown.
     """
     cluster = tuple(nodes) or trace.nodes
     if not cluster and autoscale is None:
         raise UsageError("the trace tells of no nodes: name them, by a file or such as 40x8gpu")
-    scheduler = Scheduler(config, policy, backfill, seed, backing, autoscale=autoscale)
-    simulation = Simulation(scheduler, trace, estimates, seed, record)
+    scheduler = Scheduler(config, policy, backfill, seed, backing, autoscale=autoscale, health=health)
+    simulation = Simulation(scheduler, trace, estimates, seed, record, faults)
     with _without_cycles():
         began = time.process_time()
         simulation.begin(cluster)
         simulation.run()
         return simulation.report(time.process_time() - began)
-
-
-class _Life:
-    """One job from its submission to its end.
-
-    Attributes:
-        job: as it was submitted.
-        number: in the trace.
-        submit: when.
-        runtime: in all.
-        left: of it.
-        since: when it began or went on; infinity: it does not run.
-        ends: when it is to end; infinity: it does not run.
-        members: that must run for it to go on.
-    """
-
-    __slots__ = ("ends", "job", "left", "members", "number", "runtime", "since", "submit")
-
-    def __init__(self, job: Job, number: int, arrival: Arrival) -> None:
-        self.job = job
-        self.number = number
-        self.submit = arrival.submit
-        self.runtime = self.left = arrival.runtime
-        self.since = self.ends = math.inf
-        self.members = sum(group.min_member for group in job.task_groups) or 1
 
 
 class Simulation:
@@ -125,18 +108,28 @@ class Simulation:
         estimates: see `cluster.estimates`.
         seed: of wrong ones.
         record: see `simulate`.
+        faults: see `simulate`.
     """
 
-    def __init__(self, scheduler: Scheduler, trace: Trace, estimates: str, seed: int, record: Record | None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        trace: Trace,
+        estimates: str,
+        seed: int,
+        record: Record | None,
+        faults: Iterable[Fault] = (),
+    ) -> None:
         self._scheduler = scheduler
+        self._outages = Outages(scheduler, faults)
         self._arrivals = iter(trace.arrivals)
         self._estimator = estimator(estimates, seed)
         self._given = estimates == GIVEN
         self._record = record
         self._reserves = scheduler.backfill.reserves
-        self._lives: dict[str, _Life] = {}
-        self._gone: list[_Life] = []
-        self._timeline: list[tuple[float, int, _Life | Node | None]] = []
+        self._lives: dict[str, Life] = {}
+        self._gone: list[Life] = []
+        self._timeline: list[tuple[float, int, Life | Node | Fault | Repaired | PreflightOver | None]] = []
         self._order = itertools.count()
         self._sampler = Sampler()
         self._running = 0
@@ -145,6 +138,7 @@ class Simulation:
         self._slow: dict[str, tuple[int, float]] = {}
         self._promises = Promises()
         self._rejected = self._moves = self._events = 0
+        self._lost = 0.0
         self._first, self._last = math.inf, 0.0
         self._since = 0.0
         self._there: list[int] = []
@@ -152,16 +146,19 @@ class Simulation:
         self._pools = {pool.name: pool for pool in scheduler.pools}
         self._rent = Rent({pool.name: pool.price for pool in scheduler.pools})
         self._asked = itertools.count(1)
-        self._due = math.inf
+        self._dues: set[float] = set()
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def begin(self, nodes: Iterable[Node]) -> None:
         """Tells of the nodes that are there."""
         happened: list[Event] = []
+        nodes = tuple(nodes)
         for node in nodes:
             happened.append(NodeAdded(node))
             self._rent.change(node.pool, 1)
+        for at, fault in self._outages.begin(nodes):
+            self._later(at, fault)
         self.tell(0.0, happened)
 
     def run(self) -> None:
@@ -175,14 +172,17 @@ class Simulation:
             happened: list[Event] = []
             while timeline and timeline[0][0] == now:
                 due = heapq.heappop(timeline)[2]
-                if isinstance(due, Node):
+                if isinstance(due, Life):
+                    if due.ends == now and due.job.id in lives:  # it may have begun twice
+                        observe(due.job, due.runtime)
+                        del lives[due.job.id]
+                        self._ended(due, now)
+                        happened.append(JobFinished(due.job.id))
+                elif isinstance(due, Node):
                     happened.append(NodeAdded(due))
                     self._resized(now)
-                elif due is not None and due.ends == now and due.job.id in lives:  # it may have begun twice
-                    observe(due.job, due.runtime)
-                    del lives[due.job.id]
-                    self._ended(due, now)
-                    happened.append(JobFinished(due.job.id))
+                elif due is not None:
+                    happened += self._fails(due, now)
             while arrival is not None and arrival.submit == now:
                 happened.append(JobSubmitted(self._submitted(arrival)))
                 arrival = next(self._arrivals, None)
@@ -208,11 +208,15 @@ class Simulation:
                 elif type(decision) is Reject:
                     self._reject(decision)
                 elif type(decision) is Preempt:
-                    caused += self._preempt(decision, now)
+                    caused += self._leave(decision.members, now)
                 elif type(decision) is Migrate:
                     self._moves += 1
                 elif type(decision) is Scale:
                     caused += self._scale(decision, now)
+                elif type(decision) is Drain or type(decision) is Cordon:
+                    gone = {each.member for each in caused if type(each) is MemberEvicted}
+                    leaving = [id for id in self._outages.decided(decision) if id not in gone]
+                    caused += self._leave(leaving, now)
             if not caused:
                 break
             happened = caused
@@ -221,6 +225,8 @@ class Simulation:
         self._gone.clear()
         if scheduler.autoscaler is not None:
             self._look_again(scheduler.autoscaler.due, now)
+        if scheduler.health is not None:
+            self._look_again(scheduler.health.due, now)
         if now >= self._sampler.due and self._first < math.inf:
             self._sampler.take(scheduler, now, self._running)
 
@@ -245,9 +251,26 @@ class Simulation:
         self._rent.change(decision.pool, decision.add - len(decision.remove))
         pool = self._pools[decision.pool]
         for _ in range(decision.add):
-            node = pool.node(f"{pool.name}-{next(self._asked)}")
-            heapq.heappush(self._timeline, (now + pool.start_seconds, next(self._order), node))
+            self._later(now + pool.start_seconds, pool.node(f"{pool.name}-{next(self._asked)}"))
         return [NodeRemoved(name) for name in decision.remove]
+
+    def _fails(self, due: Fault | Repaired | PreflightOver, now: float) -> list[Event]:
+        """Returns what the scheduler is told of a fault, whose jobs stand still meanwhile."""
+        happened, back, until = self._outages.happens(due)
+        if back is not None:
+            self._later(until, back)
+        for event in happened:
+            if isinstance(event, NodeRemoved | NodeAdded):
+                self._resized(now)
+                gone = isinstance(event, NodeRemoved)
+                node = self._scheduler.nodes.named[event.name].node if isinstance(event, NodeRemoved) else event.node
+                self._rent.change(node.pool, -1 if gone else 1)
+                if gone:
+                    self._leave(self._outages.on(node.name), now)
+        return happened
+
+    def _later(self, at: float, what: Node | Fault | Repaired | PreflightOver) -> None:
+        heapq.heappush(self._timeline, (at, next(self._order), what))
 
     def _resized(self, now: float) -> None:
         """Adds up what there was, since that is about to change."""
@@ -256,8 +279,8 @@ class Simulation:
 
     def _look_again(self, due: float, now: float) -> None:
         """Lets the scheduler decide when it has to, even if nothing happens then."""
-        if now < due < math.inf and due != self._due:
-            self._due = due
+        if now < due < math.inf and due not in self._dues:
+            self._dues = {each for each in self._dues if each > now} | {due}
             heapq.heappush(self._timeline, (due, next(self._order), None))
 
     # -- jobs ----------------------------------------------------------------------------------------------------------
@@ -266,7 +289,7 @@ class Simulation:
         job = arrival.job
         if not self._given:
             job = replace(job, runtime_estimate=self._estimator.estimate(job, arrival.runtime))
-        life = self._lives[job.id] = _Life(job, len(self._starts), arrival)
+        life = self._lives[job.id] = Life(job, len(self._starts), arrival)
         self._starts.append(NEVER_STARTED)
         self._waits.append(NEVER_STARTED)
         self._sizes.append(life.members)
@@ -276,6 +299,10 @@ class Simulation:
         return job
 
     def _bind(self, decision: Bind, now: float) -> None:
+        if decision.job not in self._lives:
+            if (test := self._outages.test(decision)) is not None:
+                self._later(now + test[0], test[1])
+            return
         life = self._lives[decision.job]
         if life.ends < math.inf:
             return
@@ -298,7 +325,7 @@ class Simulation:
             made, broken, worst = self._promises.made + 1, self._promises.broken, self._promises.worst
             self._promises = Promises(made, broken + (late > _LATE), max(worst, late))
 
-    def _ended(self, life: _Life, now: float) -> None:
+    def _ended(self, life: Life, now: float) -> None:
         self._running -= 1
         self._last = now
         jct = now - life.submit
@@ -313,17 +340,19 @@ class Simulation:
         self._rejected += 1
         self._gone.append(life)
 
-    def _preempt(self, decision: Preempt, now: float) -> list[Event]:
+    def _leave(self, members: Sequence[str], now: float) -> list[Event]:
         """Takes members off; returns what has happened thereby."""
-        self._moves += len(decision.members)
-        for id in decision.members:
+        self._moves += len(members)
+        for id in members:
             life = self._lives[id.rsplit("/", 2)[0]]
             if life.ends < math.inf:
                 every, done = life.job.checkpoint_interval, now - life.since
-                life.left -= done // every * every if every else 0.0
+                kept = done // every * every if every else 0.0
+                life.left -= kept
+                self._lost += (done - kept) * life.members
                 life.since = life.ends = math.inf
                 self._running -= 1
-        return [MemberEvicted(id) for id in decision.members]
+        return [MemberEvicted(id) for id in members]
 
     # -- what came of it -----------------------------------------------------------------------------------------------
 
@@ -350,6 +379,11 @@ class Simulation:
             fragmentation=samples.mean(samples.fragmentation),
             fairness=jain([total / each for each, total in self._slow.values()]),
             moves=self._moves,
+            drained=self._outages.drained,
+            cordoned=self._outages.cordoned,
+            failed_nodes=self._outages.failed,
+            faults_missed=self._outages.missed,
+            lost_hours=self._lost / _HOUR,
             node_hours=math.fsum(hours.values()),
             pool_hours=hours,
             cost=self._rent.cost,

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +29,7 @@ from clearance.engine.base import (
     Launch,
     Node,
     Ready,
+    Scaling,
     Snapshot,
     Started,
     Step,
@@ -36,12 +37,16 @@ from clearance.engine.base import (
 )  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
 from clearance.engine.local.accounting import Accounting
+from clearance.engine.local.fleet import Fleet
 from clearance.engine.local.flows import Flows
 from clearance.engine.local.loans import Loans
 from clearance.engine.local.nodes import first_devices, nodes_of
 from clearance.engine.local.once import Once
 from clearance.errors import EngineError, LeaseLost
 from clearance.settings import Settings
+
+if TYPE_CHECKING:
+    from clearance.engine.local.watch import Watch
 
 _ANSWER = 60.0
 _direct_decoder = msgspec.msgpack.Decoder(list[Started | Finished])
@@ -69,6 +74,12 @@ class LocalEngine:
         self._child = 0
         self._uncounted = ""
         self._once = Once()
+        self._fleet = Fleet(settings.home)
+        self._watch: Watch | None = None
+        if settings.pools:
+            from clearance.engine.local.watch import Watch
+
+            self._watch = Watch(settings, self.nodes, self._first_devices)
 
     def fileno(self) -> int:
         """A descriptor that is readable when `observe` has something to return.
@@ -127,6 +138,8 @@ class LocalEngine:
         self._epoll.register(stream.connection.fileno(), select.EPOLLIN)
         self._epoll.register(direct.fileno(), select.EPOLLIN)
         self._epoll.register(flows.fileno(), select.EPOLLIN)
+        if self._watch is not None and self._watch.fileno() >= 0:
+            self._epoll.register(self._watch.fileno(), select.EPOLLIN)
         self._once = Once()
         self._lost = False
         self._fenced = None
@@ -366,7 +379,9 @@ class LocalEngine:
             if messages is None:
                 self._lost = True
                 return [EngineLost(f"the supervisor is gone: see {self._log_file}")]
-            events: list[Event] = []
+            events: list[Event] = [*self._fleet.observe()]
+            if self._watch is not None:
+                events += self._watch.observe()
             for message in messages:
                 kind = type(message)
                 if kind is Finished:
@@ -391,6 +406,8 @@ class LocalEngine:
                 messages += self._once.from_worker(self._told_directly())
             elif ready == self._flows.fileno():
                 messages += self._flows.observe()
+            elif self._watch is not None and ready == self._watch.fileno():
+                self._watch.written = True
             elif (told := self._stream.take()) is not None:
                 messages += self._once.from_supervisor(told)
             else:
@@ -418,9 +435,22 @@ class LocalEngine:
             self._epoll.close()
             self._stream = None
 
+    @property
+    def due(self) -> float:
+        """When `observe` has something though `fileno` is not readable, seconds since 1970; infinity: never."""
+        return min(self._fleet.due, self._watch.due) if self._watch is not None else self._fleet.due
+
     def nodes(self) -> list[Node]:
-        """Returns this machine, or the virtual nodes of the settings on it."""
-        return list(self._nodes)
+        """Returns this machine, or the virtual nodes of the settings on it, and those of pools that are there."""
+        return [*self._nodes, *self._fleet.nodes()]
+
+    def starting(self) -> dict[str, int]:
+        """Returns how many nodes of pools that were asked for have not been told of, by pool."""
+        return self._fleet.starting()
+
+    def scale(self, orders: Sequence[Scaling]) -> None:
+        """Starts and ends virtual nodes of pools: names, which take their start-up time to be there."""
+        self._fleet.scale(orders)
 
     def traffic(self) -> list[Traffic]:
         """Returns the network traffic of each tenant, by name. Asks `nft`, which takes some milliseconds.

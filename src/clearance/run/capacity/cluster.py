@@ -10,31 +10,70 @@ Rules:
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from clearance.cluster import Desk
 from clearance.errors import UsageError, nearest
+from clearance.run.capacity.driver import capacity_of
 from clearance.run.host.orders import ApplyQueues, ClusterOrder, Consolidate, Cordon, LookAtCluster, Suppose
 from clearance.store.database import Database
+from clearance.types.nodes import is_name, parse_nodes
 
 if TYPE_CHECKING:
     from clearance.cluster.model import SchedulerConfig
+    from clearance.cluster.poolfile import PoolFile
     from clearance.engine.base import Engine
     from clearance.run.controller import Controller
     from clearance.settings import Settings
 
 
-def desk_for(database: Database, engine: Engine) -> Desk:
-    """Returns a desk with the queues in force, the nodes of the engine, and what is known of them."""
-    desk = Desk(in_force(database))
+def desk_for(database: Database, engine: Engine, settings: Settings, now: float) -> Desk:
+    """Returns a desk with the queues in force, the pools, the nodes of the engine, and what people have closed.
+
+    Raises:
+        UsageError: the file of pools is not right.
+    """
+    pools = pools_of(settings)
+    autoscale, health = (pools.autoscale, pools.health) if pools is not None else (None, None)
+    desk = Desk(in_force(database), autoscale=autoscale, health=health)
+    if pools is not None:
+        desk.now = now
     for node in engine.nodes():
-        desk.add_node(node.name, node.capacity)
+        desk.add_node(node.name, node.capacity, node.pool)
     for name, reason, _, _ in database.rows("cordons"):
         if name in desk.scheduler.nodes.named:
             desk.cordon(name, True, reason)
     return desk
+
+
+def pools_of(settings: Settings) -> PoolFile | None:
+    """Returns what the file of pools says; None where the settings name none.
+
+    Raises:
+        UsageError: it is not right, or asks the local engine for what it cannot: GPUs that come and go, or nodes with
+            the names of others.
+    """
+    if not settings.pools:
+        return None
+    from clearance.cluster.poolfile import load_pools
+
+    found = load_pools(Path(settings.pools))
+    taken = {node.name.rpartition("-")[0] for node in parse_nodes(settings.nodes)}
+    for pool in found.autoscale.pools if found.autoscale is not None else ():
+        if capacity_of(pool)["gpu"]:
+            raise UsageError(
+                f"{settings.pools}: pool {pool.name!r} has GPUs, and the local engine has only those of this machine: "
+                "offer these by `nodes`, such as 2x8cpu+4gpu"
+            )
+        if pool.name in taken or not is_name(pool.name):
+            raise UsageError(
+                f"{settings.pools}: pool {pool.name!r} cannot name nodes of the local engine: use a-z, 0-9 and dashes, "
+                "and none of the names in the setting `nodes`"
+            )
+    return found
 
 
 def counting(settings: Settings, database: Database) -> Settings:
@@ -101,6 +140,8 @@ class Cluster:
         if what == "events":
             start, count = map(int, name.split())
             return self._events(start, count)
+        if what == "unwatched":
+            return dict(self._controller.driver.unwatched)
         if what == "net":
             return self._traffic(name)
         if what == "config":
@@ -152,6 +193,7 @@ class Cluster:
         nodes = controller.scheduler.scheduler.nodes.named
         if order.node not in nodes:
             raise UsageError(f"there is no node {order.node!r}{nearest(order.node, nodes)}")
+        repaired = not order.on and controller.driver.returned(order.node)
         changed = controller.scheduler.cordon(order.node, order.on, order.reason)
         if order.on:
             controller.ledger.add("cordon_put", order.node, order.reason, principal, controller.clock())
@@ -160,7 +202,7 @@ class Cluster:
         leaving = controller.scheduler.on(order.node) if order.on and order.drain else ()
         for job in leaving:
             controller.evictions.give_notice(job, order.reason or f"{order.node} is drained by {principal}")
-        return {"changed": changed, "leaving": [controller.scheduler.label(job) for job in leaving]}
+        return {"changed": changed or repaired, "leaving": [controller.scheduler.label(job) for job in leaving]}
 
     def _consolidate(self, order: Consolidate) -> dict[str, Any]:
         controller = self._controller

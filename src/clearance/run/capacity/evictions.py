@@ -30,10 +30,15 @@ class Evictions:
         self._notices: list[str] = []
 
     def give_notice(self, job: str, reason: str) -> None:
+        """Asks whoever holds room under this id to leave, once this turn is committed; a service by a handover."""
+        if not (job.startswith(SERVICE) and self._controller.handovers.begin(job, reason)):
+            self.notice(job, reason)
+
+    def notice(self, job: str, reason: str) -> None:
         """Asks whoever holds room under this id to leave, once this turn is committed."""
         controller = self._controller
         if job.startswith(SERVICE):
-            attempt = controller.services.attempt_of(job.removeprefix(SERVICE))
+            attempt = controller.services.attempt_of(controller.handovers.name_of(job))
         else:
             instance = controller.desks.holding.get(job)
             attempt = instance.attempt if instance is not None else None

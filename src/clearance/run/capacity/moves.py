@@ -6,6 +6,7 @@ Rules:
    again before it is made (`cluster.consolidate`).
 2. A process does not move: its attempt is evicted, and the next one goes on at the target from `checkpoint_dir`. A gang
    moves as a whole, its other members back to where they were.
+   A service that may is handed over instead (`capacity.handovers`).
 3. What ends instead of moving has ended. A plan is forgotten with the controller that made it; moves that were under
    way then are evictions.
 """
@@ -45,6 +46,14 @@ class Moves:
         if self._going.pop(job, None) is not None:
             self._next()
 
+    def settled(self, job: str) -> None:
+        """A service has moved by a handover, or has not."""
+        self.gone(job)
+
+    def abandon(self) -> None:
+        """A service could not move: no more is begun of a plan that counted on it."""
+        self._plan = None
+
     def take(self, job: str) -> bool:
         """The attempt of a job was evicted; returns whether that was for a move, which is then made."""
         targets = self._going.pop(job, None)
@@ -64,8 +73,9 @@ class Moves:
         if self._plan is None:
             return
         for move in self._controller.scheduler.next_moves(self._plan):
-            job = move.member.rsplit("/", 2)[0]
+            job, reason = move.member.rsplit("/", 2)[0], f"it moves to {move.target} {move.reason}"
             self._going.setdefault(job, {})[move.member] = move.target
-            self._controller.evictions.give_notice(job, f"it moves to {move.target} {move.reason}")
+            if not (move.make_before_break and self._controller.handovers.begin(job, reason, move)):
+                self._controller.evictions.notice(job, reason)
         if not self._going:
             self._plan = None

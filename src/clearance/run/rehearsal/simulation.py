@@ -115,6 +115,12 @@ class _Engine:
     def nodes(self) -> list[Node]:
         return [Node("simulated", {"cpu": 10**9, "memory": 2**60, "gpu": 10**9})]
 
+    def starting(self) -> dict[str, int]:
+        return {}
+
+    def scale(self, orders: object) -> None:
+        """There are no pools."""
+
     def traffic(self) -> list[Traffic]:
         return []
 

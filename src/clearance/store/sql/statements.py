@@ -143,13 +143,13 @@ STATEMENTS: dict[str, str] = {
     " ORDER BY number",
     # Services.
     "services": "SELECT name, run, instance, bundle, spec, endpoint, desired, state, epoch, failures, due_at, info,"
-    " message, changed_at FROM service ORDER BY name",
+    " message, changed_at, attempt FROM service ORDER BY name",
     "service_put": "INSERT INTO service (name, run, instance, bundle, spec, endpoint, desired, state, epoch, failures,"
-    " due_at, info, message, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " due_at, info, message, changed_at, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (name) DO UPDATE SET run = excluded.run, instance = excluded.instance, bundle = excluded.bundle,"
     " spec = excluded.spec, endpoint = excluded.endpoint, desired = excluded.desired, state = excluded.state,"
     " epoch = excluded.epoch, failures = excluded.failures, due_at = excluded.due_at, info = excluded.info,"
-    " message = excluded.message, changed_at = excluded.changed_at",
+    " message = excluded.message, changed_at = excluded.changed_at, attempt = excluded.attempt",
     # Deferrals: what a task waits for without a process; approvals: what a person decided.
     "deferrals": "SELECT number, kind, key, waiting, due_at, deadline, soft, since, times, state, details, payload"
     " FROM deferral WHERE run = ?",

@@ -1,4 +1,4 @@
-"""Statements of the cluster: the queues in force, and nodes that take nothing new."""
+"""Statements of the cluster: the queues in force, and nodes that take nothing new or are not well."""
 
 from __future__ import annotations
 
@@ -11,4 +11,9 @@ STATEMENTS: dict[str, str] = {
     " ON CONFLICT (node) DO UPDATE SET reason = excluded.reason, principal = excluded.principal,"
     " since = excluded.since",
     "cordon_remove": "DELETE FROM cordon WHERE node = ?",
+    "conditions": "SELECT node, condition, reason, since FROM condition ORDER BY node",
+    "condition_put": "INSERT INTO condition (node, condition, reason, since) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (node) DO UPDATE SET condition = excluded.condition, reason = excluded.reason,"
+    " since = excluded.since",
+    "condition_remove": "DELETE FROM condition WHERE node = ?",
 }

@@ -30,8 +30,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "fast": ("numba",),
     "keyring": ("keyring",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"),
-    "trust": ("sigstore",),
     "notebook": ("nbclient", "nbformat", "ipykernel"),
+    "trust": ("sigstore", "packaging", "license_expression", "detect_secrets"),
 }
 _OLDEST_SQLITE = (3, 35, 0)
 _LEAST_FREE = 2**30

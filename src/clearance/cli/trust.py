@@ -1,4 +1,4 @@
-"""`clearance trust …`: the keys, the certificates, signatures and attestations of an installation."""
+"""`clearance trust …`: the keys, certificates, signatures, attestations and scanners of an installation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clearance.cli.output import count, json_option, print_json, print_records
+from clearance.cli.scan import scan
 
 if TYPE_CHECKING:
     from clearance.trust.authority import Authority
@@ -19,7 +20,10 @@ MODEL = click.Path(path_type=Path, exists=True)
 
 @click.group()
 def trust() -> None:
-    """Keys, certificates, signatures and attestations."""
+    """Keys, certificates, signatures, attestations and scanners."""
+
+
+trust.add_command(scan)
 
 
 @trust.group()

@@ -1,0 +1,149 @@
+"""`clearance trust scan …`: scanners of dependencies, licences, secrets and code, with one form of report."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from clearance.cli.output import count, json_option, print_json, print_table
+
+if TYPE_CHECKING:
+    from clearance.trust.scan.finding import Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path, exists=True)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+OUTPUT = click.Path(path_type=Path, dir_okay=False)
+LEVELS = ("low", "medium", "high", "critical")
+
+
+def report_options(function: F) -> F:
+    """Adds what every scan has: `--refuse-from`, `--sarif`, `--json`."""
+    function = json_option(function)
+    function = click.option("--sarif", type=OUTPUT, help="Write the findings as SARIF 2.1.0 too.")(function)
+    return click.option(
+        "--refuse-from", type=click.Choice(LEVELS), default="low", show_default=True,
+        help="The least severity that refuses; what has no known severity always does.",
+    )(function)  # fmt: skip
+
+
+@click.group()
+def scan() -> None:
+    """Look for vulnerabilities, licences, secrets and dangerous code."""
+
+
+@scan.command()
+@click.argument("path", type=PATH, required=False)
+@click.option(
+    "--database", type=click.Path(path_type=Path), help="Folder or zip of OSV JSON; default: HOME/trust/osv.zip."
+)
+@click.option(
+    "--max-age", default=30, type=click.IntRange(1, 36500), show_default=True, help="Days the database may be old."
+)
+@click.option("--vex", "vex", multiple=True, type=FILE, help="OpenVEX file that lets findings pass; may be repeated.")
+@click.option("--product", default="", help="What is scanned, by the name that VEX files have for it.")
+@click.option("--predicate", type=OUTPUT, help="Write the vulnerability report for `clearance trust attest`.")
+@report_options
+def deps(
+    path: Path | None,
+    database: Path | None,
+    max_age: int,
+    vex: Sequence[Path],
+    product: str,
+    predicate: Path | None,
+    refuse_from: str,
+    sarif: Path | None,
+    as_json: bool,
+) -> None:
+    """Look up the distributions that PATH names in a database of vulnerabilities, offline.
+
+    PATH is an environment lock, requirements in exact versions, pylock.toml, uv.lock, poetry.lock or a folder of
+    installed distributions; by default what this interpreter imports. Exit code 3 when one is vulnerable, and when
+    the database is missing, empty, damaged or old.
+    """
+    import sys
+
+    from clearance.settings import load
+
+    try:
+        from clearance.trust.scan import database as databases
+        from clearance.trust.scan import osv, packages
+        from clearance.trust.scan.report import make_report
+        from clearance.trust.scan.vex import read_document
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    settings = load()
+    started = _now()
+    pinned = packages.installed() if path is None else packages.read_packages(path)
+    statements = [read_document(file.read_bytes(), started, str(file)) for file in vex]
+    known = databases.open_database(
+        database or settings.home / "trust" / "osv.zip", settings.home / "trust" / "osv-index"
+    )
+    databases.require_fresh(known.source, started, datetime.timedelta(days=max_age))
+    found = osv.vulnerabilities(pinned, known, statements, product)
+    target = str(path) if path is not None else sys.prefix
+    report = make_report("dependencies", target, len(pinned), found, started, _now(), known.source)
+    if predicate is not None:
+        from clearance.trust.scan.predicate import vulnerabilities
+
+        _write_json(predicate, vulnerabilities(report))
+    _finish(report, "distribution", refuse_from, sarif, as_json)
+
+
+def _finish(report: Report, noun: str, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
+    """Prints a report, writes it as SARIF, and ends with exit code 3 where something is refused."""
+    from clearance.trust.scan.finding import Severity, refused
+
+    against = refused(report.findings, Severity(refuse_from))
+    if sarif is not None:
+        from clearance.trust.scan.sarif import encode
+
+        sarif.write_bytes(encode([report]))
+    if as_json:
+        print_json(report)
+    else:
+        if report.findings:
+            print_table(
+                ["severity", "rule", "where", "what", "mend"],
+                [
+                    [
+                        "passed" if each.suppressed else each.severity,
+                        each.rule,
+                        f"{each.where}:{each.line}" if each.line else each.where,
+                        each.text,
+                        each.suppressed or each.mend,
+                    ]
+                    for each in report.findings
+                ],
+            )
+        knew = report.database
+        told = f"; database of {knew.date[:10]}, {count(knew.entries, 'advisory')}" if knew else ""
+        told = told.replace("advisorys", "advisories")
+        click.echo(
+            f"{count(report.examined, noun)}, {count(len(report.findings), 'finding')}, {len(against)} refused{told}",
+            err=True,
+        )
+    if against:
+        click.get_current_context().exit(3)
+
+
+def _write_json(path: Path, data: Any) -> None:
+    import msgspec
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    from clearance.errors import MissingExtra
+
+    if error.name is None or error.name.startswith("clearance"):
+        return error
+    return MissingExtra(error.name, "trust")
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

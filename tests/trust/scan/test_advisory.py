@@ -18,6 +18,7 @@ def entry(*events: dict[str, str], type: str = "ECOSYSTEM", versions: tuple[str,
 
 BEFORE_2 = entry({"introduced": "0"}, {"fixed": "2.0"})
 TWICE = entry({"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"}, {"fixed": "2.5"})
+ALPHAS = entry({"introduced": "1.0.0-alpha.1"}, {"fixed": "1.0.0-beta"}, type="SEMVER")
 LAST = entry({"introduced": "1.0"}, {"last_affected": "1.5"})
 
 
@@ -51,8 +52,8 @@ LAST = entry({"introduced": "1.0"}, {"last_affected": "1.5"})
         ("2004d", BEFORE_2, Verdict.UNKNOWN),
         ("1.0", entry({"introduced": "2004d"}), Verdict.UNKNOWN),
         ("1.0", entry({"introduced": "a4c735b"}, type="GIT"), Verdict.CLEAR),
-        ("1.0.0-alpha.2", entry({"introduced": "1.0.0-alpha.1"}, {"fixed": "1.0.0-beta"}, type="SEMVER"), Verdict.AFFECTED),
-        ("1.0.0", entry({"introduced": "1.0.0-alpha.1"}, {"fixed": "1.0.0-beta"}, type="SEMVER"), Verdict.CLEAR),
+        ("1.0.0-alpha.2", ALPHAS, Verdict.AFFECTED),
+        ("1.0.0", ALPHAS, Verdict.CLEAR),
         ("1.0rc1", entry({"introduced": "0"}, {"fixed": "1.0"}, type="SEMVER"), Verdict.AFFECTED),
         ("1.0.0.1", entry({"introduced": "0"}, {"fixed": "1.0"}, type="SEMVER"), Verdict.CLEAR),
     ],

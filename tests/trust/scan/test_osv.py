@@ -107,7 +107,8 @@ def says(status: str = "not_affected", product: Any = "pkg:pypi/demo@1.0", **mor
         "affected": {"action_statement": "wait"},
     }
     return {
-        "vulnerability": {"name": "CVE-2026-5"}, "products": products, "status": status, **reason.get(status, {}), **more,
+        "vulnerability": {"name": "CVE-2026-5"}, "products": products, "status": status,
+        **reason.get(status, {}), **more,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What third parties know to be wrong with dependencies, licences, and the text of a pipeline: scanners that fail closed.
+"""What is wrong with dependencies, licences and the text of a pipeline, as far as is known: scanners that fail closed.
 
 Rules:
 

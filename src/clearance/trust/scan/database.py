@@ -7,7 +7,8 @@ Rules:
 3. The index lies at `HOME/trust/osv-index/DIGEST-1.bin` and begins with its own digest; one that does not hold is made
    again. Its name says nothing about where the database lies or when it was changed.
 
-Databases: https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip, a clone of github.com/github/advisory-database.
+Databases: https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip, or a clone of
+https://github.com/github/advisory-database.
 """
 
 from __future__ import annotations
@@ -212,7 +213,7 @@ def _check_bounds(name: str, size: int, total: int, count: int) -> None:
     if size > MOST_BYTES or total > MOST_TOTAL or count > MOST_FILES:
         raise Rejected(
             "database-malformed",
-            f"{name}: an advisory has at most {MOST_BYTES} bytes, all of them {MOST_TOTAL}, and {MOST_FILES} files; {MEND}",
+            f"{name}: more than {MOST_BYTES} bytes in a file, {MOST_TOTAL} in all, or {MOST_FILES} files; {MEND}",
         )
 
 

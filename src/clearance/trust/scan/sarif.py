@@ -1,7 +1,7 @@
 """Reports as SARIF 2.1.0, which code hosts and editors show.
 
-Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. What VEX or a person has let pass is kept, as a
-suppressed result: a viewer shows who said so.
+Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. What VEX or a person has let pass is kept as
+a suppressed result: a viewer shows who said so.
 """
 
 from __future__ import annotations

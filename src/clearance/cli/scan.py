@@ -94,6 +94,52 @@ def deps(
     _finish(report, "distribution", refuse_from, sarif, as_json)
 
 
+@scan.command()
+@click.argument("path", type=PATH, required=False)
+@click.option(
+    "--allow", multiple=True, metavar="LICENCE", help="Allow it besides the permissive ones; may be repeated."
+)
+@click.option("--deny", multiple=True, metavar="LICENCE", help="Deny it, whatever else allows it; may be repeated.")
+@click.option("--only", is_flag=True, help="Allow what --allow names and nothing else.")
+@click.option("--predicate", type=OUTPUT, help="Write the licence report for `clearance trust attest`.")
+@report_options
+def licences(
+    path: Path | None,
+    allow: Sequence[str],
+    deny: Sequence[str],
+    only: bool,
+    predicate: Path | None,
+    refuse_from: str,
+    sarif: Path | None,
+    as_json: bool,
+) -> None:
+    """Judge the licences of installed distributions, or of a model.
+
+    PATH is a folder of distributions, a model's folder, a safetensors file or a card; by default what this interpreter
+    imports. LICENCE is an SPDX id (`MPL-2.0`), `A WITH B`, a hub's id (`llama3`) or `LicenseRef-NAME`. Exit code 3 when
+    a licence is unknown or not allowed.
+    """
+    import sys
+
+    try:
+        from clearance.trust.scan import licences as rules
+        from clearance.trust.scan.declared import read_declared
+        from clearance.trust.scan.report import make_report
+
+        policy = rules.make_policy(allow, deny, not only)
+        started = _now()
+        judged = [rules.judge(each, policy) for each in read_declared(path)]
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    target = str(path) if path is not None else sys.prefix
+    report = make_report("licences", target, len(judged), rules.findings(judged), started, _now())
+    if predicate is not None:
+        from clearance.trust.scan.predicate import licences as predicate_of
+
+        _write_json(predicate, predicate_of(judged, policy))
+    _finish(report, "licence", refuse_from, sarif, as_json)
+
+
 def _finish(report: Report, noun: str, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
     """Prints a report, writes it as SARIF, and ends with exit code 3 where something is refused."""
     from clearance.trust.scan.finding import Severity, refused

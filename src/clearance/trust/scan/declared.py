@@ -22,7 +22,7 @@ from clearance.errors import ClearanceError, Refused
 from clearance.store.blobs import open_regular
 from clearance.trust import strict
 from clearance.trust.refusal import Rejected
-from clearance.trust.scan.hub import spdx_of
+from clearance.trust.scan.hub import HUB, spdx_of
 from clearance.trust.scan.licences import Declared, parse
 
 MOST_CARD = 4 * 2**20
@@ -176,7 +176,7 @@ def read_card(text: str, where: str) -> tuple[str, str, int]:
     if not all(isinstance(each, yaml.ScalarNode) for each in items):
         raise _malformed(where, "`license` is neither a text nor a list of texts")
     other = name.value if isinstance(name, yaml.ScalarNode) else ""
-    mapped = [spdx_of(each.value, other) for each in items]
+    mapped = [_named(each.value, other) for each in items]
     line = value.start_mark.line + 2
     if not mapped or not all(mapped):
         return "", ", ".join(each.value for each in items), line
@@ -205,7 +205,7 @@ def read_header(file: IO[bytes], where: str) -> dict[str, Any]:
 
 def _distributions(path: list[str] | None) -> Iterator[Declared]:
     seen: set[str] = set()
-    found = importlib.metadata.distributions(**({} if path is None else {"path": path}))
+    found = importlib.metadata.distributions() if path is None else importlib.metadata.distributions(path=path)
     for each in found:
         metadata = each.metadata
         name = re.sub(r"[-_.]+", "-", metadata.get("Name") or "?").lower()
@@ -231,10 +231,9 @@ def _model(path: Path) -> Declared:
         try:
             with open_regular(file) as opened:
                 if file.suffix == ".safetensors":
-                    value = read_header(opened, str(file)).get("license", "")
-                    expression, words, line = spdx_of(str(value)), "", 0
-                    if value and not expression:
-                        words = str(value)
+                    value = str(read_header(opened, str(file)).get("license", ""))
+                    expression, line = _named(value), 0
+                    words = "" if expression else value
                 else:
                     data = opened.read(MOST_CARD + 1)
                     if len(data) > MOST_CARD:
@@ -251,6 +250,15 @@ def _model(path: Path) -> Declared:
     where, line = place or (str(path), 0)
     expression = "" if said else join(found)
     return Declared(path.name, "", where, line, expression, ", ".join(said))
+
+
+def _named(id: str, name: str = "") -> str:
+    """Returns the expression for a licence id: a hub's, one of SPDX, or a reference to another."""
+    if id.lower() not in HUB:
+        tree, unknown = parse(id)
+        if tree is not None and not unknown:
+            return id
+    return spdx_of(id, name)
 
 
 def _model_files(path: Path) -> Iterator[Path]:

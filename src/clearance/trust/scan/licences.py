@@ -27,7 +27,7 @@ PERMISSIVE = frozenset(
         "0BSD", "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BlueOak-1.0.0", "BSD-1-Clause", "BSD-2-Clause",
         "BSD-2-Clause-Patent", "BSD-3-Clause", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSL-1.0", "CC0-1.0",
         "CC-BY-3.0", "CC-BY-4.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "CNRI-Python", "ECL-2.0", "HPND",
-        "ISC", "libpng-2.0", "MIT", "MIT-0", "MIT-CMU", "MS-PL", "NCSA", "NCSA", "ODC-By-1.0", "OFL-1.1", "PDDL-1.0",
+        "ISC", "libpng-2.0", "MIT", "MIT-0", "MIT-CMU", "MS-PL", "NCSA", "ODC-By-1.0", "OFL-1.1", "PDDL-1.0",
         "PostgreSQL", "PSF-2.0", "Python-2.0", "Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0",
         "W3C", "WTFPL", "X11", "ZPL-2.1", "Zlib", "LicenseRef-OSI-BSD",
     }
@@ -156,7 +156,7 @@ def parse(expression: str) -> tuple[Any, list[str]]:
 
 @cache
 def _licensing() -> Any:
-    from license_expression import get_spdx_licensing
+    from license_expression import get_spdx_licensing  # type: ignore[import-untyped]
 
     return get_spdx_licensing()
 
@@ -183,7 +183,7 @@ def _weigh(tree: Any, policy: Policy) -> tuple[list[str], list[str]]:
         each = [_weigh(part, policy) for part in tree.args]
         return [id for denied, _ in each for id in denied], [id for _, missing in each for id in missing]
     whole = tree.render()
-    names = {whole, tree.decompose().__next__().key.removesuffix("+")}
+    names = {whole, next(iter(tree.decompose())).key.removesuffix("+")}
     if names & policy.deny:
         return [whole], []
     return ([], []) if names & policy.allow else ([], [whole])

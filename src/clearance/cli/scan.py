@@ -96,9 +96,7 @@ def deps(
 
 @scan.command()
 @click.argument("path", type=PATH, required=False)
-@click.option(
-    "--allow", multiple=True, metavar="LICENCE", help="Allow it besides the permissive ones; may be repeated."
-)
+@click.option("--allow", multiple=True, metavar="LICENCE", help="Allow it, besides permissive ones; may be repeated.")
 @click.option("--deny", multiple=True, metavar="LICENCE", help="Deny it, whatever else allows it; may be repeated.")
 @click.option("--only", is_flag=True, help="Allow what --allow names and nothing else.")
 @click.option("--predicate", type=OUTPUT, help="Write the licence report for `clearance trust attest`.")

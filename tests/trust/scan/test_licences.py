@@ -17,6 +17,8 @@ from clearance.trust.scan.declared import join, of_metadata, read_card, read_dec
 from clearance.trust.scan.hub import HUB, spdx_of
 from clearance.trust.scan.licences import PERMISSIVE, Declared, Policy, findings, judge, make_policy, parse
 
+GPL = "License :: OSI Approved :: GNU General Public License v3 (GPLv3)"
+
 
 def allowed(expression: str, policy: Policy | None = None) -> bool:
     return judge(Declared("x", "1", "w", 0, expression), policy or Policy()).allowed
@@ -122,7 +124,7 @@ def test_hub_ids_become_expressions(id: str, name: str, expected: str):
         ("", "UNKNOWN", ["License :: OSI Approved :: ISC License (ISCL)"], ("ISC", "")),
         ("", "BSD 3-Clause\n\nCopyright", ["License :: OSI Approved :: BSD License"], ("LicenseRef-OSI-BSD", "")),
         ("", "MIT License", ["License :: OSI Approved :: Apache Software License"], ("Apache-2.0 AND MIT", "")),
-        ("", "", ["License :: OSI Approved :: MIT License", "License :: OSI Approved :: GNU General Public License v3 (GPLv3)"],
+        ("", "", ["License :: OSI Approved :: MIT License", GPL],
          ("MIT AND GPL-3.0-only", "")),
         ("", "", ["License :: Other/Proprietary License"], ("", "Other/Proprietary License")),
         ("", "MIT", ["License :: Other/Proprietary License"], ("", "Other/Proprietary License")),
@@ -206,8 +208,13 @@ def test_a_model_that_says_nothing_is_unknown_and_an_empty_folder_refused(tmp_pa
     assert read_declared(tmp_path)[0].expression == ""
 
 
-@pytest.mark.parametrize("data", [b"", b"1234567", struct.pack("<Q", 2**60), struct.pack("<Q", 3) + b"{{{",
-                                  struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 20) + b'{"__metadata__": [] }'])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"1234567", struct.pack("<Q", 2**60), struct.pack("<Q", 3) + b"{{{", struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 20) + b'{"__metadata__": [] }',
+    ],
+)  # fmt: skip
 def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, data: bytes):
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(Rejected) as caught:

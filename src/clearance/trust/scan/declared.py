@@ -152,7 +152,8 @@ def read_card(text: str, where: str) -> tuple[str, str, int]:
     """
     import yaml
 
-    match = re.match(r"---[ \t]*\r?\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    match = re.match(r"---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
     if match is None:
         return "", "", 0
     try:
@@ -208,16 +209,20 @@ def _distributions(path: list[str] | None) -> Iterator[Declared]:
     found = importlib.metadata.distributions() if path is None else importlib.metadata.distributions(path=path)
     for each in found:
         metadata = each.metadata
-        name = re.sub(r"[-_.]+", "-", metadata.get("Name") or "?").lower()
+        name = re.sub(r"[-_.]+", "-", _field(metadata, "Name") or "?").lower()
         if name in seen:
             continue
         seen.add(name)
         expression, said = of_metadata(
-            metadata.get("License-Expression") or "", metadata.get("License") or "",
+            _field(metadata, "License-Expression"), _field(metadata, "License"),
             metadata.get_all("Classifier") or [],
         )  # fmt: skip
         where = str(getattr(each, "_path", name))
-        yield Declared(name, metadata.get("Version") or "", where, 0, expression, said)
+        yield Declared(name, _field(metadata, "Version"), where, 0, expression, said)
+
+
+def _field(metadata: importlib.metadata.PackageMetadata, name: str) -> str:
+    return metadata[name] if name in metadata else ""
 
 
 def _model(path: Path) -> Declared:

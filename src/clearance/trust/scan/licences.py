@@ -28,8 +28,8 @@ PERMISSIVE = frozenset(
         "BSD-2-Clause-Patent", "BSD-3-Clause", "BSD-3-Clause-Clear", "BSD-3-Clause-LBNL", "BSL-1.0", "CC0-1.0",
         "CC-BY-3.0", "CC-BY-4.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "CNRI-Python", "ECL-2.0", "HPND",
         "ISC", "libpng-2.0", "MIT", "MIT-0", "MIT-CMU", "MS-PL", "NCSA", "ODC-By-1.0", "OFL-1.1", "PDDL-1.0",
-        "PostgreSQL", "PSF-2.0", "Python-2.0", "Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense", "UPL-1.0",
-        "W3C", "WTFPL", "X11", "ZPL-2.1", "Zlib", "LicenseRef-OSI-BSD",
+        "PostgreSQL", "PSF-2.0", "Python-2.0", "Python-2.0.1", "Unicode-3.0", "Unicode-DFS-2016", "Unlicense",
+        "UPL-1.0", "W3C", "WTFPL", "X11", "ZPL-2.1", "Zlib", "LicenseRef-OSI-BSD",
     }
 )  # fmt: skip
 
@@ -109,7 +109,7 @@ def judge(declared: Declared, policy: Policy) -> Judged:
         said = declared.said or declared.expression
         return _against(
             declared, "", "licence-unknown", Severity.MEDIUM,
-            f"{what} says {_short(said)!r} of its licence, which SPDX does not know" if said else f"{what} names no licence",
+            f"{what} says {_short(said)!r} of its licence, unknown to SPDX" if said else f"{what} names no licence",
             "ask its makers; where you know it, allow it by name with --allow, or do without it",
         )  # fmt: skip
     text = parsed.render()
@@ -166,7 +166,7 @@ def _ids(tree: Any) -> list[str]:
 
 
 def _known(id: str) -> bool:
-    if id.startswith("LicenseRef-") or id.startswith("DocumentRef-"):
+    if id.startswith(("LicenseRef-", "DocumentRef-")):
         return True
     return id.removesuffix("+") in _licensing().known_symbols
 

@@ -1,0 +1,120 @@
+"""Dangerous calls in pipeline code, found in its syntax tree without running it.
+
+Rules: every file that is Python by its suffix or its first line is read; one that cannot be parsed is a finding that
+nothing lets pass by severity. No comment in a file switches a rule off.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from clearance.trust.refusal import Rejected
+from clearance.trust.scan.finding import Finding, in_order
+from clearance.trust.scan.names import Names
+from clearance.trust.scan.reading import Text
+from clearance.trust.scan.rules import ALL_INTERFACES, RULES, UNPARSABLE, Rule
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  what is looked for
+
+
+def scan_code(files: Iterable[Text], target: str = "") -> tuple[tuple[Finding, ...], int]:
+    """Returns the findings, and how many files were read.
+
+    Raises:
+        Rejected: `source-none`: none of them is Python.
+    """
+    found: list[Finding] = []
+    count = 0
+    for file in files:
+        if is_python(file):
+            count += 1
+            found.extend(scan_text(file.data, file.where))
+    if count == 0:
+        raise Rejected("source-none", f"{target} holds no Python: nothing was scanned", target)
+    return in_order(found), count
+
+
+def is_python(file: Text) -> bool:
+    """Says whether a file is Python: by its suffix, or its first line."""
+    if file.name.endswith((".py", ".pyw", ".pyi")):
+        return True
+    return file.data.startswith(b"#!") and b"python" in file.data.partition(b"\n")[0]
+
+
+def scan_text(data: bytes, where: str) -> Iterator[Finding]:
+    """Yields what is wrong with one file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(data)
+        names = Names(tree)
+        found = {(each.lineno, rule.id): rule for each in _calls(tree) for rule in _broken(each, names)}
+        places = {each.lineno for each in ast.walk(tree) if isinstance(each, ast.Constant) and _is_everywhere(each)}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = error.lineno if isinstance(error, SyntaxError) and error.lineno else 0
+        yield _finding(UNPARSABLE, where, line)
+        return
+    for (line, _), rule in found.items():
+        yield _finding(rule, where, line)
+    for line in places:
+        yield _finding(ALL_INTERFACES, where, line)
+
+
+def _finding(rule: Rule, where: str, line: int) -> Finding:
+    return Finding(rule.id, rule.severity, where, line, rule.why, rule.mend)
+
+
+def _calls(tree: ast.Module) -> Iterator[ast.Call]:
+    """Yields every call; a decorator without brackets is one, and so is a dangerous function that is passed on."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node
+
+
+def _broken(call: ast.Call, names: Names) -> Iterator[Rule]:
+    functions = names.of(call.func)
+    rules = {id(rule): rule for name in functions or {""} for rule in _candidates(name)}
+    for rule in sorted(rules.values(), key=lambda each: each.severity.rank):
+        if rule.when is None or rule.when(call):
+            yield rule
+
+
+def _candidates(name: str) -> Iterator[Rule]:
+    exact, prefixes, suffixes, always = _tables()
+    yield from always
+    yield from exact.get(name, ())
+    for prefix, rule in prefixes:
+        if name.startswith(prefix):
+            yield rule
+    for suffix, rule in suffixes:
+        if name.endswith(suffix):
+            yield rule
+
+
+@cache
+def _tables() -> tuple[
+    dict[str, list[Rule]], tuple[tuple[str, Rule], ...], tuple[tuple[str, Rule], ...], tuple[Rule, ...]
+]:
+    """Returns the rules by exact name, by beginning (`requests.*`), by end (`*.from_pretrained`), and for every call."""
+    exact: dict[str, list[Rule]] = {}
+    prefixes: list[tuple[str, Rule]] = []
+    suffixes: list[tuple[str, Rule]] = []
+    always: list[Rule] = []
+    for rule in RULES:
+        for pattern in rule.patterns:
+            if pattern == "*":
+                always.append(rule)
+            elif pattern.endswith("*"):
+                prefixes.append((pattern[:-1], rule))
+            elif pattern.startswith("*"):
+                suffixes.append((pattern[1:], rule))
+            else:
+                exact.setdefault(pattern, []).append(rule)
+    return exact, tuple(prefixes), tuple(suffixes), tuple(always)
+
+
+def _is_everywhere(node: ast.Constant) -> bool:
+    return isinstance(node.value, str) and node.value in _EVERYWHERE

@@ -12,7 +12,7 @@ import click
 from clearance.cli.output import count, json_option, print_json, print_table
 
 if TYPE_CHECKING:
-    from clearance.trust.scan.finding import Report
+    from clearance.trust.scan.finding import Finding, Report
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, exists=True)
@@ -136,6 +136,57 @@ def licences(
 
         _write_json(predicate, predicate_of(judged, policy))
     _finish(report, "licence", refuse_from, sarif, as_json)
+
+
+@scan.command()
+@click.argument("path", type=PATH)
+@click.option("--accept", type=FILE, help="TOML file of findings that are accepted, with reasons.")
+@report_options
+def secrets(path: Path, accept: Path | None, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
+    """Look for passwords, keys and tokens in PATH: a file, a folder or a source bundle (zip).
+
+    What is found is never printed: only its kind, its length and its line. Exit code 3 when there is one, and when the
+    scanner cannot look.
+    """
+    try:
+        from clearance.trust.scan.reading import read_files
+        from clearance.trust.scan.report import make_report
+        from clearance.trust.scan.secrets import scan_secrets
+
+        started = _now()
+        files = list(read_files(path))
+        found = _accepted(scan_secrets(files), accept, path)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    report = make_report("secrets", str(path), len(files), found, started, _now())
+    _finish(report, "file", refuse_from, sarif, as_json)
+
+
+@scan.command()
+@click.argument("path", type=PATH)
+@click.option("--accept", type=FILE, help="TOML file of findings that are accepted, with reasons.")
+@report_options
+def code(path: Path, accept: Path | None, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
+    """Look for dangerous calls in the Python of PATH: a file, a folder or a source bundle (zip).
+
+    Nothing is run. Exit code 3 when there is one, and when a file cannot be parsed.
+    """
+    from clearance.trust.scan.code import scan_code
+    from clearance.trust.scan.reading import read_files
+    from clearance.trust.scan.report import make_report
+
+    started = _now()
+    found, read = scan_code(read_files(path), str(path))
+    report = make_report("code", str(path), read, _accepted(found, accept, path), started, _now())
+    _finish(report, "file", refuse_from, sarif, as_json)
+
+
+def _accepted(found: Sequence[Finding], accept: Path | None, path: Path) -> Sequence[Finding]:
+    if accept is None:
+        return found
+    from clearance.trust.scan.accepted import apply, read_accepted
+
+    return apply(found, read_accepted(accept), str(path), str(accept))
 
 
 def _finish(report: Report, noun: str, refuse_from: str, sarif: Path | None, as_json: bool) -> None:

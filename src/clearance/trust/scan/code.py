@@ -51,7 +51,8 @@ def scan_text(data: bytes, where: str) -> Iterator[Finding]:
             warnings.simplefilter("ignore")
             tree = ast.parse(data)
         names = Names(tree)
-        found = {(each.lineno, rule.id): rule for each in _calls(tree) for rule in _broken(each, names)}
+        found = {(line, rule.id): rule for line, rule in _named(tree, names)}
+        found |= {(each.lineno, rule.id): rule for each in _calls(tree) for rule in _broken(each, names)}
         places = {each.lineno for each in ast.walk(tree) if isinstance(each, ast.Constant) and _is_everywhere(each)}
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = error.lineno if isinstance(error, SyntaxError) and error.lineno else 0
@@ -68,10 +69,18 @@ def _finding(rule: Rule, where: str, line: int) -> Finding:
 
 
 def _calls(tree: ast.Module) -> Iterator[ast.Call]:
-    """Yields every call; a decorator without brackets is one, and so is a dangerous function that is passed on."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield node
+
+
+def _named(tree: ast.Module, names: Names) -> Iterator[tuple[int, Rule]]:
+    """Yields the functions that are dangerous however they are called, wherever they are named: `map(loads, …)`."""
+    exact = _tables()[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
+            for rule in (rule for name in names.of(node) for rule in exact.get(name, ()) if rule.when is None):
+                yield node.lineno, rule
 
 
 def _broken(call: ast.Call, names: Names) -> Iterator[Rule]:
@@ -98,7 +107,7 @@ def _candidates(name: str) -> Iterator[Rule]:
 def _tables() -> tuple[
     dict[str, list[Rule]], tuple[tuple[str, Rule], ...], tuple[tuple[str, Rule], ...], tuple[Rule, ...]
 ]:
-    """Returns the rules by exact name, by beginning (`requests.*`), by end (`*.from_pretrained`), and for every call."""
+    """Returns the rules by exact name, beginning (`requests.*`), end (`*.from_pretrained`), and for every call."""
     exact: dict[str, list[Rule]] = {}
     prefixes: list[tuple[str, Rule]] = []
     suffixes: list[tuple[str, Rule]] = []

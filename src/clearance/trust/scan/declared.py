@@ -222,7 +222,7 @@ def _distributions(path: list[str] | None) -> Iterator[Declared]:
 
 
 def _field(metadata: importlib.metadata.PackageMetadata, name: str) -> str:
-    return metadata[name] if name in metadata else ""
+    return (metadata.get_all(name) or [""])[0]
 
 
 def _model(path: Path) -> Declared:

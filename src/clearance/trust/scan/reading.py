@@ -24,6 +24,7 @@ MOST_FILES = 100_000
 PASSED_OVER = frozenset(
     {".git", ".hg", ".svn", ".venv", "__pycache__", ".clearance", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 )
+_UNREADABLE = (OSError, ClearanceError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ def _bounded(where: str, data: bytes, size: int = 0) -> bytes:
     if max(len(data), size) > MOST_BYTES:
         raise Rejected(
             "source-too-big",
-            f"{where} has more than {MOST_BYTES} bytes: that is data, keep it out of the source",
+            f"{where} has more than {MOST_BYTES} bytes: keep data out of the source",
             where,
         )
     return data

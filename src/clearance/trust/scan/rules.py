@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
           "cPickle.load", "cPickle.loads", "cloudpickle.load", "cloudpickle.loads", "dill.load", "dill.loads",
           "dill.load_session", "dill.load_module", "joblib.load", "shelve.open", "shelve.Shelf",
           "shelve.DbfilenameShelf", "pandas.read_pickle", "jsonpickle.decode", "jsonpickle.loads", "pickle5.load",
-          "pickle5.loads", "skops.io.load", "compress_pickle.load", "multiprocessing.connection.Client")),
+          "pickle5.loads", "compress_pickle.load")),
     Rule("marshal-load", _H, f"marshalled code: {_PICKLE}", _PLAIN, ("marshal.load", "marshal.loads")),
     Rule("numpy-pickle", _H, f"allow_pickle lets an array be a pickle: {_PICKLE}", "leave allow_pickle out",
          ("numpy.load", "numpy.lib.npyio.load", "numpy.lib.format.read_array"), _truthy("allow_pickle")),

@@ -2,8 +2,8 @@
 
 Rules:
 
-1. `detect-secrets` looks, with all its detectors of secrets; our own patterns stand beside it for what it does not know. Nothing
-   is asked of a network, and no comment in a file switches it off.
+1. `detect-secrets` looks, with all its detectors of secrets; our own patterns stand beside it for what it does not
+   know. Nothing is asked of a network, and no comment in a file switches it off.
 2. Before it looks, it must find a secret that is put before it: a scanner that finds nothing there is blind, and its
    silence would count for nothing. A crash is a refusal.
 3. Of a secret only its kind, line and length are kept. A hash would do for guessing a short one.
@@ -97,7 +97,7 @@ def _scanner() -> Iterator[Any]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
     from detect_secrets.settings import get_settings, transient_settings
 
-    detectors = get_mapping_from_secret_type_to_class().values()
+    detectors: Iterable[type] = get_mapping_from_secret_type_to_class().values()
     plugins = [{"name": each.__name__} for each in detectors if each.__name__ not in _LEFT_OUT]
     filters = [{"path": f"detect_secrets.filters.heuristic.{name}"} for name in _HEURISTICS]
     with transient_settings({"plugins_used": plugins, "filters_used": filters}):

@@ -24,7 +24,8 @@ def rules(source: str) -> list[str]:
 BAD = {
     "pickle-load": [
         "import pickle\npickle.load(f)", "import pickle as p\np.loads(b)", "from pickle import loads\nloads(b)",
-        "from pickle import loads as l\nl(b)", "import pickle\nl = pickle.loads\nl(b)", "from pickle import *\nloads(b)",
+        "from pickle import loads as l\nl(b)", "import pickle\nl = pickle.loads\nl(b)",
+        "from pickle import *\nloads(b)",
         "__import__('pickle').loads(b)", "import importlib\nimportlib.import_module('pickle').loads(b)",
         "import pickle\ngetattr(pickle, 'loads')(b)", "import pickle\nlist(map(pickle.loads, xs))",
         "import pickle\nm = n = pickle\nm.Unpickler(f).load()", "import joblib\njoblib.load(f)",
@@ -33,7 +34,8 @@ BAD = {
         "import pickle\na, b = pickle, 1\na.loads(x)", "import pickle, functools\nfunctools.partial(pickle.load)(f)",
     ],
     "marshal-load": ["import marshal\nmarshal.loads(b)"],
-    "numpy-pickle": ["import numpy as np\nnp.load(f, allow_pickle=True)", "import numpy as np\nnp.load(f, allow_pickle=x)"],
+    "numpy-pickle": ["import numpy as np\nnp.load(f, allow_pickle=True)",
+                     "import numpy as np\nnp.load(f, allow_pickle=x)"],
     "torch-load": [
         "import torch\ntorch.load(f)", "import torch\ntorch.load(f, weights_only=False)",
         "import torch\ntorch.load(f, weights_only=x)", "from torch.serialization import load\nload(f)",
@@ -51,7 +53,8 @@ BAD = {
         "from huggingface_hub import hf_hub_download as h\nh(repo_id='a/b', filename='c')",
     ],
     "yaml-load": [
-        "import yaml\nyaml.load(f)", "import yaml\nyaml.load(f, Loader=yaml.Loader)", "import yaml\nyaml.unsafe_load(f)",
+        "import yaml\nyaml.load(f)", "import yaml\nyaml.load(f, Loader=yaml.Loader)",
+        "import yaml\nyaml.unsafe_load(f)",
         "import yaml\nyaml.load(f, yaml.FullLoader)",
     ],
     "eval": ["eval(x)", "exec(x)", "import builtins\nbuiltins.eval(x)", "list(map(eval, xs))"],
@@ -60,14 +63,16 @@ BAD = {
         "import os\nos.system(x)", "import os\nos.popen('ls')", "import asyncio\nasyncio.create_subprocess_shell(x)",
     ],
     "tls-unverified": [
-        "import requests\nrequests.get(u, verify=False)", "import requests\ns = requests.Session()\ns.post(u, verify=False)",
+        "import requests\nrequests.get(u, verify=False)",
+        "import requests\ns = requests.Session()\ns.post(u, verify=False)",
         "import httpx\nhttpx.Client(verify=False)", "import ssl\nssl._create_unverified_context()",
         "import aiohttp\naiohttp.TCPConnector(ssl=False)",
         "import requests\nwith requests.Session() as s:\n    s.get(u, verify=False)",
     ],
     "ssh-unverified": ["import paramiko\nc.set_missing_host_key_policy(paramiko.AutoAddPolicy())"],
     "archive-extract": [
-        "import tarfile\ntarfile.open(f).extractall()", "import tarfile\nwith tarfile.open(f) as t:\n    t.extractall(p)",
+        "import tarfile\ntarfile.open(f).extractall()",
+        "import tarfile\nwith tarfile.open(f) as t:\n    t.extractall(p)",
         "import tarfile\nt = tarfile.TarFile(f)\nt.extract(m, filter='fully_trusted')",
         "import shutil\nshutil.unpack_archive(f, d)",
     ],
@@ -84,7 +89,8 @@ BAD = {
 GOOD = [
     "import json\njson.loads(b)", "import pickle\npickle.dumps(x)", "model.eval()", "import ast\nast.literal_eval(x)",
     "import torch\ntorch.load(f, weights_only=True)", "import torch\ntorch.loader(f)", "import yaml\nyaml.safe_load(f)",
-    "import yaml\nyaml.load(f, Loader=yaml.SafeLoader)", "from yaml import CSafeLoader as S, load\nload(f, Loader=CSafeLoader)",
+    "import yaml\nyaml.load(f, Loader=yaml.SafeLoader)",
+    "from yaml import CSafeLoader as S, load\nload(f, Loader=CSafeLoader)",
     "import numpy as np\nnp.load(f)", "import numpy as np\nnp.load(f, allow_pickle=False)",
     "import subprocess\nsubprocess.run(['a'])", "import subprocess\nsubprocess.run(['a'], shell=False)",
     "import requests\nrequests.get(u)", "import requests\nrequests.get(u, verify='ca.pem')",
@@ -151,7 +157,12 @@ def test_any_bytes_are_scanned(data: bytes):
     assert all(each.rule in {rule.id for rule in ALL} for each in scan_text(data, "x.py"))
 
 
-@given(st.lists(st.sampled_from(["import pickle as p", "p = q", "q = p", "p.loads(b)", "q = getattr(p, 'loads')",
-                                 "q(b)", "def f(): return p", "p = f()", "with p as q: q()", "(p := p.x)"]), max_size=12))  # fmt: skip
+LINES = [
+    "import pickle as p", "p = q", "q = p", "p.loads(b)", "q = getattr(p, 'loads')", "q(b)", "def f(): return p",
+    "p = f()", "with p as q: q()", "(p := p.x)",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=12))
 def test_any_bindings_end(lines: list[str]):
     rules("\n".join(lines))

@@ -84,14 +84,14 @@ def test_a_blind_scanner_and_a_crash_are_refused(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(Rejected) as caught:
             scan(("a.py", b"x"))
         assert caught.value.code == "scanner-blind"
-    original = AWSKeyDetector.analyze_line
+    original = AWSKeyDetector.analyze_string
 
-    def crash(self: AWSKeyDetector, filename: str, line: str, **more: object) -> object:
-        if "boom" in line:
-            raise IndexError(line)
-        return original(self, filename=filename, line=line, **more)
+    def crash(self: AWSKeyDetector, string: str, **more: object) -> object:
+        if "boom" in string:
+            raise IndexError(string)
+        return original(self, string, **more)
 
-    monkeypatch.setattr(AWSKeyDetector, "analyze_line", crash)
+    monkeypatch.setattr(AWSKeyDetector, "analyze_string", crash)
     with pytest.raises(Rejected) as caught:
         scan(("a.py", b"boom"))
     assert caught.value.code == "scanner-crashed"

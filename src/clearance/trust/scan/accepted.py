@@ -9,7 +9,7 @@ reason = "reads a file that this pipeline has written itself"
 ```
 
 Rules: an entry names one rule in one file (and one line, if it says so) and gives a reason; one that matches nothing is
-itself a finding, so that the list does not outlive what it was written for. Files are named relative to what is scanned.
+itself a finding, so that the list does not outlive its reasons. Files are named relative to what is scanned.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def _distributions(path: list[str] | None) -> Iterator[Declared]:
 
 
 def _field(metadata: importlib.metadata.PackageMetadata, name: str) -> str:
-    return (metadata.get_all(name) or [""])[0]
+    return str((metadata.get_all(name) or [""])[0])
 
 
 def _model(path: Path) -> Declared:

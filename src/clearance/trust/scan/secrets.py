@@ -52,19 +52,11 @@ def scan_secrets(files: Iterable[Text]) -> tuple[Finding, ...]:
     """
     found: dict[tuple[str, int, int], Finding] = {}
     with _busy, _scanner() as scan, tempfile.TemporaryDirectory(prefix="clearance-scan-") as folder:
-        if not any(True for _ in scan(_write(folder, "canary.py", f"key = '{_CANARY}'\n"))):
+        canary = Text("a test of itself", "canary.py", f"key = '{_CANARY}'\n".encode())
+        if not _theirs(scan, folder, canary):
             raise Rejected("scanner-blind", "detect-secrets does not find a secret that is there: install it again")
         for file in files:
-            text = _decode(file.data)
-            try:
-                kinds = [*_own(text), *_theirs(scan, _write(folder, file.name, text), file.where)]
-            except Rejected:
-                raise
-            except Exception as error:  # whatever it is, nobody has looked at this file
-                raise Rejected(
-                    "scanner-crashed", f"detect-secrets failed on {file.where} with {type(error).__name__}", file.where
-                ) from None
-            for kind, line, size in kinds:
+            for kind, line, size in [*_own(_decode(file.data)), *_theirs(scan, folder, file)]:
                 finding = _finding(kind, line, size, file.where)
                 here = found.get((file.where, line, size))
                 if here is None or finding.severity.rank > here.severity.rank:
@@ -84,11 +76,14 @@ def _own(text: str) -> Iterator[tuple[str, int, int]]:
             yield kind, text.count("\n", 0, match.start()) + 1, len(match[match.re.groups])
 
 
-def _theirs(scan: Any, path: str, where: str) -> Iterator[tuple[str, int, int]]:
-    for each in scan(path):
-        if each.secret_value is None or each.line_number < 1:
-            raise Rejected("scanner-crashed", f"detect-secrets gives no place in {where}", where)
-        yield each.type, each.line_number, len(each.secret_value)
+def _theirs(scan: Any, folder: str, file: Text) -> list[tuple[str, int, int]]:
+    path = _write(folder, file.name, _decode(file.data))
+    try:
+        return [(each.type, each.line_number, len(each.secret_value)) for each in scan(path)]
+    except Exception as error:  # whatever it is, nobody has looked at this file; its text may hold the secret
+        raise Rejected(
+            "scanner-crashed", f"detect-secrets failed on {file.where} with {type(error).__name__}", file.where
+        ) from None
 
 
 @contextmanager

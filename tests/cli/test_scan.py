@@ -106,3 +106,62 @@ def test_the_least_severity_that_refuses_can_be_chosen(clearance, database: Path
     """That of this advisory is not known."""
     done = clearance("trust", "scan", "deps", lock, "--database", database, "--refuse-from", "critical")
     assert done.code == 3
+
+
+def test_the_reports_can_be_attested(clearance, database: Path, lock: Path, tmp_path: Path):
+    out = tmp_path / "report.json"
+    clearance("trust", "scan", "deps", lock, "--database", database, "--predicate", out)
+    assert json.loads(out.read_bytes())["scanner"]["result"][0]["id"] == "CVE-2026-5"
+    clearance("trust", "scan", "licences", "--predicate", out)
+    assert {"name", "licence"} <= json.loads(out.read_bytes())["components"][0].keys()
+
+
+def test_a_model_with_conditions_is_refused_until_they_are_allowed(clearance, tmp_path: Path):
+    card = tmp_path / "README.md"
+    card.write_text("---\nlicense: llama3\n---\n")
+    done = clearance("trust", "scan", "licences", tmp_path)
+    assert done.code == 3
+    assert "700 million monthly users" in done.out
+    assert clearance("trust", "scan", "licences", card, "--allow", "llama3").code == 0
+    assert clearance("trust", "scan", "licences", card, "--allow", "llama3", "--deny", "llama3").code == 3
+    assert clearance("trust", "scan", "licences", card, "--allow", "lama3").code == 2
+    card.write_text("---\nlicense: mit\n---\n")
+    assert clearance("trust", "scan", "licences", card).code == 0
+    assert clearance("trust", "scan", "licences", card, "--only", "--allow", "ISC").code == 3
+
+
+def test_a_secret_is_refused_and_not_printed(clearance, tmp_path: Path):
+    secret = "AKIA" + "QXKD4MWB2RTLPCZ7"
+    file = tmp_path / "config.py"
+    file.write_text(f"\nkey = '{secret}'\n")
+    for more in ([], ["--json"]):
+        done = clearance("trust", "scan", "secrets", file, *more)
+        assert done.code == 3
+        assert "secret-aws-access-key" in done.out
+        assert secret not in done.out + done.err
+    file.write_text("key = None\n")
+    assert clearance("trust", "scan", "secrets", file).code == 0
+
+
+def test_dangerous_code_is_refused_until_it_is_accepted_with_a_reason(clearance, tmp_path: Path):
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "a.py").write_text("import torch\ntorch.load(f)\n")
+    done = clearance("trust", "scan", "code", folder)
+    assert done.code == 3
+    assert f"{folder}/a.py:2" in done.out
+    assert "weights_only=True" in done.out
+    accept = tmp_path / "accept.toml"
+    accept.write_text('[[accept]]\nrule = "torch-load"\nfile = "a.py"\nreason = "written by the task before"\n')
+    done = clearance("trust", "scan", "code", folder, "--accept", accept)
+    assert done.code == 0
+    assert "written by the task before" in done.out
+    (folder / "b.py").write_text("print 'x'\n")
+    assert clearance("trust", "scan", "code", folder, "--accept", accept, "--refuse-from", "critical").code == 3
+
+
+def test_nothing_to_scan_is_not_clean(clearance, tmp_path: Path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for kind in ("deps", "licences", "secrets", "code"):
+        assert clearance("trust", "scan", kind, folder).code == 3, kind

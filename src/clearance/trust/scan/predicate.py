@@ -48,14 +48,14 @@ def vulnerabilities(report: Report) -> Vulnerabilities:
 
 
 def licences(judged: Iterable[Judged], policy: Policy) -> Licences:
-    """Returns the licence report."""
+    """Returns the licence report; of nothing at all it does not say that it is allowed."""
     components = tuple(
         Licensed(name=each.name, version=each.version, licence=each.expression or "NOASSERTION", allowed=each.allowed)
         for each in judged
     )
     annotations: dict[str, Any] = {"allow": sorted(policy.allow), "deny": sorted(policy.deny)}
     described = Described(name="licence policy", annotations=annotations)
-    return Licences(components, all(each.allowed for each in components), described)
+    return Licences(components, bool(components) and all(each.allowed for each in components), described)
 
 
 def _attested(finding: Finding) -> Attested:

@@ -1,6 +1,6 @@
-"""What scanning costs: an OSV database the first time and by its index, an environment, licences, and code; CPU.
+"""What scanning costs, in CPU: an OSV database the first time and by its index, an environment, licences, code, secrets.
 
-`CLEARANCE_BENCH_DATA` holds the database (`trust/osv/pypi.zip`); without it those rows say `not run`.
+And whether the ranges of advisories are judged as their makers list the versions.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import msgspec
+from bench.cluster.inputs import data
 from bench.common import show
 
+from clearance.trust.scan.advisory import Verdict
+from clearance.trust.scan.advisory import judge as judge_version
 from clearance.trust.scan.code import scan_code
-from clearance.trust.scan.database import open_database
+from clearance.trust.scan.database import Database, open_database
 from clearance.trust.scan.declared import read_declared
 from clearance.trust.scan.licences import Policy, judge
 from clearance.trust.scan.osv import vulnerabilities
@@ -35,3 +39,52 @@ def milliseconds(function: Callable[[], object]) -> float:
         function()
         best = min(best, time.process_time() - start)
     return best * 1e3
+
+
+def main() -> None:
+    lock = installed()
+    show("trust.scan.distributions", len(lock))
+    database = data("osv_pypi")
+    if database is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            cache = Path(folder)
+            show("trust.scan.database_cold_ms", milliseconds(lambda: open_database(database)))
+            open_database(database, cache)
+            warm = milliseconds(lambda: open_database(database, cache))
+            show("trust.scan.database_indexed_ms", warm, "<= 50", warm <= 50)
+            known = open_database(database, cache)
+            agreed, told = agreement(known)
+            show("trust.scan.affected_versions", told)
+            show("trust.scan.affected_versions_found", agreed, f">= {told}", agreed >= told)
+            whole = milliseconds(lambda: vulnerabilities(lock, known))
+            show("trust.scan.dependencies_ms", whole, "<= 100", whole <= 100)
+    policy = Policy()
+    spent = milliseconds(lambda: [judge(each, policy) for each in read_declared()])
+    show("trust.scan.licences_ms", spent)
+    files = [file for file in read_files(SOURCE) if file.name.endswith(".py")]
+    lines = sum(file.data.count(b"\n") for file in files)
+    show("trust.scan.lines", lines)
+    show("trust.scan.code_us_a_line", milliseconds(lambda: scan_code(files)) * 1e3 / lines)
+    some = [file for file in files if file.name.startswith("cli/")]
+    lines = sum(file.data.count(b"\n") for file in some)
+    show("trust.scan.secrets_us_a_line", milliseconds(lambda: scan_secrets(some)) * 1e3 / lines)
+
+
+def agreement(known: Database) -> tuple[int, int]:
+    """Returns how many of the versions that the database lists as affected are so by its ranges alone, and how many.
+
+    Its makers list the versions; the ranges are judged here. What cannot be compared counts as affected, as in a scan.
+    """
+    agreed = told = 0
+    for name in known.packages:
+        for affected in (part for each in known.about(name) for part in each.affected):
+            if any(each.type != "GIT" for each in affected.ranges):
+                ranges = msgspec.structs.replace(affected, versions=())
+                verdicts = [judge_version(version, ranges) for version in affected.versions]
+                told += len(verdicts)
+                agreed += sum(verdict is not Verdict.CLEAR for verdict in verdicts)
+    return agreed, told
+
+
+if __name__ == "__main__":
+    main()

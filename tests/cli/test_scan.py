@@ -84,7 +84,7 @@ def test_vex_lets_a_finding_pass_and_says_who(clearance, database: Path, lock: P
     }  # fmt: skip
     document = {
         "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://a.example/1", "author": "Security", "version": 1,
-        "timestamp": "2026-01-01T00:00:00Z", "statements": [statement],
+        "timestamp": "2024-01-01T00:00:00Z", "statements": [statement],
     }  # fmt: skip
     vex.write_text(json.dumps(document))
     done = clearance("trust", "scan", "deps", lock, "--database", database, "--vex", vex)

@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from clearance.trust.refusal import Rejected
+from clearance.trust.scan.advisory import Verdict, judge
 from clearance.trust.scan.database import open_database
 from clearance.trust.scan.finding import Finding, Severity, refused
 from clearance.trust.scan.osv import vulnerabilities
@@ -34,6 +36,19 @@ def test_known_vulnerabilities_of_the_public_database_are_found(public_database:
     assert {each.rule: each.mend for each in old}["CVE-2019-20916"] == "use pip>=19.2"
     assert {each.rule: each.severity for each in old}["CVE-2023-5752"] == "low"
     assert scan(public_database, Pinned("pip", "23.3", "x", 0)) == ()
+
+
+def test_ranges_say_what_the_makers_of_the_database_list(public_database: Path):
+    """Each version in the list `versions` lies in the ranges, as they are judged here without that list."""
+    known = open_database(public_database)
+    verdicts: dict[Verdict, int] = dict.fromkeys(Verdict, 0)
+    for name in known.packages:
+        for affected in (part for each in known.about(name) for part in each.affected):
+            if any(each.type != "GIT" for each in affected.ranges):
+                ranges = msgspec.structs.replace(affected, versions=())
+                for version in affected.versions:
+                    verdicts[judge(version, ranges)] += 1
+    assert verdicts == {Verdict.AFFECTED: 25716, Verdict.CLEAR: 0, Verdict.UNKNOWN: 23}
 
 
 def test_a_finding_says_where_what_and_the_mend(database):

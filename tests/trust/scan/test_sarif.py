@@ -31,7 +31,9 @@ def each(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+TEXT = closed(["text"], text={"type": "string"})
 LEVEL = {"enum": ["none", "note", "warning", "error"]}
+WORD = {"type": "string"}
 RULE = closed(
     ["id"], id={"type": "string"}, shortDescription=TEXT, help=TEXT, properties=BAG,
     defaultConfiguration=closed([], level=LEVEL),
@@ -52,11 +54,11 @@ RESULT = closed(
 )  # fmt: skip
 RUN = closed(
     ["tool"], results=each(RESULT), properties=BAG, columnKind={"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
-    tool=closed(["driver"], driver=closed(["name"], name={"type": "string"}, version={"type": "string"}, rules=each(RULE))),
+    tool=closed(["driver"], driver=closed(["name"], name=WORD, version=WORD, rules=each(RULE))),
     invocations=each(closed(["executionSuccessful"], executionSuccessful={"type": "boolean"}, startTimeUtc=TIME,
                             endTimeUtc=TIME)),
 )  # fmt: skip
-# https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json: of the members that are written
+# Of https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json what is written here.
 SCHEMA = closed(["version", "runs"], version={"const": "2.1.0"}, runs=each(RUN), **{"$schema": {"type": "string"}})
 
 FINDINGS = st.builds(

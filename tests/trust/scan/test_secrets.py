@@ -130,6 +130,9 @@ def test_what_cannot_be_read_whole_is_refused(tmp_path: Path):
     (root / "out").unlink()
     os.mkfifo(root / "pipe")
     assert code(root) == "source-unreadable"
+    (root / "pipe").unlink()
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff.py")).write_text("x")
+    assert code(root) == "source-unreadable"
     (tmp_path / "bad.zip").write_bytes(b"PK")
     assert code(tmp_path / "bad.zip") == "source-unreadable"
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as opened:

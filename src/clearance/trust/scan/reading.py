@@ -86,6 +86,8 @@ def _folder(root: Path) -> Iterator[Text]:
         folders[:] = sorted(each for each in folders if each not in PASSED_OVER)
         for name in sorted([*names, *(each for each in folders if Path(folder, each).is_symlink())]):
             file = Path(folder, name)
+            if not str(file).isprintable():  # bytes that are no UTF-8 among them
+                raise Rejected("source-unreadable", f"{str(file)!r} cannot be shown: rename it", ascii(str(file)))
             if file.is_symlink():
                 if not file.resolve().is_relative_to(inside):
                     raise Rejected("source-unreadable", f"{file} leads out of {root}: replace it by a copy", str(file))
@@ -101,6 +103,8 @@ def _zip(path: Path, opened: zipfile.ZipFile) -> Iterator[Text]:
         if entry.is_dir():
             continue
         where = f"{path}!{entry.filename}"
+        if not where.isprintable():
+            raise Rejected("source-unreadable", f"{where!r} cannot be shown: rename it", ascii(where))
         if entry.filename in seen:
             raise Rejected("source-unreadable", f"{where} stands twice in the zip", where)
         seen.add(entry.filename)

@@ -1,4 +1,4 @@
-"""What scanning costs, in CPU: an OSV database the first time and by its index, an environment, licences, code, secrets.
+"""What scanning costs, in CPU: a database of advisories, an environment, licences, code and secrets.
 
 And whether the ranges of advisories are judged as their makers list the versions.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -165,3 +166,17 @@ def test_nothing_to_scan_is_not_clean(clearance, tmp_path: Path):
     folder.mkdir()
     for kind in ("deps", "licences", "secrets", "code"):
         assert clearance("trust", "scan", kind, folder).code == 3, kind
+
+
+@pytest.mark.parametrize(("kind", "module"), [("secrets", "detect_secrets.core"), ("licences", "license_expression")])
+def test_a_missing_extra_is_named(clearance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, module: str):
+    from clearance.trust.scan import licences
+
+    licences._licensing.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "README.md").write_text("---\nlicense: isc\n---\n")
+    done = clearance(
+        "trust", "scan", kind, tmp_path / "README.md", *(["--allow", "BSD-4-Clause"] if kind == "licences" else [])
+    )
+    assert done.code == 2
+    assert "pip install 'clearance[trust]'" in done.err

@@ -167,7 +167,7 @@ def secrets(path: Path, accept: Path | None, refuse_from: str, sarif: Path | Non
 @click.option("--accept", type=FILE, help="TOML file of findings that are accepted, with reasons.")
 @report_options
 def code(path: Path, accept: Path | None, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
-    """Look for dangerous calls in the Python of PATH: a file, a folder or a source bundle (zip).
+    """Look for dangerous calls in the Python of PATH: a file, a notebook, a folder or a source bundle (zip).
 
     Nothing is run. Exit code 3 when there is one, and when a file cannot be parsed.
     """
@@ -237,7 +237,7 @@ def _missing(error: ModuleNotFoundError) -> Exception:
 
     if error.name is None or error.name.startswith("clearance"):
         return error
-    return MissingExtra(error.name, "trust")
+    return MissingExtra(error.name.partition(".")[0].replace("_", "-"), "trust")
 
 
 def _now() -> datetime.datetime:

@@ -1,6 +1,6 @@
 """Dangerous calls in pipeline code, found in its syntax tree without running it.
 
-Rules: every file that is Python by its suffix or its first line is read; one that cannot be parsed is a finding that
+Rules: every file that is Python by its suffix or its first line is read, and every notebook; one that cannot be parsed is a finding that
 nothing lets pass by severity. No comment in a file switches a rule off.
 """
 
@@ -14,9 +14,11 @@ from functools import cache
 from clearance.trust.refusal import Rejected
 from clearance.trust.scan.finding import Finding, in_order
 from clearance.trust.scan.names import Names
+from clearance.trust.scan.notebook import cells
 from clearance.trust.scan.reading import Text
 from clearance.trust.scan.rules import ALL_INTERFACES, RULES, UNPARSABLE, Rule
 
+NOTEBOOK = ".ipynb"
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  what is looked for
 
 
@@ -31,17 +33,30 @@ def scan_code(files: Iterable[Text], target: str = "") -> tuple[tuple[Finding, .
     for file in files:
         if is_python(file):
             count += 1
-            found.extend(scan_text(file.data, file.where))
+            found.extend(_scan(file))
     if count == 0:
         raise Rejected("source-none", f"{target} holds no Python: nothing was scanned", target)
     return in_order(found), count
 
 
 def is_python(file: Text) -> bool:
-    """Says whether a file is Python: by its suffix, or its first line."""
-    if file.name.endswith((".py", ".pyw", ".pyi")):
+    """Says whether a file is Python or a notebook: by its suffix, or its first line."""
+    if file.name.endswith((".py", ".pyw", ".pyi", NOTEBOOK)):
         return True
     return file.data.startswith(b"#!") and b"python" in file.data.partition(b"\n")[0]
+
+
+def _scan(file: Text) -> Iterator[Finding]:
+    if not file.name.endswith(NOTEBOOK):
+        yield from scan_text(file.data, file.where)
+        return
+    try:
+        found = cells(file.data)
+    except ValueError:
+        yield _finding(UNPARSABLE, file.where, 0)
+        return
+    for number, source in found:
+        yield from scan_text(source.encode("utf-8", "surrogatepass"), f"{file.where}#cell{number}")
 
 
 def scan_text(data: bytes, where: str) -> Iterator[Finding]:

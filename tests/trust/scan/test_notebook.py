@@ -15,11 +15,9 @@ from clearance.trust.scan.notebook import cells
 from clearance.trust.scan.reading import Text
 
 
-def notebook(*sources: Any, **metadata: Any) -> bytes:
+def notebook(*sources: Any) -> bytes:
     listed = [{"cell_type": "code", "source": source} for source in sources]
-    return json.dumps(
-        {"cells": [{"cell_type": "markdown", "source": "eval(x)"}, *listed], "metadata": metadata}
-    ).encode()
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": "eval(x)"}, *listed]}).encode()
 
 
 def scan(data: bytes) -> list[tuple[str, str, int]]:
@@ -28,15 +26,33 @@ def scan(data: bytes) -> list[tuple[str, str, int]]:
 
 
 def test_the_python_of_cells_is_scanned():
-    data = notebook("x = 1", ["import os\n", "%matplotlib inline\n", "!ls -l\n", "if x:\n", "    !ls\n", "eval(x)"])
-    assert scan(data) == [("eval", "n.ipynb#cell3", 6)]
+    data = notebook("x = 1", ["import os\n", "%matplotlib inline\n", "if x:\n", "    %pip list\n", "eval(x)"])
+    assert scan(data) == [("eval", "n.ipynb#cell3", 5)]
 
 
-def test_magics_and_other_languages_are_no_python():
-    assert scan(notebook("%%bash\nrm -r $(", "%%time\nx = 1", "x?", "?x", "")) == []
+def test_commands_for_a_shell_are_calls_of_a_shell():
+    for source in (
+        "!ls",
+        "if x:\n    !ls",
+        "files = !ls",
+        "%%bash\nrm -r $(",
+        "%%script perl\n1",
+        "%sx ls",
+        "%system ls",
+    ):
+        ((rule, where, _),) = scan(notebook(source))
+        assert (rule, where) == ("shell", "n.ipynb#cell2")
+
+
+def test_magics_and_help_are_taken_out():
+    assert scan(notebook("%%html\n<b>", "%%time\nx = 1", "x?", "?x", "", "x = y != z")) == []
     assert scan(notebook("%%time\neval(x)")) == [("eval", "n.ipynb#cell2", 2)]
-    assert scan(notebook("x <- eval(y", kernelspec={"name": "ir", "language": "R"})) == []
-    assert scan(notebook("eval(x)", kernelspec={"name": "python3"})) != []
+
+
+def test_a_notebook_is_read_whatever_it_says_of_its_kernel():
+    document = json.loads(notebook("eval(x)"))
+    document["metadata"] = {"kernelspec": {"name": "ir", "language": "R"}}
+    assert scan(json.dumps(document).encode()) == [("eval", "n.ipynb#cell2", 1)]
 
 
 def test_cells_of_version_3_are_read():

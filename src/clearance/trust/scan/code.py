@@ -1,7 +1,7 @@
 """Dangerous calls in pipeline code, found in its syntax tree without running it.
 
-Rules: every file that is Python by its suffix or its first line is read, and every notebook; one that cannot be parsed is a finding that
-nothing lets pass by severity. No comment in a file switches a rule off.
+Rules: every file that is Python by its suffix or its first line is read, and every notebook; one that cannot be parsed
+is a finding that nothing lets pass by severity. No comment in a file switches a rule off.
 """
 
 from __future__ import annotations

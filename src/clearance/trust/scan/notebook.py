@@ -1,19 +1,28 @@
 """The Python in a Jupyter notebook, cell by cell.
 
-Rules: lines that only IPython reads (`%magic`, `!command`, `?help`) are taken out, a cell of another language (`%%bash`)
-is passed over, and so is a notebook whose kernel is no Python. A notebook that cannot be read raises ValueError.
+Rules:
 
-Source: https://nbformat.readthedocs.io/en/latest/format_description.html, versions 3 and 4.
+1. Every notebook is read as Python, whatever it says of its kernel: another one may be given to it when it is run.
+2. A command for a shell (`!command`, `x = !command`, `%%bash`) becomes the call of a shell that it is. Other lines that
+   only IPython reads (`%magic`, `?help`) are taken out, and so is a cell of text (`%%html`). Line numbers stay.
+3. What is no notebook raises ValueError.
+
+Source: https://nbformat.readthedocs.io/en/latest/format_description.html, versions 3 and 4, and
+https://ipython.readthedocs.io/en/stable/interactive/magics.html.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from clearance.errors import Refused
 from clearance.trust import strict
 
-_STILL_PYTHON = ("%%time", "%%timeit", "%%capture", "%%prun", "%%memit")
+_SHELL = "__import__('os').system('')"
+_STILL_PYTHON = re.compile(r"%%(time|timeit|capture|prun|memit|debug)\b")
+_TEXT = re.compile(r"%%(html|HTML|javascript|js|latex|markdown|svg|SVG|writefile|file)\b")
+_COMMAND = re.compile(r"\s*([\w\s,.\[\]'\"]+=\s*)?(!|%sx\b|%system\b)")
 
 
 def cells(data: bytes) -> list[tuple[int, str]]:
@@ -28,27 +37,21 @@ def cells(data: bytes) -> list[tuple[int, str]]:
         raise ValueError(str(error)) from None
     if not isinstance(document, dict):
         raise ValueError("a notebook is an object")
-    if not _is_python(document.get("metadata")):
-        return []
     listed: Any = document.get("cells")
-    if listed is None and isinstance(sheets := document.get("worksheets"), list):
-        listed = [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells", ())]
-    if not isinstance(listed, list):
-        raise ValueError("a notebook has cells")
+    if listed is None:
+        sheets = _objects(document.get("worksheets"), "worksheets")
+        listed = [cell for sheet in sheets for cell in _objects(sheet.get("cells", []), "cells")]
     found = []
-    for number, cell in enumerate(listed, 1):
-        if not isinstance(cell, dict):
-            raise ValueError(f"cell {number} is no object")
+    for number, cell in enumerate(_objects(listed, "cells"), 1):
         if cell.get("cell_type") == "code":
             found.append((number, _python(_text(cell.get("source", cell.get("input", "")), number))))
     return found
 
 
-def _is_python(metadata: Any) -> bool:
-    parts = [metadata.get(name) for name in ("language_info", "kernelspec")] if isinstance(metadata, dict) else []
-    named = [part.get(key) for part in parts if isinstance(part, dict) for key in ("name", "language")]
-    languages = [each for each in named if isinstance(each, str)]
-    return not languages or any("python" in each.lower() or each.lower() == "ipython" for each in languages)
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ValueError(f"{name!r} of a notebook is a list of objects")
+    return value
 
 
 def _text(source: Any, number: int) -> str:
@@ -59,15 +62,18 @@ def _text(source: Any, number: int) -> str:
 
 
 def _python(source: str) -> str:
-    lines = source.splitlines()
+    lines = source.split("\n")
     first = next((line for line in lines if line.strip()), "")
-    if first.startswith("%%") and not first.startswith(_STILL_PYTHON):
-        return ""
-    return "\n".join(_without_magic(line) for line in lines)
+    if first.startswith("%%") and not _STILL_PYTHON.match(first):
+        return "" if _TEXT.match(first) else _SHELL
+    return "\n".join(map(_line, lines))
 
 
-def _without_magic(line: str) -> str:
+def _line(line: str) -> str:
     text = line.lstrip()
-    if text.startswith(("%", "!", "?")) or text.rstrip().endswith("?"):
-        return line[: len(line) - len(text)] + "pass"
+    margin = line[: len(line) - len(text)]
+    if _COMMAND.match(line):
+        return margin + _SHELL
+    if text.startswith(("%", "?")) or (text.rstrip().endswith("?") and "#" not in text):
+        return margin + "pass"
     return line

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -161,10 +163,27 @@ def test_dangerous_code_is_refused_until_it_is_accepted_with_a_reason(clearance,
     assert clearance("trust", "scan", "code", folder, "--accept", accept, "--refuse-from", "critical").code == 3
 
 
+def test_a_model_is_judged_by_its_content(clearance, tmp_path: Path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    done = clearance("trust", "scan", "model", folder, "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["formats"] == {"model.safetensors": "safetensors"}
+    (folder / "README.md").write_bytes(pickle.dumps([Path]))
+    out = tmp_path / "out.sarif"
+    done = clearance("trust", "scan", "model", folder, "--sarif", out)
+    assert done.code == 3
+    assert "README.md" in done.out
+    assert "2 files, 1 finding, 1 refused" in done.err
+    assert json.loads(out.read_bytes())["runs"][0]["results"][0]["ruleId"] == "pickle"
+
+
 def test_nothing_to_scan_is_not_clean(clearance, tmp_path: Path):
     folder = tmp_path / "empty"
     folder.mkdir()
-    for kind in ("deps", "licences", "secrets", "code"):
+    for kind in ("deps", "licences", "secrets", "code", "model"):
         assert clearance("trust", "scan", kind, folder).code == 3, kind
 
 

@@ -181,6 +181,25 @@ def code(path: Path, accept: Path | None, refuse_from: str, sarif: Path | None, 
     _finish(report, "file", refuse_from, sarif, as_json)
 
 
+@scan.command()
+@click.argument("path", type=PATH)
+@click.option("--sarif", type=OUTPUT, help="Write the findings as SARIF 2.1.0 too.")
+@json_option
+def model(path: Path, sarif: Path | None, as_json: bool) -> None:
+    """Judge a model from outside, a file or a folder, by its content.
+
+    Nothing in it is executed, unpickled or unpacked. Exit code 3 when anything speaks against it.
+    """
+    from clearance.trust.ingest import judge_model
+    from clearance.trust.scan.model import findings
+    from clearance.trust.scan.report import make_report
+
+    started = _now()
+    judgement = judge_model(path)
+    report = make_report("model", str(path), len(judgement.formats), findings(judgement), started, _now())
+    _finish(report, "file", "low", sarif, as_json, {"formats": judgement.formats})
+
+
 def _accepted(found: Sequence[Finding], accept: Path | None, path: Path) -> Sequence[Finding]:
     if accept is None:
         return found
@@ -189,8 +208,19 @@ def _accepted(found: Sequence[Finding], accept: Path | None, path: Path) -> Sequ
     return apply(found, read_accepted(accept), str(path), str(accept))
 
 
-def _finish(report: Report, noun: str, refuse_from: str, sarif: Path | None, as_json: bool) -> None:
-    """Prints a report, writes it as SARIF, and ends with exit code 3 where something is refused."""
+def _finish(
+    report: Report, noun: str, refuse_from: str, sarif: Path | None, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
+    """Prints a report, writes it as SARIF, and ends with exit code 3 where something is refused.
+
+    Args:
+        report: to be printed.
+        noun: what was examined.
+        refuse_from: the least severity that refuses.
+        sarif: the file, if any.
+        as_json: print JSON.
+        more: what the JSON has besides the report.
+    """
     from clearance.trust.scan.finding import Severity, refused
 
     against = refused(report.findings, Severity(refuse_from))
@@ -199,7 +229,9 @@ def _finish(report: Report, noun: str, refuse_from: str, sarif: Path | None, as_
 
         sarif.write_bytes(encode([report]))
     if as_json:
-        print_json(report)
+        import msgspec
+
+        print_json({**msgspec.structs.asdict(report), **(more or {})})
     else:
         if report.findings:
             print_table(

@@ -71,6 +71,13 @@ def test_without_a_database_nothing_is_clean(clearance, home: Path, lock: Path):
     assert str(home / "trust" / "osv.zip") in done.err
 
 
+def test_the_index_lies_in_a_home_that_nobody_else_may_enter(clearance, home: Path, database: Path, lock: Path):
+    clearance("trust", "scan", "deps", lock, "--database", database)
+    (index,) = (home / "trust" / "osv-index").iterdir()
+    assert [each.stat().st_mode & 0o077 for each in (home / "trust", index.parent, index)] == [0, 0, 0]
+    assert clearance("trust", "keys", "list").code == 0
+
+
 def test_an_old_database_is_refused(clearance, lock: Path):
     public_database = public("trust/osv/pypi.zip")
     done = clearance("trust", "scan", "deps", lock, "--database", public_database)

@@ -70,6 +70,7 @@ def deps(
     from clearance.settings import load
 
     try:
+        from clearance.trust.keys import trust_directory
         from clearance.trust.scan import database as databases
         from clearance.trust.scan import osv, packages
         from clearance.trust.scan.report import make_report
@@ -80,9 +81,9 @@ def deps(
     started = _now()
     pinned = packages.installed() if path is None else packages.read_packages(path)
     statements = [read_document(file.read_bytes(), started, str(file)) for file in vex]
-    known = databases.open_database(
-        database or settings.home / "trust" / "osv.zip", settings.home / "trust" / "osv-index"
-    )
+    settings.make_home()
+    trust = trust_directory(settings.home)
+    known = databases.open_database(database or trust / "osv.zip", trust / "osv-index")
     databases.require_fresh(known.source, started, datetime.timedelta(days=max_age))
     found = osv.vulnerabilities(pinned, known, statements, product)
     target = str(path) if path is not None else sys.prefix
@@ -191,12 +192,12 @@ def model(path: Path, sarif: Path | None, as_json: bool) -> None:
     Nothing in it is executed, unpickled or unpacked. Exit code 3 when anything speaks against it.
     """
     from clearance.trust.ingest import judge_model
-    from clearance.trust.scan.model import findings
+    from clearance.trust.scan.model import examined, findings
     from clearance.trust.scan.report import make_report
 
     started = _now()
     judgement = judge_model(path)
-    report = make_report("model", str(path), len(judgement.formats), findings(judgement), started, _now())
+    report = make_report("model", str(path), examined(judgement), findings(judgement), started, _now())
     _finish(report, "file", "low", sarif, as_json, {"formats": judgement.formats})
 
 

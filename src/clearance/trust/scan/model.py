@@ -24,3 +24,8 @@ def findings(judgement: Judgement) -> tuple[Finding, ...]:
         else Finding(each.code, Severity.LOW, each.where, 0, each.text, each.mend, suppressed="a note")
         for each in judgement.findings
     )
+
+
+def examined(judgement: Judgement) -> int:
+    """Returns how many files were judged, those within archives aside."""
+    return len({name.partition("!")[0] for name in [*judgement.formats, *(each.where for each in judgement.findings)]})

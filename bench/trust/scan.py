@@ -28,6 +28,7 @@ from clearance.trust.scan.packages import installed
 from clearance.trust.scan.reading import read_files
 from clearance.trust.scan.secrets import scan_secrets
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.py"
 SOURCE = Path(__file__).parents[2] / "src" / "clearance"
 
 
@@ -44,6 +45,7 @@ def milliseconds(function: Callable[[], object]) -> float:
 def main() -> None:
     lock = installed()
     show("trust.scan.distributions", len(lock))
+    whole = 0.0
     database = data("osv_pypi")
     if database is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -61,6 +63,9 @@ def main() -> None:
     policy = Policy()
     spent = milliseconds(lambda: [judge(each, policy) for each in read_declared()])
     show("trust.scan.licences_ms", spent)
+    job = list(read_files(EXAMPLE))
+    spent += milliseconds(lambda: (scan_code(job), scan_secrets(job)))
+    show("trust.scan.job_ms", spent + whole, "<= 500", spent + whole <= 500)
     files = [file for file in read_files(SOURCE) if file.name.endswith(".py")]
     lines = sum(file.data.count(b"\n") for file in files)
     show("trust.scan.lines", lines)

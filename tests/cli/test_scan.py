@@ -187,6 +187,14 @@ def test_a_model_is_judged_by_its_content(clearance, tmp_path: Path):
     assert json.loads(out.read_bytes())["runs"][0]["results"][0]["ruleId"] == "pickle"
 
 
+def test_a_report_that_cannot_be_written_is_told(clearance, tmp_path: Path):
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    done = clearance("trust", "scan", "code", file, "--sarif", tmp_path / "none" / "out.sarif")
+    assert done.code == 2
+    assert "cannot write" in done.err
+
+
 def test_nothing_to_scan_is_not_clean(clearance, tmp_path: Path):
     folder = tmp_path / "empty"
     folder.mkdir()

@@ -80,7 +80,7 @@ def deps(
     settings = load()
     started = _now()
     pinned = packages.installed() if path is None else packages.read_packages(path)
-    statements = [read_document(file.read_bytes(), started, str(file)) for file in vex]
+    statements = [read_document(_read(file), started, str(file)) for file in vex]
     settings.make_home()
     trust = trust_directory(settings.home)
     known = databases.open_database(database or trust / "osv.zip", trust / "osv-index")
@@ -228,7 +228,7 @@ def _finish(
     if sarif is not None:
         from clearance.trust.scan.sarif import encode
 
-        sarif.write_bytes(encode([report]))
+        _write(sarif, encode([report]))
     if as_json:
         import msgspec
 
@@ -262,7 +262,25 @@ def _finish(
 def _write_json(path: Path, data: Any) -> None:
     import msgspec
 
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+    _write(path, msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n")
+
+
+def _write(path: Path, data: bytes) -> None:
+    from clearance.errors import UsageError
+
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}: choose a file that can be written") from None
+
+
+def _read(path: Path) -> bytes:
+    from clearance.errors import UsageError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}: choose a file that can be read") from None
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:

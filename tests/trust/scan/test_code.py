@@ -76,6 +76,10 @@ BAD = {
         "import tarfile\nt = tarfile.TarFile(f)\nt.extract(m, filter='fully_trusted')",
         "import shutil\nshutil.unpack_archive(f, d)",
     ],
+    "sql-text": [
+        "c.execute(f'SELECT {x}')", "db.cursor().executemany('SELECT %s' % x)", "c.execute('SELECT ' + x)",
+        "self.c.execute('SELECT {}'.format(x))", "import pandas as pd\npd.read_sql(f'SELECT {x}', c)",
+    ],
     "temporary-name": ["import tempfile\ntempfile.mktemp()"],
     "weak-hash": ["import hashlib\nhashlib.md5(b)"],
     "debug-server": ["from flask import Flask\napp = Flask(__name__)\napp.run(debug=True)"],
@@ -87,6 +91,7 @@ BAD = {
 }  # fmt: skip
 
 GOOD = [
+    "c.execute('SELECT ?', x)", "c.execute(query)", "c.execute(f'SELECT 1')", "c.execute('SELECT ' + '1')",
     "import json\njson.loads(b)", "import pickle\npickle.dumps(x)", "model.eval()", "import ast\nast.literal_eval(x)",
     "import torch\ntorch.load(f, weights_only=True)", "import torch\ntorch.loader(f)", "import yaml\nyaml.safe_load(f)",
     "import yaml\nyaml.load(f, Loader=yaml.SafeLoader)",

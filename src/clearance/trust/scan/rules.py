@@ -101,6 +101,18 @@ def _unpinned(call: ast.Call) -> bool:
     return revision is None and not _spread(call)
 
 
+def _put_together(call: ast.Call) -> bool:
+    """The first argument is a text into which something is put: f"…{x}", "…" % x, "…" + x, "….format(x)"."""
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.JoinedStr):
+        return any(isinstance(each, ast.FormattedValue) for each in first.values)
+    if isinstance(first, ast.BinOp) and isinstance(first.op, ast.Mod | ast.Add):
+        sides = (first.left, first.right)
+        texts = [isinstance(each, ast.Constant) and isinstance(each.value, str) for each in sides]
+        return any(texts) and not all(texts)
+    return isinstance(first, ast.Call) and isinstance(first.func, ast.Attribute) and first.func.attr == "format"
+
+
 def _unfiltered(call: ast.Call) -> bool:
     return _without("filter", "data", "tar")(call)
 
@@ -177,6 +189,9 @@ RULES: tuple[Rule, ...] = (
          _unfiltered),
     Rule("archive-extract", _M, "an entry of a tar can name a file outside of the target", "write filter='data'",
          ("shutil.unpack_archive",), _unfiltered),
+    Rule("sql-text", _M, "what is put into the text can become another statement",
+         "write a placeholder, and give the value beside the text",
+         ("*.execute", "*.executemany", "*.executescript", "pandas.read_sql", "pandas.read_sql_query"), _put_together),
     Rule("temporary-name", _M, "between naming and opening, somebody else can put a link there",
          "use tempfile.mkstemp or TemporaryDirectory",
          ("tempfile.mktemp", "os.tempnam", "os.tmpnam")),

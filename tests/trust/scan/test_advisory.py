@@ -50,6 +50,8 @@ LAST = entry({"introduced": "1.0"}, {"last_affected": "1.5"})
         ("1.0.1", entry(versions=("1.0",)), Verdict.CLEAR),
         ("2004d", entry(versions=("2004d",)), Verdict.AFFECTED),
         ("2004d", BEFORE_2, Verdict.UNKNOWN),
+        ("9" * 5000, BEFORE_2, Verdict.UNKNOWN),
+        ("9" * 5000, ALPHAS, Verdict.UNKNOWN),
         ("1.0", entry({"introduced": "2004d"}), Verdict.UNKNOWN),
         ("1.0", entry({"introduced": "a4c735b"}, type="GIT"), Verdict.CLEAR),
         ("1.0.0-alpha.2", ALPHAS, Verdict.AFFECTED),

@@ -58,6 +58,15 @@ def test_text_in_other_encodings_is_read():
     assert scan(("a.bin", b"\xff\0\n" + form.format(secret).encode() + b"\0\xfe")) != []
 
 
+@pytest.mark.parametrize("before", [0, 3480, 3495, 3999, 4000, 100_000])
+def test_a_secret_in_a_long_line_is_found_and_the_lines_after_it_keep_their_number(before: int):
+    secret, form = SECRETS["secret-aws-access-key"]
+    long = b" " * before + form.format(secret).encode() + b" " * 9000
+    found = scan(("a.txt", b"a\n" + long + b"\nb\n" + form.format(secret).encode()))
+    assert found.count(("secret-aws-access-key", 2)) == 1
+    assert found.count(("secret-aws-access-key", 4)) == 1
+
+
 def test_what_holds_no_secret_is_clean():
     clean = (
         b"import os\n\npassword = os.environ['PASSWORD']\nurl = 'https://host.example/a'\nname = Secret('env:TOKEN')\n"

@@ -17,9 +17,10 @@ import re
 from typing import Any
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 _SEMVER = re.compile(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z")
+_LONGEST = 1000  # characters of a version
 _RANK = {"fixed": 0, "introduced": 1, "last_affected": 2}  # what counts first where two events name one version
 
 
@@ -92,7 +93,7 @@ def parse_version(text: str) -> Version | None:
     """Returns a version by PEP 440, or None."""
     try:
         return Version(text)
-    except InvalidVersion:
+    except ValueError:  # an InvalidVersion is one, and so is a number of more digits than Python reads
         return None
 
 
@@ -173,6 +174,8 @@ def _kind(event: Event) -> str:
 def _semver(text: str) -> tuple[Any, ...] | None:
     match = _SEMVER.match(text)
     if match is None:
+        return None
+    if len(text) > _LONGEST:
         return None
     numbers = tuple(int(part or 0) for part in match.groups()[:3])
     if match[4] is None:

@@ -22,7 +22,7 @@ from clearance.trust import strict
 _SHELL = "__import__('os').system('')"
 _STILL_PYTHON = re.compile(r"%%(time|timeit|capture|prun|memit|debug)\b")
 _TEXT = re.compile(r"%%(html|HTML|javascript|js|latex|markdown|svg|SVG|writefile|file)\b")
-_COMMAND = re.compile(r"\s*([\w\s,.\[\]'\"]+=\s*)?(!|%sx\b|%system\b)")
+_COMMAND = re.compile(r"([\w ,.\[\]'\"]{1,200}= {0,20})?(!|%sx\b|%system\b)")  # bounded, so that it stays linear
 
 
 def cells(data: bytes) -> list[tuple[int, str]]:
@@ -72,7 +72,7 @@ def _python(source: str) -> str:
 def _line(line: str) -> str:
     text = line.lstrip()
     margin = line[: len(line) - len(text)]
-    if _COMMAND.match(line):
+    if _COMMAND.match(text):
         return margin + _SHELL
     if text.startswith(("%", "?")) or (text.rstrip().endswith("?") and "#" not in text):
         return margin + "pass"

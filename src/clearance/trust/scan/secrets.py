@@ -38,6 +38,7 @@ _OWN = {
     "GitHub Fine-grained Token": re.compile(r"\bgithub_pat_[A-Za-z0-9_]{82}\b"),
     "Weights & Biases Key": re.compile(r"(?i)\bWANDB_API_KEY\b\W{1,8}([0-9a-f]{40})\b"),
 }
+_LONGEST, _OVERLAP = 4000, 500  # characters of a line; a secret is shorter than the overlap
 _CANARY = "AKIA" + "Z7QXKD4MWB2RTLPC"
 _MEND = "take it out and replace it at its issuer, since it has been written down; name it by Secret('env:…') instead"
 _busy = threading.Lock()  # the settings of detect-secrets are those of the whole process
@@ -56,7 +57,7 @@ def scan_secrets(files: Iterable[Text]) -> tuple[Finding, ...]:
         if not _theirs(scan, folder, canary):
             raise Rejected("scanner-blind", "detect-secrets does not find a secret that is there: install it again")
         for file in files:
-            for kind, line, size in [*_own(_decode(file.data)), *_theirs(scan, folder, file)]:
+            for kind, line, size in [*_own(file), *_theirs(scan, folder, file)]:
                 finding = _finding(kind, line, size, file.where)
                 here = found.get((file.where, line, size))
                 if here is None or finding.severity.rank > here.severity.rank:
@@ -70,16 +71,18 @@ def _finding(kind: str, line: int, size: int, where: str) -> Finding:
     return Finding(rule, severity, where, line, f"{kind} of {size} characters", _MEND)
 
 
-def _own(text: str) -> Iterator[tuple[str, int, int]]:
-    for kind, pattern in _OWN.items():
-        for match in pattern.finditer(text):
-            yield kind, text.count("\n", 0, match.start()) + 1, len(match[match.re.groups])
+def _own(file: Text) -> Iterator[tuple[str, int, int]]:
+    for number, line in _pieces(_decode(file.data)):
+        for kind, pattern in _OWN.items():
+            for match in pattern.finditer(line):
+                yield kind, number, len(match[match.re.groups])
 
 
 def _theirs(scan: Any, folder: str, file: Text) -> list[tuple[str, int, int]]:
-    path = _write(folder, file.name, _decode(file.data))
+    pieces = _pieces(_decode(file.data))
+    path = _write(folder, file.name, "".join(f"{piece}\n" for _, piece in pieces))
     try:
-        return [(each.type, each.line_number, len(each.secret_value)) for each in scan(path)]
+        return [(each.type, pieces[each.line_number - 1][0], len(each.secret_value)) for each in scan(path)]
     except Exception as error:  # whatever it is, nobody has looked at this file; its text may hold the secret
         raise Rejected(
             "scanner-crashed", f"detect-secrets failed on {file.where} with {type(error).__name__}", file.where
@@ -111,6 +114,15 @@ def _write(folder: str, name: str, text: str) -> str:
     file = Path(folder, "file" + (suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,8}", suffix) else ""))
     file.write_text(text, "utf-8")
     return str(file)
+
+
+def _pieces(text: str) -> list[tuple[int, str]]:
+    """Returns the lines with their numbers; a long one in pieces that overlap, as patterns need time by its square."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        for start in range(0, max(1, len(line) - _OVERLAP), _LONGEST - _OVERLAP):
+            found.append((number, line[start : start + _LONGEST]))
+    return found
 
 
 def _decode(data: bytes) -> str:

@@ -36,7 +36,6 @@ from clearance.engine.base import (
     Traffic,
 )  # fmt: skip
 from clearance.engine.local import ipc, processes, spool
-from clearance.engine.local.accounting import Accounting
 from clearance.engine.local.fleet import Fleet
 from clearance.engine.local.flows import Flows
 from clearance.engine.local.loans import Loans
@@ -461,6 +460,8 @@ class LocalEngine:
         self._connected()
         if self._uncounted:
             raise EngineError(f"network traffic is not counted: {self._uncounted}")
+        from clearance.engine.local.accounting import Accounting
+
         return Accounting(self._home).traffic()
 
     def close(self, stop: bool) -> None:

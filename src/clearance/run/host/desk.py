@@ -13,7 +13,6 @@ from clearance.errors import ClearanceError, GraphError, LeaseLost, StoreError, 
 from clearance.graph import model
 from clearance.run import recovery
 from clearance.run.controller import Controller
-from clearance.run.credentials import Credentials
 from clearance.run.host.credentials import CredentialOrder
 from clearance.run.host.messages import (
     Accepted,
@@ -156,6 +155,8 @@ class FrontDesk:
             case ApplyQueues() | Cordon() | Consolidate() | LookAtCluster() | Suppose():
                 return Answer(controller.cluster.obey(request, principal.name))
             case _ if isinstance(request, CredentialOrder):
+                from clearance.run.credentials import Credentials
+
                 return Answer(Credentials(controller).obey(request, principal.name))
             case _:
                 return Answer(controller.triggers.obey(request, principal.name))

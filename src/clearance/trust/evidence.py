@@ -9,6 +9,7 @@
 | licence report | `https://clearance.dev/attestation/licences/v1` | scanners |
 | review | `https://clearance.dev/attestation/review/v1` | reviewers |
 | verification summary | `https://slsa.dev/verification_summary/v1` | verifiers |
+| why a vulnerability does not matter | `https://openvex.dev/ns/v0.2.0` | reviewers |
 
 Sources: https://slsa.dev/spec/v1.2, https://github.com/in-toto/attestation/tree/main/spec/predicates. Strict structs: a
 field that the format does not name is refused, as is a predicate type that stands in no row. The installation may say
@@ -28,6 +29,7 @@ from clearance.trust.provenance import PREDICATE as PROVENANCE
 from clearance.trust.provenance import Provenance
 from clearance.trust.refusal import Rejected
 from clearance.trust.statement import Statement, Subject
+from clearance.trust.vex import VEX, Document
 from clearance.types.digest import Digest, hex_of
 
 if TYPE_CHECKING:
@@ -172,6 +174,7 @@ KINDS = {
         Kind("licences", LICENCES, Licences, "scanner"),
         Kind("review", REVIEW, Review, "reviewer"),
         Kind("summary", SUMMARY, Summary, "verifier"),
+        Kind("vex", VEX, Document, "reviewer"),
     )
 }
 ROLES = tuple(dict.fromkeys(kind.role for kind in KINDS.values()))

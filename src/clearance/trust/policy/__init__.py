@@ -1,0 +1,9 @@
+"""The trust desk's policy: built-in rules that need nothing (`desk`), and rules in Cedar over evidence (extra `trust`).
+
+`desk` is what is asked of everything. `rules` reads a policy, `facts` says what the evidence amounts to, `decide` judges,
+`suite` runs a policy's own tests, `bundled` has the ready-made ones.
+"""
+
+from clearance.trust.policy.desk import GRANTED, INPUTS_SIGNED, MODEL_SIGNED, Input, TrustDesk, Verdict
+
+__all__ = ["GRANTED", "INPUTS_SIGNED", "MODEL_SIGNED", "Input", "TrustDesk", "Verdict"]

@@ -31,7 +31,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "keyring": ("keyring",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.common"),
     "notebook": ("nbclient", "nbformat", "ipykernel"),
-    "trust": ("sigstore", "packaging", "license_expression", "detect_secrets"),
+    "trust": ("sigstore", "packaging", "license_expression", "detect_secrets", "cedarpy"),
 }
 _OLDEST_SQLITE = (3, 35, 0)
 _LEAST_FREE = 2**30

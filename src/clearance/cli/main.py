@@ -55,6 +55,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Trust": {
         "trust": ("trust", "Keys, certificates, signatures and attestations."),
         "user": ("user", "Users and their API keys."),
+        "policy": ("policy", "What may be used and served, by what is attested of it."),
         "audit": ("audit", "What was decided and signed, and that nobody changed it."),
     },
     "Manage": {

@@ -94,9 +94,7 @@ def excuses(documents: Iterable[Document], ids: Iterable[str], package: str, now
     for document in documents:
         for said in document.statements:
             names = {said.vulnerability.name, said.vulnerability.id, *said.vulnerability.aliases}
-            moment = moment_of(
-                said.last_updated or said.timestamp or document.last_updated or document.timestamp, now
-            )
+            moment = moment_of(said.last_updated or said.timestamp or document.last_updated or document.timestamp, now)
             if moment is None or wanted.isdisjoint(names) or not _is_about(said, package):
                 continue
             excused = said.status == "fixed" or (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from clearance.types.principal import Principal
 
 if TYPE_CHECKING:
     import cedarpy
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -93,6 +96,8 @@ class Decider:
         self._cedar = cedar_module()
         self._schema = self._cedar.Schema.from_str(schema_text())
         self._principals: dict[Principal, cedarpy.Entities] = {}
+        self._entities: dict[tuple[Principal, Target], cedarpy.Entities] = {}
+        self._said: dict[tuple[str, frozenset[str]], Against] = {}
 
     def decide(self, principal: Principal, action: str, target: Target, evidence: Evidence) -> Decision:
         """Returns the decision.
@@ -111,9 +116,7 @@ class Decider:
         if known is not None:
             return known
         decision = self._judge(principal, action, target, evidence)
-        if len(self._decided) >= self._memory:
-            del self._decided[next(iter(self._decided))]
-        self._decided[key] = decision
+        self._remember(self._decided, key, decision)
         return decision
 
     def _judge(self, principal: Principal, action: str, target: Target, evidence: Evidence) -> Decision:
@@ -125,7 +128,7 @@ class Decider:
             "resource": {"type": "Artifact", "id": target.digest},
             "context": evidence.context,
         }
-        entities = self._entities(principal, target)
+        entities = self._entities_of(principal, target)
         result = self._cedar.is_authorized(request, self.policy.parsed, entities)
         allowed, found, errors = self._read(result)
         warnings: tuple[Against, ...] = ()
@@ -162,27 +165,41 @@ class Decider:
             errors.append(("cedar", "it gave no decision"))
         return result.allowed, found, errors
 
-    def _entities(self, principal: Principal, target: Target) -> cedarpy.Entities:
+    def _entities_of(self, principal: Principal, target: Target) -> cedarpy.Entities:
+        known = self._entities.get((principal, target))
+        if known is None:
+            uid = {"type": "Artifact", "id": target.digest}
+            added = [{"uid": uid, "attrs": {"kind": target.kind, "name": target.name}, "parents": []}]
+            known = self._entities_of_principal(principal).with_added_json_str(json.dumps(added))
+            self._remember(self._entities, (principal, target), known)
+        return known
+
+    def _entities_of_principal(self, principal: Principal) -> cedarpy.Entities:
         known = self._principals.get(principal)
         if known is None:
-            parents = [{"type": "Group", "id": group} for group in principal.groups]
-            entity = {
-                "uid": {"type": "User", "id": principal.name}, "attrs": {"roles": principal.roles}, "parents": parents,
-            }  # fmt: skip
+            parents = [{"type": "Group", "id": group} for group in dict.fromkeys(principal.groups)]
+            uid = {"type": "User", "id": principal.name}
+            entity: dict[str, Any] = {"uid": uid, "attrs": {"roles": principal.roles}, "parents": parents}
             groups = [{"uid": parent, "attrs": {}, "parents": []} for parent in parents]
             known = self._cedar.Entities.from_json_str(json.dumps([entity, *groups]), self._schema)
-            if len(self._principals) >= self._memory:
-                del self._principals[next(iter(self._principals))]
-            self._principals[principal] = known
-        uid = {"type": "Artifact", "id": target.digest}
-        added = [{"uid": uid, "attrs": {"kind": target.kind, "name": target.name}, "parents": []}]
-        return known.with_added_json_str(json.dumps(added))
+            self._remember(self._principals, principal, known)
+        return known
+
+    def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
+        if len(memory) >= self._memory:
+            del memory[next(iter(memory))]
+        memory[key] = value
 
     def _against(self, rules: Iterable[Rule], evidence: Evidence) -> tuple[Against, ...]:
-        return tuple(
-            Against(rule.id, rule.reason, rule.mend, tuple(need for need in rule.needs if need not in evidence.present))
-            for rule in rules
-        )
+        return tuple(self._against_of(rule, evidence.present) for rule in rules)
+
+    def _against_of(self, rule: Rule, present: frozenset[str]) -> Against:
+        known = self._said.get((rule.id, present))
+        if known is None:
+            missing = tuple(need for need in rule.needs if need not in present)
+            known = Against(rule.id, rule.reason, rule.mend, missing)
+            self._remember(self._said, (rule.id, present), known)
+        return known
 
 
 def _forbids(rules: Iterable[Rule]) -> list[Rule]:

@@ -1,8 +1,8 @@
 """VEX as evidence: somebody entitled says that a vulnerability does not matter in an artifact (OpenVEX v0.2.0).
 
-Source: https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md. `not_affected` and `fixed` excuse a finding, the former
-only with a justification or an impact statement. Of statements about the same thing the latest wins. A statement that
-names package URLs is about those packages alone; the artifact is the statement's subject.
+Source: https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md. `not_affected` and `fixed` excuse a finding, the
+former only with a justification or an impact statement. Of statements about the same thing the latest wins. A statement
+that names package URLs is about those packages alone; the artifact is the statement's subject.
 """
 
 from __future__ import annotations

@@ -236,9 +236,11 @@ def _provenance(made: Sequence[Provenance]) -> ProvenanceFacts | UnsetType:
         ours = builder.startswith(f"{BUILDER}/")
         parameters = build.externalParameters
         found.append(ProvenanceFacts(builder, engine, isolation, ours, parameters.dag, parameters.task))
-    return max(
-        found, key=lambda each: (each.ours, ISOLATION.index(each.isolation) if each.isolation in ISOLATION else -1)
-    )
+    return max(found, key=lambda each: (each.ours, _strength(each.isolation)))
+
+
+def _strength(isolation: str) -> int:
+    return ISOLATION.index(isolation) if isolation in ISOLATION else -1
 
 
 def _vulnerabilities(attested: Sequence[Attested], now: datetime.datetime) -> VulnerabilityFacts | UnsetType:

@@ -5,7 +5,7 @@ Cedar skips a rule that errs, a `forbid` too. So, at load:
 1. The policy is validated against the schema, strictly: a field that does not exist, or evidence that may be absent and
    is not asked for by `has`, refuses the policy.
 2. Every rule has an `@id`, each once; a `forbid` has a `@reason` and a `@mend` besides. `@needs("provenance, tests")`
-   names the evidence that it looks at. An annotation that is not known, which may be a misspelt one, refuses the policy.
+   names the evidence that it looks at. An annotation that is not known, perhaps misspelt, refuses the policy.
 3. `@level("warn")` makes a `forbid` a warning.
 4. No templates; at least one `permit`, since without one Cedar denies everything.
 
@@ -137,10 +137,10 @@ def parse(text: str, name: str) -> Policy:
     by_place = {place: _rule(each, name, place) for place, each in ordered}
     _check_whole(by_place, name)
     if not checked.validation_passed:
-        error = checked.errors[0]
-        rule = by_place.get(error.policy_id)
+        first = checked.errors[0]
+        rule = by_place.get(first.policy_id)
         at = f"rule {rule.id!r}: " if rule else ""
-        said = _first(error.error).removeprefix(f"for policy `{error.policy_id}`, ")
+        said = _first(first.error).removeprefix(f"for policy `{first.policy_id}`, ")
         raise UsageError(f"policy {name}: {at}{said}")
     digest = digest_of(f"{schema}\0{text}".encode())
     kept = {place: each for place, each in tree.static_policies.items() if not by_place[place].warns}

@@ -1,8 +1,8 @@
 """Unit tests of a policy: requests with evidence, and what must be decided of each.
 
-A file in YAML or JSON (a subset of it): `policy`, the name of a bundle or a file beside this one, and `tests`, each with a
-`name`, what is asked, the `evidence` as `facts.Facts` has it, the decision that is expected and the rules that must decide.
-Evidence that is not written is absent.
+A file in YAML or JSON (a subset of it): `policy`, the name of a bundle or a file beside this one, and `tests`, each
+with a `name`, what is asked, the `evidence` as `facts.Facts` has it, the decision that is expected and the rules that
+must decide. Evidence that is not written is absent.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Case(Request, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One test: `rules` are exactly those that must decide, in any order; `warnings` likewise where they are written."""
+    """One test: `rules` are exactly those that must decide, in any order; `warnings` likewise. None asks nothing."""
 
     name: str
     expect: Literal["allow", "deny"]
@@ -162,10 +162,8 @@ def _word(decision: Decision) -> str:
 
 def _problem(case: Case, decision: Decision, warnings: Sequence[str]) -> str:
     if _word(decision) != case.expect:
-        by = ", ".join(decision.rules)
-        return (
-            f"expected {case.expect}, decided {_word(decision)} by {by}: {decision.reason or 'nothing is against it'}"
-        )
+        why = decision.reason or "nothing is against it"
+        return f"expected {case.expect}, decided {_word(decision)} by {', '.join(decision.rules)}: {why}"
     if case.rules is not None and set(case.rules) != set(decision.rules):
         return f"expected it of {', '.join(case.rules) or 'no rule'}, decided by {', '.join(decision.rules)}"
     if case.warnings is not None and set(case.warnings) != set(warnings):

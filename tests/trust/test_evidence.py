@@ -56,6 +56,17 @@ PREDICATES: dict[str, Any] = {
         "allowed": True, "policy": {"name": "team"},
     },
     "review": {"reviewer": "ann", "result": "approved", "reviewedOn": "2026-01-01T00:00:00Z"},
+    "vex": {
+        "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://openvex.dev/docs/example/vex-9fb3463de1b57",
+        "author": "Wolfi J Inkinson", "role": "Document Creator", "timestamp": "2023-01-08T18:02:03.647787998-06:00",
+        "version": 1,
+        "statements": [
+            {
+                "vulnerability": {"name": "CVE-2014-123456"},
+                "products": [{"@id": "pkg:apk/distro/git@2.39.0-r1?arch=armv7"}], "status": "fixed",
+            },
+        ],
+    },
     "provenance": json.loads(statement.encode((Subject("x", {"sha256": "0"}),), "p", provenance(FACTS)))["predicate"],
 }  # fmt: skip
 
@@ -117,6 +128,8 @@ def test_a_replayed_swapped_or_unknown_attestation_is_refused():
         ("vulnerabilities", {"scanner": {"uri": "x", "result": []}}),
         ("vulnerabilities", {"scanner": {"uri": "x", "db": {"lastUpdate": "2026"}}}),
         ("licences", {"allowed": "yes"}),
+        ("vex", {"statements": [{"vulnerability": {"name": "CVE-1"}, "status": "harmless"}]}),
+        ("vex", {"statements": [{"status": "fixed"}]}),
     ],
 )
 def test_predicates_of_another_form_are_refused(kind: str, change: dict[str, Any]):

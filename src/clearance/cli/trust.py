@@ -232,12 +232,12 @@ def verify(path: Path, as_json: bool, **options: Any) -> None:
 
 @trust.command()
 @click.argument("digest")
-@click.option("--kind", required=True, help="test-result, vulnerabilities, licences, review or summary.")
+@click.option("--kind", required=True, help="test-result, vulnerabilities, licences, review, summary or vex.")
 @click.option("--predicate", type=FILE, required=True, help="What is said: a JSON file.")
 @click.option("--name", default="artifact", show_default=True, help="What the artifact is called, for people.")
 @click.option("--key", type=FILE, help="Private key (PEM) of who says it; default: that of this installation.")
 def attest(digest: str, kind: str, predicate: Path, name: str, key: Path | None) -> None:
-    """Say something of the artifact DIGEST, signed: a test result, a scan, a licence report, a review, a summary.
+    """Say something of the artifact DIGEST, signed: a test result, a scan, a licence report, a review …
 
     It is kept only if whoever signs may say so: see `clearance trust entitle`.
     """

@@ -118,11 +118,11 @@ def test_an_age_that_cannot_be_told_is_the_worst(published: str) -> None:
 @pytest.mark.parametrize(
     ("severity", "critical", "high"),
     [
-        ([], 1, 0), ([["x", "gibberish"]], 1, 0), ([["cvss_v3_score", "9.8"]], 1, 0), ([["x", "low"], ["y", "9.0"]], 1, 0),
+        ([], 1, 0), ([["x", "gibberish"]], 1, 0), ([["cvss", "9.8"]], 1, 0), ([["x", "low"], ["y", "9.0"]], 1, 0),
         ([["x", "HIGH"]], 0, 1), ([["x", "7.0"]], 0, 1), ([["x", "moderate"]], 0, 0), ([["x", "unknown"]], 1, 0),
     ],
 )  # fmt: skip
-def test_severity_is_the_worst_that_is_said_and_critical_where_none_is(severity: Any, critical: int, high: int) -> None:
+def test_severity_is_the_worst_that_is_said_else_critical(severity: Any, critical: int, high: int) -> None:
     listed = [{"method": method, "score": score} for method, score in severity]
     facts = found(said("vulnerabilities", scan({"id": "CVE-2", "severity": listed})))
     assert (facts.critical, facts.high, facts.total) == (critical, high, 1)

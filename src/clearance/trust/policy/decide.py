@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,12 +93,12 @@ class Decider:
     def __init__(self, policy: Policy, memory: int = 10_000) -> None:
         self.policy = policy
         self._memory = memory
-        self._decided: dict[tuple[str, str, Principal, str, Target], Decision] = {}
+        self._decided: OrderedDict[tuple[str, str, Principal, str, Target], Decision] = OrderedDict()
         self._cedar = cedar_module()
         self._schema = self._cedar.Schema.from_str(schema_text())
-        self._principals: dict[Principal, cedarpy.Entities] = {}
-        self._entities: dict[tuple[Principal, Target], cedarpy.Entities] = {}
-        self._said: dict[tuple[str, frozenset[str]], Against] = {}
+        self._principals: OrderedDict[Principal, cedarpy.Entities] = OrderedDict()
+        self._entities: OrderedDict[tuple[Principal, Target], cedarpy.Entities] = OrderedDict()
+        self._said: OrderedDict[tuple[str, frozenset[str]], Against] = OrderedDict()
 
     def decide(self, principal: Principal, action: str, target: Target, evidence: Evidence) -> Decision:
         """Returns the decision.
@@ -185,9 +186,9 @@ class Decider:
             self._remember(self._principals, principal, known)
         return known
 
-    def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
+    def _remember(self, memory: OrderedDict[K, V], key: K, value: V) -> None:
         if len(memory) >= self._memory:
-            del memory[next(iter(memory))]
+            memory.popitem(last=False)
         memory[key] = value
 
     def _against(self, rules: Iterable[Rule], evidence: Evidence) -> tuple[Against, ...]:

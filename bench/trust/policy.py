@@ -1,7 +1,7 @@
 """What a decision costs beside the bare call of Cedar with everything parsed before, in the same run.
 
-Prints `key: value` lines. Both judge the same evidence by the same 20 or 200 rules: the production bundle and rules that
-look at lists of vulnerabilities. `new` is an artifact that was never seen, `text` parses the policy in each call.
+Prints `key: value` lines. Both judge the same evidence by the same 20 or 200 rules: production's and some that
+look for vulnerabilities. `new` is an artifact that was never seen, `text` parses the policy in each call.
 """
 
 from __future__ import annotations

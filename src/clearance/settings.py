@@ -52,6 +52,8 @@ class Settings:
             (`CLEARANCE_KEY_PASSPHRASE`).
         identity_provider: JSON file that describes the provider whose tokens the API accepts; empty for none
             (`CLEARANCE_IDENTITY_PROVIDER`).
+        policy: what the trust desk asks besides its own rules: the name of a ready-made policy, or a file of rules in
+            Cedar; empty for nothing (`CLEARANCE_POLICY`).
     """
 
     home: Path = Path("~/.clearance")
@@ -70,9 +72,12 @@ class Settings:
     metrics_token: str = ""
     key_passphrase: str = ""
     identity_provider: str = ""
+    policy: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "home", Path(self.home).expanduser().absolute())
+        if "/" in self.policy or "." in self.policy:  # a file, which another process looks for from elsewhere
+            object.__setattr__(self, "policy", str(Path(self.policy).expanduser().absolute()))
         mode = self.sqlite_synchronous.upper()
         if mode not in SYNCHRONOUS:
             raise UsageError(

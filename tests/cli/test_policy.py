@@ -128,3 +128,53 @@ def test_a_written_request_is_explained_and_users_are_those_of_the_installation(
     assert "no rule permits" in clearance(*asked).out
     assert clearance(*asked, "--user", "bob").code == 2
     assert clearance("policy", "explain", "sha256:0", "--policy", "ml.cedar").code == 2
+
+
+USED = PIPELINE.replace(
+    'main = dag("main", train)',
+    """
+@task
+def use(number: int) -> int:
+    return number + 1
+
+main = dag("main", train >> use)
+""",
+)
+
+
+def test_the_desk_asks_the_policy_that_is_set(home: Path, clearance, tmp_path: Path, monkeypatch):
+    (tmp_path / "pipeline.py").write_text(USED)
+    monkeypatch.setenv("CLEARANCE_POLICY", "team")
+    with pytest.raises(SystemExit, match="3"):
+        clearance("run", "pipeline.py")
+    why = clearance("why", "main/1", "use").out
+    assert "scanned: nobody has looked for vulnerabilities" in why
+    entries = json.loads(clearance("audit", "log", "--json").out)
+    assert "policy.denied" in {each["action"] for each in entries}
+
+    digest = json.loads(clearance("artifact", "show", "main/1", "train", "--json").out)["digest"]
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    report = {
+        "scanner": {"uri": "x", "result": [], "db": {"lastUpdate": now}},
+        "metadata": {"scanStartedOn": now, "scanFinishedOn": now},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert clearance("trust", "attest", digest, "--kind", "vulnerabilities", "--predicate", "report.json").code == 0
+    assert clearance("retry", "main/1").code == 0
+    assert "policy team allows it" in clearance("why", "main/1", "use").out
+
+
+def test_a_warning_is_told_and_a_policy_that_is_refused_stops_the_start(
+    home: Path, clearance, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "pipeline.py").write_text(USED)
+    monkeypatch.setenv("CLEARANCE_POLICY", "dev")
+    assert clearance("run", "pipeline.py").code == 0
+    assert "policy dev allows it, and warns: scanned" in clearance("why", "main/1", "use").out
+    monkeypatch.setenv("CLEARANCE_POLICY", "prod")
+    refused = clearance("run", "pipeline.py")
+    assert refused.code == 2
+    assert "policy 'prod': no such file" in refused.err
+    (tmp_path / "mine.cedar").write_text('@id("all") permit (principal, action, resource) when { context.x };')
+    monkeypatch.setenv("CLEARANCE_POLICY", "mine.cedar")
+    assert "rule 'all'" in clearance("run", "pipeline.py").err

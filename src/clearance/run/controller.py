@@ -91,7 +91,11 @@ class Controller:
         self.clock = clock
         self.rng = rng or random.Random()  # noqa: S311
         self.stored = Stored(database)
-        self.evidence = Evidence(settings, self._stored_envelope, self.stored)
+        self.evidence = Evidence(settings, self._stored_envelope, self.stored, clock)
+        if settings.policy:
+            from clearance.run.policies import Policies
+
+            self.evidence.policies = Policies(settings, database, lambda: self.evidence.attestor)
         self.ledger = Ledger(database, epoch, clock, AuditLog(database, self.evidence.attestor))
         self.machine = Machine(self.evidence.arguments, admits=True)
         self.scheduler = desk_for(database, engine, settings, clock())

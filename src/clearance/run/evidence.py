@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from clearance.errors import Refused, UsageError
@@ -23,6 +24,7 @@ from clearance.types.digest import Digest, digest_of
 from clearance.types.references import Endpoint
 
 if TYPE_CHECKING:
+    from clearance.run.policies import Policies
     from clearance.store.blobs import Blobs
     from clearance.trust.attest import Attestor
     from clearance.trust.policy import TrustDesk
@@ -40,13 +42,19 @@ class Evidence:
         settings: where the key and the blobs are.
         envelopes: returns the provenance envelopes stored for a digest.
         stored: what is committed of runs.
+        clock: seconds since 1970.
 
     Attributes:
         arguments: where arguments come from.
+        policies: asked besides the desk's own rules; None where no policy is set.
     """
 
-    def __init__(self, settings: Settings, envelopes: Any, stored: Rows) -> None:
+    def __init__(
+        self, settings: Settings, envelopes: Any, stored: Rows, clock: Callable[[], float] = time.time
+    ) -> None:
         self._settings = settings
+        self._clock = clock
+        self.policies: Policies | None = None
         self.arguments = Arguments(self.read, stored, settings.map_limit)
         self._envelopes = envelopes
         self._blobs: Blobs | None = None
@@ -129,7 +137,7 @@ class Evidence:
         if self._desk is None:
             self._desk = TrustDesk(self.attestor)
         waiting = iter(named.items())
-        judged = 0
+        judged, warnings = 0, dict[str, None]()
         while some := list(itertools.islice(waiting, JUDGED)):
             if judged:
                 yield None
@@ -142,14 +150,31 @@ class Evidence:
             if not verdict.allowed:
                 yield Verdict("denied", verdict.reason, rule=verdict.rule)
                 return
-        yield Verdict("granted", f"{judged} signed by this installation", rule="inputs-signed")
+            denied, warned = self._ask_policy(instance, "use", some)
+            if denied is not None:
+                yield denied
+                return
+            warnings.update(dict.fromkeys(warned))
+        told = f"{judged} signed by this installation"
+        if self.policies is not None:
+            told += f"; policy {self.policies.name} allows it"
+            told += f", and warns: {', '.join(warnings)}" if warnings else ""
+        yield Verdict("granted", told, rule="inputs-signed")
+
+    def _ask_policy(
+        self, instance: Instance, action: str, some: list[tuple[str, Artifact]]
+    ) -> tuple[Verdict | None, tuple[str, ...]]:
+        if self.policies is None:
+            return None, ()
+        asked = [(name, artifact, self._envelope(artifact.digest)) for name, artifact in some]
+        return self.policies.judge(instance.run.principal, action, asked, self._clock())
 
     def service_config(self, instance: Instance, endpoint: Endpoint) -> dict[str, Any]:
         """Returns the config of the service an endpoint asks for, with what its replica needs to prove and to be.
 
         Raises:
             UsageError: a name that is not accepted, or a model that is no input of the task.
-            Refused: the model has no signature of this installation over exactly its files.
+            Refused: the model has no signature of this installation over exactly its files, or the policy denies it.
         """
         from clearance.store import tree
         from clearance.trust.keys import write_whole
@@ -166,6 +191,9 @@ class Evidence:
         verdict = TrustDesk(self.attestor).judge_model(endpoint.name, tree.decode(self.read(model)), signature)
         if not verdict.allowed or signature is None:
             raise Refused(f"{verdict.rule}: {verdict.reason}")
+        denied, _ = self._ask_policy(instance, "serve", [(endpoint.name, model)])
+        if denied is not None:
+            raise Refused(f"{denied.rule}: {denied.reason}")
         provided = provision(endpoint.name, self._settings.home)
         file, key = (provided.token_file.with_name(name) for name in ("model.sig", "signer.pub"))
         write_whole(file, signature, 0o600)

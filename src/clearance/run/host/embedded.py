@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import clearance
 from clearance.engine.local.engine import LocalEngine, last_epoch
-from clearance.errors import ClearanceError, EngineError, LeaseLost
+from clearance.errors import ClearanceError, EngineError, LeaseLost, UsageError
 from clearance.run import rows
 from clearance.run.capacity.cluster import counting
 from clearance.run.controller import Controller
@@ -68,8 +68,11 @@ class Leading:
             self.controller.listeners.append(self._journal.take)
             self._journal.write("info", "leading", runs=len(self.controller.runs))
             self._loop = Loop(self.controller, address(self._settings.home), local_principal())
-        except BaseException:
+        except BaseException as error:
             self._engine.close(stop=False)
+            if isinstance(error, UsageError):  # a setting is wrong: whoever has a better one need not wait
+                self._database.abandon()
+                self._database.write("lease_release", LEASE, self._epoch)
             raise
         return self._loop
 

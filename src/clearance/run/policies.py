@@ -88,6 +88,8 @@ class Policies:
         found = self._database.rows("account_get", name)
         if not found:
             return Principal(name, groups_of(name))
+        if found[0][3] is not None:  # revoked
+            return Principal(name)
         groups, roles = (tuple(msgspec.json.decode(each)) for each in found[0][:2])
         return Principal(name, groups, roles)
 

@@ -198,4 +198,5 @@ def _stored(target: Target) -> Evidence:
     with reading() as database:
         rows = database.rows("attestations", digest)
     attested, refused = verified(digest, (bytes(row[3]) for row in rows if row[0] != "model-signature"), entitled)
-    return gather(attested, datetime.datetime.now(datetime.UTC), refused=refused)
+    own = [key.id for key in ring.trusted()]
+    return gather(attested, datetime.datetime.now(datetime.UTC), refused=refused, own=own)

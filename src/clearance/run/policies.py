@@ -113,7 +113,8 @@ class Policies:
         known = self._evidence.get(key)
         if known is None:
             attested, refused = verified(digest, envelopes, entitled)
-            known = self._evidence[key] = gather(attested, moment, refused=refused)
+            own = [each.id for each in self._attestor().verifiers()]
+            known = self._evidence[key] = gather(attested, moment, refused=refused, own=own)
             if len(self._evidence) > _KEPT:
                 self._evidence.popitem(last=False)
         return known

@@ -225,6 +225,13 @@ def test_the_last_word_of_each_reviewer_counts_and_approvals_vouch() -> None:
     assert (facts.signatures, facts.signers) == (3, ("a", "c", "own"))
 
 
+def test_the_keys_of_the_installation_are_one_signer_after_a_rotation_too() -> None:
+    review = {"reviewer": "ann", "result": "approved", "reviewedOn": "2026-02-01T00:00:00Z"}
+    attested = [said("provenance", made(), "old"), said("review", review, "new")]
+    assert gather(attested, NOW, own=("new", "old")).facts.signers == ("new",)
+    assert gather(attested, NOW, own=("old",)).facts.signatures == 2
+
+
 def test_levels_are_those_that_every_summary_gives() -> None:
     def summary(result: str, *levels: str) -> Attested:
         return said(

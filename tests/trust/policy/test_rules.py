@@ -84,6 +84,12 @@ def test_a_rule_that_errs_is_a_denial_though_cedar_would_allow() -> None:
     assert "cannot be evaluated: integer overflow" in decision.reason
 
 
+def test_what_cedar_cannot_read_is_a_denial() -> None:
+    decision = Decider(parse(ANYBODY, "mine")).decide(ANN, "serve", MODEL, Evidence(Facts(signatures=2**70)))
+    assert not decision.allowed
+    assert decision.rules == ("cedar",)
+
+
 def test_a_warning_that_errs_is_a_denial_too() -> None:
     text = ANYBODY + forbid("when { 9223372036854775807 + context.signatures > 0 }", "sum", '@level("warn")')
     assert not Decider(parse(text, "mine")).decide(ANN, "serve", MODEL, Evidence(Facts(signatures=1))).allowed

@@ -108,7 +108,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The context of a request.
 
     Attributes:
-        signatures: how many keys vouch for it: by provenance, a model signature, or a review that approves.
+        signatures: how many signers vouch for it: by provenance, a model signature, or a review that approves. All
+            keys of this installation are one.
         signers: their ids.
         refused: codes of attestations that do not hold, and so count for nothing.
     """
@@ -179,6 +180,7 @@ def gather(
     signers: Iterable[str] = (),
     refused: Iterable[str] = (),
     database: str = "",
+    own: Iterable[str] = (),
 ) -> Evidence:
     """Returns what verified attestations amount to. Ages are of `now`: gather anew each day.
 
@@ -188,11 +190,13 @@ def gather(
         signers: ids of keys whose model signatures hold over the artifact.
         refused: codes of attestations that do not hold.
         database: see `Evidence`.
+        own: ids of the keys of this installation, the rotated ones too: they are one signer.
     """
     made = list(_of(attested, Provenance))
     reviews = _newest(attested, Review, lambda said: said.reviewedOn, now)
     approving = sorted(signer for signer, said in reviews if said.result == "approved")
-    keys = sorted({*signers, *(signer for signer, _ in made), *approving})
+    ours = list(own)
+    keys = sorted({ours[0] if key in ours else key for key in (*signers, *(key for key, _ in made), *approving)})
     return Evidence(
         Facts(
             signatures=len(keys),

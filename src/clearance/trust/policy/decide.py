@@ -23,6 +23,7 @@ from clearance.types.principal import Principal
 if TYPE_CHECKING:
     import cedarpy
 
+_ENTITIES = 64  # kept parsed, a few kilobytes each
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -172,7 +173,9 @@ class Decider:
             uid = {"type": "Artifact", "id": target.digest}
             added = [{"uid": uid, "attrs": {"kind": target.kind, "name": target.name}, "parents": []}]
             known = self._entities_of_principal(principal).with_added_json_str(json.dumps(added))
-            self._remember(self._entities, (principal, target), known)
+            if len(self._entities) >= _ENTITIES:
+                self._entities.popitem(last=False)
+            self._entities[principal, target] = known
         return known
 
     def _entities_of_principal(self, principal: Principal) -> cedarpy.Entities:

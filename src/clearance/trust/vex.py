@@ -16,6 +16,13 @@ from urllib.parse import unquote
 import msgspec
 
 VEX = "https://openvex.dev/ns/v0.2.0"
+Justification = Literal[
+    "component_not_present",
+    "vulnerable_code_not_present",
+    "vulnerable_code_not_in_execute_path",
+    "vulnerable_code_cannot_be_controlled_by_adversary",
+    "inline_mitigations_already_exist",
+]
 _PURL = re.compile(r"pkg:pypi/([^@?#/]+)(?:@([^?#]+))?(?:\?[^#]*)?(?:#.*)?\Z")
 
 
@@ -42,7 +49,7 @@ class Vulnerability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     aliases: tuple[str, ...] = ()
 
 
-class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"id": "@id"}):
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"id": "@id"}):
     """One statement about a vulnerability; times in RFC 3339."""
 
     vulnerability: Vulnerability
@@ -54,7 +61,7 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     last_updated: str = ""
     supplier: str = ""
     status_notes: str = ""
-    justification: str = ""
+    justification: Justification | None = None
     impact_statement: str = ""
     action_statement: str = ""
     action_statement_timestamp: str = ""
@@ -74,7 +81,7 @@ class Document(
     author: str
     timestamp: str
     version: int
-    statements: tuple[Said, ...]
+    statements: tuple[Statement, ...]
     role: str = ""
     last_updated: str = ""
     tooling: str = ""
@@ -116,7 +123,7 @@ def moment_of(text: str, now: datetime.datetime) -> datetime.datetime | None:
     return moment
 
 
-def _is_about(said: Said, package: str) -> bool:
+def _is_about(said: Statement, package: str) -> bool:
     named = [
         text
         for product in said.products

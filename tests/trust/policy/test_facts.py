@@ -144,15 +144,21 @@ def test_the_newest_report_of_each_scanner_counts_and_of_several_scanners_the_wo
         (vex("fixed"), True),
         (vex(id="GHSA-1", justification="component_not_present"), True),
         (vex(), False),  # it does not say why
-        (vex("affected", justification="x"), False),
-        (vex("under_investigation", justification="x"), False),
-        (vex(id="CVE-2", justification="x"), False),
-        (vex(at="2027-01-01T00:00:00Z", justification="x"), False),
-        (vex(justification="x", products=[{"@id": "pkg:pypi/Foo@1.0"}]), True),
-        (vex(justification="x", products=[{"@id": "pkg:pypi/foo"}]), True),
-        (vex(justification="x", products=[{"@id": "pkg:pypi/foo@2.0"}]), False),
-        (vex(justification="x", products=[{"@id": "pkg:pypi/bar"}]), False),
-        (vex(justification="x", products=[{"@id": "cats", "subcomponents": [{"@id": "pkg:pypi/bar"}]}]), False),
+        (vex("affected", justification="component_not_present"), False),
+        (vex("under_investigation", justification="component_not_present"), False),
+        (vex(id="CVE-2", justification="component_not_present"), False),
+        (vex(at="2027-01-01T00:00:00Z", justification="component_not_present"), False),
+        (vex(justification="component_not_present", products=[{"@id": "pkg:pypi/Foo@1.0"}]), True),
+        (vex(justification="component_not_present", products=[{"@id": "pkg:pypi/foo"}]), True),
+        (vex(justification="component_not_present", products=[{"@id": "pkg:pypi/foo@2.0"}]), False),
+        (vex(justification="component_not_present", products=[{"@id": "pkg:pypi/bar"}]), False),
+        (
+            vex(
+                justification="component_not_present",
+                products=[{"@id": "cats", "subcomponents": [{"@id": "pkg:pypi/bar"}]}],
+            ),
+            False,
+        ),
     ],
 )
 def test_vex_excuses_what_it_is_about(document: Any, excused: bool) -> None:
@@ -162,7 +168,7 @@ def test_vex_excuses_what_it_is_about(document: Any, excused: bool) -> None:
 
 def test_of_statements_about_the_same_the_latest_wins_and_of_equals_the_worse() -> None:
     report = said("vulnerabilities", scan(CRITICAL))
-    yes = said("vex", vex(justification="x", at="2026-02-10T00:00:00Z"))
+    yes = said("vex", vex(justification="component_not_present", at="2026-02-10T00:00:00Z"))
     for at, critical in (("2026-02-11T00:00:00Z", 1), ("2026-02-10T00:00:00Z", 1), ("2026-02-09T00:00:00Z", 0)):
         no = said("vex", vex("affected", at=at))
         assert found(report, yes, no).critical == found(report, no, yes).critical == critical
@@ -178,7 +184,7 @@ def test_vex_of_whoever_may_not_say_it_counts_for_nothing() -> None:
         of = kind_of(kind)
         return dsse.sign(evidence.encode(of, "model", D, msgspec.convert(predicate, of.form)), [key])
 
-    report, document = envelope("vulnerabilities", scan(CRITICAL), SCANNER), vex(justification="x")
+    report, document = envelope("vulnerabilities", scan(CRITICAL), SCANNER), vex(justification="component_not_present")
     for key, critical, refused in (
         (REVIEWER, 0, ()), (OWN, 0, ()), (SCANNER, 1, ("signer-unentitled",)), (STRANGER, 1, ("signature-wrong",)),
     ):  # fmt: skip

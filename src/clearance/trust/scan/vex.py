@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -25,73 +25,11 @@ from clearance.errors import Refused
 from clearance.trust import strict
 from clearance.trust.refusal import Rejected
 from clearance.trust.scan.advisory import parse_version
+from clearance.trust.vex import Component, Document, Product, Statement
 
 _CONTEXT = re.compile(r"https://openvex\.dev/ns(/v0\.2\.\d+)?\Z")
 _TOLERANCE = datetime.timedelta(days=1)
 _PURL = re.compile(r"pkg:pypi/([^@?#/]+)(?:@([^?#]+))?(?:\?[^#]*)?(?:#.*)?\Z")
-
-Justification = Literal[
-    "component_not_present",
-    "vulnerable_code_not_present",
-    "vulnerable_code_not_in_execute_path",
-    "vulnerable_code_cannot_be_controlled_by_adversary",
-    "inline_mitigations_already_exist",
-]
-
-
-class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"id": "@id"}):
-    """A product, or a part of one."""
-
-    id: str = ""
-    identifiers: dict[str, str] = {}
-    hashes: dict[str, str] = {}
-
-
-class Product(Component, frozen=True, forbid_unknown_fields=True, rename={"id": "@id"}):
-    """A product, and the parts that are meant."""
-
-    subcomponents: tuple[Component, ...] = ()
-
-
-class Vulnerability(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"id": "@id"}):
-    """Which vulnerability; any of its names will do."""
-
-    name: str
-    id: str = ""
-    description: str = ""
-    aliases: tuple[str, ...] = ()
-
-
-class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"id": "@id"}):
-    """What is said of a vulnerability in products."""
-
-    vulnerability: Vulnerability
-    status: Literal["not_affected", "affected", "fixed", "under_investigation"]
-    products: tuple[Product, ...]
-    id: str = ""
-    version: int = 0
-    timestamp: str = ""
-    last_updated: str = ""
-    supplier: str = ""
-    status_notes: str = ""
-    justification: Justification | None = None
-    impact_statement: str = ""
-    action_statement: str = ""
-    action_statement_timestamp: str = ""
-
-
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"id": "@id", "context": "@context"}):
-    """Statements by one author."""
-
-    context: str
-    id: str
-    author: str
-    timestamp: str
-    version: int
-    statements: tuple[Statement, ...]
-    role: str = ""
-    last_updated: str = ""
-    tooling: str = ""
 
 
 class Escape(msgspec.Struct, frozen=True):

@@ -24,7 +24,8 @@ NOW = datetime.datetime(2026, 2, 1, 12, 30, tzinfo=datetime.timezone(datetime.ti
 
 def test_a_vulnerability_report_names_the_database_and_every_finding(database):
     score = [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}]
-    known = open_database(database(advisory(severity=score, aliases=["CVE-2026-5"])))
+    published = "2026-01-01T00:00:00Z"
+    known = open_database(database(advisory(severity=score, aliases=["CVE-2026-5"], published=published)))
     found = vulnerabilities([Pinned("demo", "1.0", "x", 0)], known)
     said = predicate.vulnerabilities(make_report("dependencies", "x", 1, found, NOW, NOW, known.source))
     read = evidence.read_predicate(evidence.kind_of("vulnerabilities"), msgspec.json.encode(said))
@@ -35,6 +36,7 @@ def test_a_vulnerability_report_names_the_database_and_every_finding(database):
     assert one.id == "CVE-2026-5"
     assert {(each.method, each.score) for each in one.severity} >= {("clearance", "critical"), ("cvss_v3_score", "9.8")}
     assert one.annotations[0]["package"] == "demo==1.0"
+    assert one.annotations[0]["published"] == published
 
 
 def test_no_finding_is_said_and_another_scan_is_no_vulnerability_report(database):

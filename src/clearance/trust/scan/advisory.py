@@ -80,6 +80,7 @@ class Advisory(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: str
     modified: str
+    published: str = ""
     withdrawn: str = ""
     aliases: tuple[str, ...] = ()
     summary: str = ""

@@ -4,7 +4,7 @@ Rules:
 
 1. Fails closed: a database that is missing, empty, damaged, too old or from the future is refused, never "no finding".
 2. What was hashed is what is read: each file is read once, from one open file, through no link.
-3. The index lies at `HOME/trust/osv-index/DIGEST-1.bin` and begins with its own digest; one that does not hold is made
+3. The index lies at `HOME/trust/osv-index/DIGEST-2.bin` and begins with its own digest; one that does not hold is made
    again. Its name says nothing about where the database lies or when it was changed.
 
 Databases: https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip, or a clone of
@@ -39,7 +39,7 @@ ECOSYSTEM = "PyPI"
 MOST_BYTES = 16 * 2**20
 MOST_TOTAL = 8 * 2**30
 MOST_FILES = 1_000_000
-FORM = 1
+FORM = 2
 TOLERANCE = datetime.timedelta(days=1)  # clocks differ, and databases are written somewhere else
 MEND = "download PyPI/all.zip from osv.dev again"
 

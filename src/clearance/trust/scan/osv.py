@@ -96,6 +96,7 @@ def _finding(package: Pinned, group: _Group, database: Database) -> Finding:
             "aliases": " ".join(sorted(group.ids - {rule})),
             "database": database.source.digest,
             "database_date": database.source.date,
+            "published": min((each.published for each in advisories if each.published), default=""),
             **properties,
         },
     )  # fmt: skip

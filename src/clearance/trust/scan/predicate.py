@@ -64,6 +64,8 @@ def _attested(finding: Finding) -> Attested:
     if "score" in finding.properties:
         severity.append(Severity("cvss_v3_score", finding.properties["score"]))
     note = {"package": finding.subject, "aliases": finding.properties["aliases"], "text": finding.text}
+    if finding.properties.get("published"):
+        note["published"] = finding.properties["published"]
     if finding.suppressed:
         note["suppressed"] = finding.suppressed
     return Attested(finding.rule, tuple(severity), (note,))

@@ -21,7 +21,8 @@ from clearance.trust.scan.cvss import base_score, severity_of
 from clearance.trust.scan.database import Database
 from clearance.trust.scan.finding import Finding, Severity, in_order
 from clearance.trust.scan.packages import Pinned
-from clearance.trust.scan.vex import Document, escape
+from clearance.trust.scan.vex import escape
+from clearance.trust.vex import Document
 
 _WORDS = {"LOW": Severity.LOW, "MODERATE": Severity.MEDIUM, "MEDIUM": Severity.MEDIUM, "HIGH": Severity.HIGH,
           "CRITICAL": Severity.CRITICAL}  # fmt: skip

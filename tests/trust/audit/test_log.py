@@ -123,11 +123,18 @@ def test_a_log_that_does_not_end_as_its_checkpoint_says_is_not_gone_on_with(hous
         AuditLog(house.database, house.attestor)
 
 
-def test_another_installation_does_not_go_on_with_it(house, tmp_path):
+def test_a_home_with_another_key_says_so_and_counts_for_whoever_trusts_it(house, tmp_path):
     house.fill(2)
-    other = AuditLog(house.database, Attestor(tmp_path / "elsewhere"))
-    with pytest.raises(Refused, match="none of the trusted keys"):
-        other.stage([Note("policy.denied", "x")], house.now + 1)
+    attestor = Attestor(tmp_path / "elsewhere")
+    house.enter(Note("policy.denied", "x"), log=AuditLog(house.database, attestor))
+    joined, after = [decode_entry(entry) for _, entry, _ in house.reader.entries()][-2:]
+    assert (joined.action, joined.subject, after.action) == ("key.joined", attestor.key.public.id, "policy.denied")
+    assert [each.code for each in report(house).problems] == ["checkpoint-forged", "not-covered"]
+    entries = ((leaf, entry) for _, entry, leaf in house.reader.entries())
+    both = [*house.attestor.verifiers(), *attestor.verifiers()]
+    assert verify(entries, list(house.reader.checkpoints()), both).problems == ()
+    house.enter(Note("policy.denied", "y"), log=AuditLog(house.database, house.attestor))  # and back again
+    assert report(house).problems == ()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 `AuditLog.stage` decides what is to be written and touches nothing; once that is committed, `accept` goes on from it.
 What is not committed never was: a controller that lost its lease leaves no entry, and the next goes on where the
 committed rows end.
+
+A controller of another home on the same database has a key of its own. It goes on with the log and enters `key.joined`
+first: whoever verifies must be given its key too, or is told from where on nobody whom they trust has signed.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 ORDER = ("audit_add", "audit_seal", "audit_node_add")
 OPENED = "log.opened"
+JOINED = "key.joined"
 SIGNED = "artifact.signed"
 ROUTINE = frozenset({OPENED, "run.submitted", SIGNED})  # these alone may wait for a checkpoint
 INTERVAL = 0.1  # seconds between checkpoints over routine entries
@@ -154,7 +158,7 @@ class AuditLog:
             seal: let a checkpoint cover everything, though the key must be loaded for it.
 
         Raises:
-            Refused: the clock stands before the newest entry, or the newest checkpoint is not of this installation.
+            Refused: the clock stands before the newest entry.
         """
         seal = seal or now >= self.due or any(each.action not in ROUTINE for each in notes)
         if not notes and (self._covered or not seal):
@@ -165,6 +169,9 @@ class AuditLog:
                 "set the clock of this machine, nothing is entered before what was"
             )
         at = max(round(now, 6), self._at)
+        signs = seal or (self._signer.ready and at >= self._signed_at + INTERVAL)
+        if signs and not self._is_own():
+            notes = [Note(JOINED, self._signer.key.public.id, "", {"after": self._edge.size}), *notes]
         edge, entries = self._edge.copy(), []
         nodes: list[Node] = []
         number = edge.size
@@ -178,8 +185,7 @@ class AuditLog:
             edge.append(leaf, nodes)
             number += 1
         checkpoint = ""
-        if seal or (self._signer.ready and at >= self._signed_at + INTERVAL):
-            self._check()
+        if signs:
             checkpoint = note.sign(note.Checkpoint(self._origin, edge.size, edge.root(), at), self._signer.key)
         return Staged(edge, at, entries, nodes, checkpoint)
 
@@ -189,14 +195,13 @@ class AuditLog:
         if self._covered:
             self._signed_at = staged.at
 
-    def _check(self) -> None:
-        """Verifies, before the first signature, that what it goes on from was signed by this installation."""
-        if not self._checked:
-            try:
-                note.verify(self._newest, self._signer.verifiers())
-            except Refused as error:
-                raise Refused(
-                    f"the audit log of this database was not signed by this installation: {error}; restore the folder "
-                    "trust/ of its home, or use the database that belongs to this one"
-                ) from None
-            self._checked = True
+    def _is_own(self) -> bool:
+        """Returns, before the first signature, whether this installation signed what it goes on from."""
+        if self._checked:
+            return True
+        self._checked = True
+        try:
+            note.verify(self._newest, self._signer.verifiers())
+        except Refused:
+            return False
+        return True

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from clearance.errors import UsageError
 from clearance.trust.certificates import CLIENT, CODE_SIGNING, Authorities, load_certificates, load_revocations
 from clearance.trust.keys import SigningKey, new_key, private_key, trust_directory, write_whole
-from clearance.trust.x509 import usage
+from clearance.trust.x509 import authority_of, usage
 
 AUTHORITY_DAYS = 10 * 365
 CERTIFICATE_DAYS = 90
@@ -86,19 +86,7 @@ class Authority:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         key = private_key(self._directory / "ca.key", self._passphrase)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _SKEW)
-            .not_valid_after(now + datetime.timedelta(days=AUTHORITY_DAYS))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage(certificates=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .sign(key, hashes.SHA256())
-        )
+        made = authority_of(subject, key, now, AUTHORITY_DAYS).sign(key, hashes.SHA256())
         self._write_revocations(made, key, [], now)
         write_whole(self.certificate_file, _pem(made), 0o644)
         return made

@@ -80,17 +80,8 @@ def _authority(home: Path, now: datetime.datetime) -> tuple[ec.EllipticCurvePriv
         x509.IPAddress(ipaddress.ip_network("::1/128")),
     ]
     made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + datetime.timedelta(days=AUTHORITY_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(certificates=True), critical=True)
+        authority_of(name, key, now, AUTHORITY_DAYS)
         .add_extension(x509.NameConstraints(loopback, None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     write_whole(path, made.public_bytes(serialization.Encoding.PEM), 0o644)
@@ -141,6 +132,31 @@ def _good(path: Path, key: ec.EllipticCurvePrivateKey, authority: x509.Certifica
         found.public_key() == key.public_key()
         and found.not_valid_before_utc <= now
         and left > datetime.timedelta(days=SERVER_DAYS) / 3
+    )
+
+
+def authority_of(
+    name: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, days: int
+) -> x509.CertificateBuilder:
+    """Returns what the certificate of an authority of ours has, which issues for others and for no authority below.
+
+    Args:
+        name: its own, and its issuer's.
+        key: its own.
+        now: it is valid from a little earlier.
+        days: for so long.
+    """
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage(certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
 
